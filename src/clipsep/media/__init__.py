@@ -1,0 +1,25 @@
+"""Sound and pictures in and out of files: decode, resample and encode, in blocks where it matters.
+
+It knows files, samples and pictures; it knows nothing of spectra, models or torch.
+"""
+
+from __future__ import annotations
+
+from clipsep.media.reading import AudioReader, AudioStreamInfo, probe, read_audio
+from clipsep.media.resampling import StreamingResampler, resample
+from clipsep.media.video import Video, read_video
+from clipsep.media.writing import OUTPUT_FORMATS, AudioWriter, check_writable
+
+__all__ = [
+    "OUTPUT_FORMATS",
+    "AudioReader",
+    "AudioStreamInfo",
+    "AudioWriter",
+    "StreamingResampler",
+    "Video",
+    "check_writable",
+    "probe",
+    "read_audio",
+    "read_video",
+    "resample",
+]

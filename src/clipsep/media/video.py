@@ -1,0 +1,148 @@
+"""Reading a video for the data set: one pass gives mono sound and evenly spaced pictures.
+
+It knows time lines and pictures; what the pictures are embedded with is none of its business.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
+import numpy as np
+from PIL import Image
+
+from clipsep.errors import ClipsepError
+from clipsep.media.reading import SoundTrack, demux, open_media, picture_stream
+from clipsep.media.resampling import StreamingResampler
+
+_LONGEST_OFFSET_SECONDS = 600.0  # beyond it the time stamps are broken, not the recording late
+
+
+@dataclass
+class Video:
+    """``audio`` [T] mono float32 at ``sample_rate`` (Hz) and RGB ``frames``, evenly spaced."""
+
+    audio: np.ndarray
+    sample_rate: int
+    frames: list[Image.Image]
+
+
+def read_video(
+    path: str | Path, sample_rate: int = 16_000, fps: float = 1.0, size: int = 224
+) -> Video:
+    """Decode ``path`` once into mono sound at ``sample_rate`` and ``fps`` pictures per second.
+
+    Picture i (0-based) is the one shown at (i + 0.5) / fps seconds, its short side scaled to
+    ``size`` pixels (bicubic), then the centre cut to size x size. There are
+    max(1, floor(seconds * fps)) of them, where seconds is the length of the sound; the last picture
+    is held if the sound goes on. Time 0 is the first picture: sound that starts later is padded,
+    sound that starts earlier is cut. Raises ClipsepError: unreadable, no pictures, no sound,
+    truncated, damaged.
+    """
+    path = Path(path)
+    with open_media(path) as container:
+        pictures_from = picture_stream(container)
+        if pictures_from is None:
+            raise ClipsepError(f"{path} has no pictures: choose a video file.")
+        sound = SoundTrack(path, container)
+        pictures = _PictureTrack(path, pictures_from, fps, size)
+        pieces: list[np.ndarray] = []
+        resampler: StreamingResampler | None = None
+        for packet in demux(container, path, sound.stream, pictures_from):
+            if packet.stream.index == pictures_from.index:
+                pictures.feed(packet)
+                continue
+            for piece in sound.feed(packet):
+                resampler = resampler or StreamingResampler(sound.info.sample_rate, sample_rate)
+                pieces.append(resampler.push(piece.mean(axis=0)))
+        sound.finish()
+    pieces.append(resampler.push(np.zeros(0, np.float32), last=True))
+    offset = sound.start_seconds - pictures.finish()
+    audio = _shift(np.concatenate(pieces), round(offset * sample_rate), path, sample_rate)
+    count = max(1, int(len(audio) * fps / sample_rate + 1e-6))
+    return Video(audio, sample_rate, pictures.take(count))
+
+
+class _PictureTrack:
+    """Decodes pictures and keeps those shown at (i + 0.5) / fps seconds after the first one."""
+
+    def __init__(self, path: Path, stream: av.VideoStream, fps: float, size: int) -> None:
+        self._path = path
+        self._fps = fps
+        self._size = size
+        self._declared = float(stream.duration * stream.time_base) if stream.duration else 0.0
+        self._first_seconds: float | None = None
+        self._seconds = 0.0
+        self._previous: av.VideoFrame | None = None
+        self._kept: list[Image.Image] = []
+        stream.thread_type = "AUTO"
+
+    def feed(self, packet: av.Packet) -> None:
+        """Decode one packet; raises ClipsepError for damaged pictures."""
+        try:
+            frames = packet.decode()
+        except av.FFmpegError as error:
+            if self._previous is None:
+                return  # what precedes the first key frame cannot be decoded, and need not be
+            raise ClipsepError(
+                f"{self._path} is damaged: the picture after {self._seconds:.2f} s cannot be "
+                "decoded; get an intact copy."
+            ) from error
+        for frame in frames:
+            self._advance(frame)
+
+    def finish(self) -> float:
+        """Call after the last packet: the time of the first picture in seconds.
+
+        Raises ClipsepError if no picture could be decoded or the pictures stop far too early.
+        """
+        if self._previous is None:
+            raise ClipsepError(f"{self._path} has no picture that can be decoded: get a new copy.")
+        if self._seconds < 0.99 * self._declared - 1.0:
+            raise ClipsepError(
+                f"{self._path} is truncated: it declares {self._declared:.2f} s of pictures but "
+                f"only {self._seconds:.2f} s could be read; get a complete copy."
+            )
+        return self._first_seconds
+
+    def take(self, count: int) -> list[Image.Image]:
+        """The first ``count`` pictures; the last one decoded is held for as long as needed."""
+        missing = count - len(self._kept)
+        if missing <= 0:
+            return self._kept[:count]
+        return self._kept + [self._picture(self._previous)] * missing
+
+    def _advance(self, frame: av.VideoFrame) -> None:
+        now = frame.time
+        if now is None:
+            now = self._seconds + (self._first_seconds or 0.0)
+        if self._first_seconds is None:
+            self._first_seconds = now
+        self._seconds = now - self._first_seconds
+        # The previous frame was on the screen until now: it serves every moment in between.
+        while self._previous is not None and (len(self._kept) + 0.5) / self._fps < self._seconds:
+            self._kept.append(self._picture(self._previous))
+        self._previous = frame
+
+    def _picture(self, frame: av.VideoFrame) -> Image.Image:
+        picture = frame.to_image()
+        if frame.rotation:
+            picture = picture.rotate(frame.rotation, expand=True)
+        scale = self._size / min(picture.size)
+        width, height = (max(self._size, round(side * scale)) for side in picture.size)
+        picture = picture.resize((width, height), Image.Resampling.BICUBIC)
+        left, top = (width - self._size) // 2, (height - self._size) // 2
+        return picture.crop((left, top, left + self._size, top + self._size))
+
+
+def _shift(audio: np.ndarray, offset: int, path: Path, sample_rate: int) -> np.ndarray:
+    """Move ``audio`` [T] later (zeros before it) or earlier (cut) by ``offset`` samples."""
+    if offset > _LONGEST_OFFSET_SECONDS * sample_rate or -offset >= len(audio):
+        raise ClipsepError(
+            f"{path} has sound and pictures {abs(offset) / sample_rate:.0f} s apart: its time "
+            "stamps are broken; convert it again."
+        )
+    if offset >= 0:
+        return np.pad(audio, (offset, 0))
+    return audio[-offset:]

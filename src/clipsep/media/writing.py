@@ -1,0 +1,271 @@
+"""Writing sound: block by block, under a temporary name that is renamed when all is well.
+
+It knows output formats and their limits; it never changes rate, channels or loudness.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
+import numpy as np
+import soundfile
+
+from clipsep.errors import ClipsepError, UsageError
+
+_WAV_LIMIT_BYTES = 2**32 - 2**16  # the size fields of WAV are 32 bits wide; leave room for headers
+
+
+@dataclass(frozen=True)
+class OutputFormat:
+    """How one file name ending is written: ffmpeg's container, encoder and sample format.
+
+    ``bits_per_second`` is per channel, for lossy encoders; an empty ``codec`` means libsndfile.
+    """
+
+    container: str
+    codec: str
+    sample_format: str = "flt"
+    bits_per_second: int | None = None
+
+
+OUTPUT_FORMATS: dict[str, OutputFormat] = {
+    "wav": OutputFormat("wav", "pcm_f32le"),
+    "flac": OutputFormat("flac", "flac", sample_format="s32"),
+    "mp3": OutputFormat("mp3", "libmp3lame", bits_per_second=128_000),
+    # ffmpeg's own Vorbis encoder is experimental and stereo only; libsndfile has the real one.
+    "ogg": OutputFormat("ogg", ""),
+    "opus": OutputFormat("opus", "libopus", bits_per_second=96_000),
+    "m4a": OutputFormat("ipod", "aac", bits_per_second=128_000),
+}
+
+
+class AudioWriter:
+    """Writes float32 blocks [C, n] to ``path``; a context manager.
+
+    On a clean exit the finished file takes its name; on an exception nothing is left behind and an
+    older file of that name is untouched. ``clipped`` counts the samples that had to be clamped to
+    [-1, 1], which every format but 32-bit float WAV requires.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        sample_rate: int,
+        channels: int,
+        layout: str | None = None,
+        format: str = "wav",
+        expected_seconds: float | None = None,
+    ) -> None:
+        """``sample_rate`` in Hz; ``layout`` is ffmpeg's name, None for the usual one.
+
+        ``expected_seconds`` is the length to come: a WAV known to stay below 4 GB gets a plain
+        header, any other can grow into RF64. Raises UsageError for an unknown format or one that
+        cannot hold this rate or these channels, ClipsepError if the file cannot be written.
+        """
+        if format not in OUTPUT_FORMATS:
+            raise UsageError(
+                f"unknown output format '{format}': choose one of {', '.join(OUTPUT_FORMATS)}."
+            )
+        self.path = Path(path)
+        self.format = format
+        self.sample_rate = sample_rate
+        self.channels = channels
+        self.clipped = 0
+        self._check_rate()
+        self._temporary = self.path.with_name(f".{self.path.name}.{secrets.token_hex(4)}.part")
+        self._sink = None
+        try:
+            check_writable(self.path)
+            if self.path.is_dir():
+                raise ClipsepError(f"{self.path} is a folder: name the file to write.")
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._sink = self._open_sink(layout, expected_seconds)
+        except OSError as error:
+            self.discard()
+            raise self._failed(error) from error
+        except BaseException:
+            self.discard()
+            raise
+
+    def __enter__(self) -> AudioWriter:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self.discard()
+
+    def write(self, block: np.ndarray) -> None:
+        """Append ``block``, float32 [C, n]. Raises ClipsepError if the disk refuses it."""
+        if block.ndim != 2 or block.shape[0] != self.channels:
+            raise ValueError(f"expected [{self.channels}, n], got {list(block.shape)}")
+        if not block.shape[1]:
+            return
+        if self.format != "wav":
+            self.clipped += int(np.count_nonzero(np.abs(block) > 1))
+            block = np.clip(block, -1, 1)
+        try:
+            self._sink.write(np.ascontiguousarray(block.T, dtype=np.float32))
+        except (OSError, av.FFmpegError, soundfile.SoundFileError) as error:
+            raise self._failed(error) from error
+
+    def close(self) -> None:
+        """Finish the file and give it its name."""
+        try:
+            self._sink.close()
+            self._sink = None
+            os.replace(self._temporary, self.path)
+        except (OSError, av.FFmpegError, soundfile.SoundFileError) as error:
+            self.discard()
+            raise self._failed(error) from error
+        except BaseException:
+            self.discard()
+            raise
+
+    def discard(self) -> None:
+        """Drop what was written so far."""
+        if self._sink is not None:
+            self._sink.abort()
+            self._sink = None
+        self._temporary.unlink(missing_ok=True)
+
+    def _check_rate(self) -> None:
+        codec = OUTPUT_FORMATS[self.format].codec
+        rates = sorted(av.Codec(codec, "w").audio_rates or []) if codec else []
+        if rates and self.sample_rate not in rates:
+            raise UsageError(
+                f"{self.format} cannot hold {self.sample_rate} Hz (only "
+                f"{', '.join(map(str, rates))} Hz): choose wav or flac for {self.path.name}."
+            )
+
+    def _open_sink(self, layout: str | None, seconds: float | None) -> _FfmpegSink | _VorbisSink:
+        description = OUTPUT_FORMATS[self.format]
+        options = {"fflags": "+bitexact"}  # no encoder tags: the same sound gives the same bytes
+        if self.format == "wav":
+            size = (seconds or np.inf) * self.sample_rate * self.channels * 4
+            options["rf64"] = "never" if size < _WAV_LIMIT_BYTES else "auto"
+        try:
+            if not description.codec:
+                return _VorbisSink(self._temporary, self.sample_rate, self.channels)
+            names = _layout_names(layout, self.channels)
+            return _FfmpegSink(self._temporary, description, self.sample_rate, names, options)
+        except (PermissionError, FileNotFoundError):
+            raise
+        except (av.FFmpegError, ValueError, soundfile.SoundFileError) as error:
+            raise UsageError(
+                f"{self.format} cannot hold {self.channels} channel(s) at {self.sample_rate} Hz: "
+                f"choose wav for {self.path.name}."
+            ) from error
+
+    def _failed(self, error: Exception) -> ClipsepError:
+        reason = getattr(error, "strerror", None) or str(error)
+        return ClipsepError(
+            f"{self.path} could not be written ({reason}): check the folder and the free space."
+        )
+
+
+class _FfmpegSink:
+    """Encodes packed float samples [n, C] through PyAV."""
+
+    def __init__(
+        self,
+        path: Path,
+        description: OutputFormat,
+        sample_rate: int,
+        layouts: list[str],
+        options: dict[str, str],
+    ) -> None:
+        self._description = description
+        self._sample_rate = sample_rate
+        self._layout = layouts[0]
+        self._container = av.open(
+            str(path.absolute()), "w", format=description.container, options=options
+        )
+        try:
+            self._stream = self._container.add_stream(
+                description.codec, rate=sample_rate, layout=self._layout
+            )
+            channels = self._stream.codec_context.channels
+            if description.bits_per_second:
+                # MPEG-2 and 2.5 rates (below 32 kHz) have lower ceilings.
+                share = 1.0 if sample_rate >= 32_000 else 0.5
+                per_channel = int(description.bits_per_second * share)
+                self._stream.codec_context.bit_rate = per_channel * channels
+            self._container.start_encoding()
+        except BaseException:
+            self.abort()
+            raise
+
+    def write(self, samples: np.ndarray) -> None:
+        if self._description.sample_format == "s32":
+            # 24 significant bits in the upper part of 32, rounded rather than cut by the encoder.
+            scaled = np.rint(samples.astype(np.float64) * 2**23)
+            samples = np.clip(scaled, -(2**23), 2**23 - 1).astype(np.int32) << 8
+        frame = av.AudioFrame.from_ndarray(
+            samples.reshape(1, -1), format=self._description.sample_format, layout=self._layout
+        )
+        frame.sample_rate = self._sample_rate
+        self._container.mux(self._stream.encode(frame))
+
+    def close(self) -> None:
+        self._container.mux(self._stream.encode(None))
+        self._container.close()
+
+    def abort(self) -> None:
+        # Whatever closing has to say, the file is about to be removed.
+        with contextlib.suppress(OSError, av.FFmpegError, ValueError):
+            self._container.close()
+
+
+class _VorbisSink:
+    """Encodes samples [n, C] to Ogg Vorbis through libsndfile."""
+
+    _SLICE = 4096  # libsndfile encodes a call's samples on the stack: long blocks overflow it
+
+    def __init__(self, path: Path, sample_rate: int, channels: int) -> None:
+        if channels > 2:
+            raise ValueError("the channel order of Vorbis beyond stereo is not WAV's")
+        self._file = soundfile.SoundFile(
+            path, "w", sample_rate, channels, format="OGG", subtype="VORBIS"
+        )
+
+    def write(self, samples: np.ndarray) -> None:
+        for start in range(0, len(samples), self._SLICE):
+            self._file.write(samples[start : start + self._SLICE])
+
+    def close(self) -> None:
+        self._file.close()
+
+    abort = close
+
+
+def check_writable(path_or_dir: str | Path) -> None:
+    """Raise ClipsepError if nothing could be written at ``path_or_dir``; creates nothing.
+
+    An existing folder is checked itself; for anything else, the nearest folder above it that
+    exists, where the missing ones would be created.
+    """
+    folder = Path(path_or_dir).absolute()
+    if not folder.is_dir():
+        folder = folder.parent
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    if not folder.is_dir():
+        raise ClipsepError(f"{path_or_dir} cannot be written: {folder} is not a folder.")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise ClipsepError(
+            f"{path_or_dir} cannot be written: you have no permission to write in {folder}."
+        )
+
+
+def _layout_names(layout: str | None, channels: int) -> list[str]:
+    """The layouts to try for ``channels``: the asked one first, then ffmpeg's usual one."""
+    usual = {1: "mono", 2: "stereo", 3: "2.1", 4: "4.0", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
+    names = [layout, usual.get(channels, f"{channels} channels")]
+    return [name for name in names if name and av.AudioLayout(name).nb_channels == channels]
