@@ -1,0 +1,89 @@
+"""CLIPSep: a separation network whose mask is the dot product of its features with the query.
+
+One module and one forward for training, evaluation and inference; signal processing, activation
+and loss live elsewhere.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+
+class MaskLogits(NamedTuple):
+    """Logits of the masks: of the queries [B, N, F, T], and of the noise heads [B, H, F, T] or None."""
+
+    query: torch.Tensor
+    noise: torch.Tensor | None
+
+
+class CLIPSep(nn.Module):
+    """Text- or picture-queried mask prediction (Dong et al., 2023, late fusion).
+
+    Args:
+        network: U-Net with ``forward(log_magnitude) -> hidden`` and ``dot(hidden, weights)``.
+        query_dim: D, size of the query embedding.
+        feature_channels: K, as the network's.
+        noise_heads: H; 2 for noise invariant training (CLIPSep-NIT), else 0. They serve training only.
+        query_activation: on the query projection, ``sigmoid`` as published or ``none``.
+        normalize_query: scale query embeddings to unit length first (as published: no).
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        query_dim: int = 512,
+        feature_channels: int = 32,
+        noise_heads: int = 0,
+        query_activation: str = "sigmoid",
+        normalize_query: bool = False,
+    ):
+        super().__init__()
+        self.network = network
+        self.normalize_query = normalize_query
+        self.activation = torch.sigmoid if query_activation == "sigmoid" else nn.Identity()
+        self.query_projection = nn.Linear(query_dim, feature_channels)
+        self.noise_projections = nn.ModuleList(
+            nn.Linear(feature_channels, feature_channels) for _ in range(noise_heads)
+        )
+        self.scale = nn.Parameter(torch.ones(feature_channels))
+        self.bias = nn.Parameter(torch.zeros(1))
+        if query_activation == "sigmoid":
+            for linear in (self.query_projection, *self.noise_projections):
+                nn.init.normal_(linear.weight, 0.0, 1e-4)
+
+    def forward(self, log_magnitude: torch.Tensor, query: torch.Tensor) -> MaskLogits:
+        """Mask logits for N queries of one mixture, from one pass of the network.
+
+        Args:
+            log_magnitude: of the mixture, [B, 1, F, T].
+            query: query embeddings, [B, N, D], or [1, N, D] for the same queries on the whole batch.
+
+        Returns:
+            logits of the query masks [B, N, F, T]; with noise heads also theirs, which depend on the
+            mean of the mixture's query projections.
+        """
+        hidden = self.network(log_magnitude)
+        projection = self.project(query)  # [B, N, K]
+        weights = self.activation(projection) * self.scale
+        if not self.noise_projections:
+            return MaskLogits(self.network.dot(hidden, weights) + self.bias, None)
+        mean = projection.mean(dim=1)
+        noise = torch.stack([self.activation(head(mean)) for head in self.noise_projections], dim=1)
+        weights = torch.cat([weights, noise * self.scale], dim=1)
+        logits = self.network.dot(hidden, weights) + self.bias
+        return MaskLogits(*logits.split([query.shape[1], noise.shape[1]], dim=1))
+
+    def query_logits(self, log_magnitude: torch.Tensor, query: torch.Tensor) -> torch.Tensor:
+        """`forward` at test time: the noise heads are left out. [B, 1, F, T] to [B, N, F, T]."""
+        weights = self.activation(self.project(query)) * self.scale
+        return self.network.dot(self.network(log_magnitude), weights) + self.bias
+
+    def project(self, query: torch.Tensor) -> torch.Tensor:
+        """Query embeddings [..., D] to query projections before the activation, [..., K]."""
+        if self.normalize_query:
+            query = F.normalize(query, dim=-1)
+        return self.query_projection(query)

@@ -1,0 +1,156 @@
+"""What the networks are trained for: masks of known mixtures, with or without noise heads.
+
+Everything here works on mask logits and `Targets`; it knows nothing of networks, files or optimizers.
+"""
+
+from __future__ import annotations
+
+from itertools import permutations
+from typing import NamedTuple
+
+import torch
+from torch.nn import functional as F
+
+from clipsep.models.clipsep import MaskLogits
+from clipsep.spectral import SpectralSettings, log_magnitude, to_bands, unwarp_matrix
+
+
+class Targets(NamedTuple):
+    """A batch of mixtures whose sources are known, on log-frequency bands.
+
+    Attributes:
+        log_mixture: the network's input, [B, 1, F, T].
+        mask: binary, 1 where the source has more than half of the mixture's magnitude, [B, N, F, T].
+        weight: of each position in the cross-entropy, from the mixture's loudness, [B, 1, F, T].
+        power: |X|^2 of the mixture, summed over the linear bins of each band, [B, 1, F, T].
+        cross: Re(S conj(X)) of each source, summed likewise, [B, N, F, T].
+        energy: |S|^2 of each source, summed over everything, [B, N].
+    """
+
+    log_mixture: torch.Tensor
+    mask: torch.Tensor
+    weight: torch.Tensor
+    power: torch.Tensor
+    cross: torch.Tensor
+    energy: torch.Tensor
+
+
+class Loss(NamedTuple):
+    """A scalar to minimise and what it is made of (for the log)."""
+
+    total: torch.Tensor
+    noise_activation: torch.Tensor | None = None
+
+
+def make_targets(source_spectra: torch.Tensor, settings: SpectralSettings) -> Targets:
+    """Targets of mixtures from the complex spectra of their sources, [B, N, n_fft // 2 + 1, T]."""
+    mixture = source_spectra.sum(dim=1, keepdim=True)
+    mixture_bands = to_bands(mixture.abs() + settings.log_floor, settings)
+    source_bands = to_bands(source_spectra.abs(), settings)
+    # The transposed unwarp adds up the linear bins whose mask a band sets.
+    unwarp = unwarp_matrix(
+        settings.n_fft, settings.sample_rate, settings.n_bands, settings.max_frequency
+    )
+    collect = unwarp.to(mixture.device).T
+    return Targets(
+        log_mixture=log_magnitude(mixture, settings),
+        mask=(source_bands > 0.5 * mixture_bands).float(),
+        weight=torch.log1p(mixture_bands).clamp(1e-3, 10),
+        power=collect @ mixture.abs().square(),
+        cross=collect @ (source_spectra * mixture.conj()).real,
+        energy=source_spectra.abs().square().sum(dim=(-2, -1)),
+    )
+
+
+def mask_loss(logits: MaskLogits, targets: Targets, sdr_weight: float = 0.0) -> Loss:
+    """Mean over sources of the mask cost: for CLIPSep and its supervised variants.
+
+    Args:
+        logits: as many queries as sources, in the same order.
+        sdr_weight: of the signal-to-distortion term beside the weighted cross-entropy (published: 0).
+    """
+    x = logits.query.float()
+    cost = _cost(F.logsigmoid(x), F.logsigmoid(-x), targets, sdr_weight)
+    return Loss(cost.mean())
+
+
+def pit_loss(logits: MaskLogits, targets: Targets) -> Loss:
+    """Permutation invariant training (Yu et al., 2017): the best assignment of masks to sources."""
+    x = logits.query.float()
+    n_sources = targets.mask.shape[1]
+    costs = [
+        _cost(F.logsigmoid(x[:, order]), F.logsigmoid(-x[:, order]), targets, 0.0).mean(dim=1)
+        for order in permutations(range(n_sources))
+    ]
+    return Loss(torch.stack(costs).amin(dim=0).mean())
+
+
+def nit_loss(
+    logits: MaskLogits,
+    targets: Targets,
+    noise_weight: float = 0.1,
+    noise_gamma: float = 0.25,
+    union: str = "published",
+    sdr_weight: float = 0.0,
+    alone: float = 0.0,
+) -> Loss:
+    """Noise invariant training (Dong et al., 2023, section 3.2).
+
+    Each query mask is joined with one noise mask, over the best assignment, so that sound which the
+    query does not explain may go to the noise heads; their mean activation is kept small.
+
+    Args:
+        noise_weight: of the penalty on the mean summed noise activation above ``noise_gamma``.
+        union: how two masks join. ``published``: min(1, a + b), whose gradient vanishes where the sum
+            passes 1. ``either``: 1 - (1 - a)(1 - b), computed from logits, whose gradient does not.
+        sdr_weight: as in `mask_loss`.
+        alone: share of the cost that falls on the query masks without noise masks (published: 0).
+    """
+    x, noise = logits.query.float(), logits.noise.float()
+    n_sources = targets.mask.shape[1]
+    costs = []
+    for order in permutations(range(noise.shape[1]), n_sources):
+        log_inside, log_outside = _union(x, noise[:, order], union)
+        costs.append(_cost(log_inside, log_outside, targets, sdr_weight).mean(dim=1))
+    cost = torch.stack(costs).amin(dim=0).mean()
+    if alone:
+        cost = (1 - alone) * cost + alone * mask_loss(logits, targets, sdr_weight).total
+    activation = noise.sigmoid().sum(dim=1).mean()
+    return Loss(cost + noise_weight * F.relu(activation - noise_gamma), activation.detach())
+
+
+def _union(x: torch.Tensor, noise: torch.Tensor, union: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """Log-probability that a position is inside, and outside, of either mask."""
+    if union == "published":
+        p = (x.sigmoid() + noise.sigmoid()).clamp(max=1)
+        # F.binary_cross_entropy clamps both logarithms so, and published figures depend on it.
+        return p.log().clamp(min=-100), (1 - p).log().clamp(min=-100)
+    log_outside = -(F.softplus(x) + F.softplus(noise))
+    return torch.log(-torch.expm1(log_outside)), log_outside
+
+
+def _cost(
+    log_inside: torch.Tensor, log_outside: torch.Tensor, targets: Targets, sdr_weight: float
+) -> torch.Tensor:
+    """Cost of masks [B, N, F, T] given as log-probabilities: [B, N]."""
+    log_likelihood = targets.mask * log_inside + (1 - targets.mask) * log_outside
+    cost = -(targets.weight * log_likelihood).mean(dim=(-2, -1))
+    if not sdr_weight:
+        return cost
+    return cost + sdr_weight * _distortion(log_inside.exp(), targets)
+
+
+def _distortion(mask: torch.Tensor, targets: Targets, floor: float = 1e-3) -> torch.Tensor:
+    """log10 of the distortion-to-signal ratio of masked mixtures: -SDR in bel, [B, N].
+
+    sum |S - mX|^2 expands to |X|^2 m^2 - 2 Re(S conj(X)) m + |S|^2. Summing the linear bins into bands
+    first is exact but for bins between two bands, where it is an upper bound (Jensen).
+
+    Args:
+        floor: -10 log10 of it, in dB, is about the SDR above which improvement no longer counts.
+    """
+    error = (targets.power * mask.square() - 2 * targets.cross * mask).sum(dim=(-2, -1))
+    error = (error + targets.energy).clamp(min=0)
+    # A silent source would divide by zero; a hundredth of the mixture stands in for it.
+    reference = targets.energy + 0.01 * targets.power.sum(dim=(-2, -1)) + 1e-8
+    return torch.log10(error / reference + floor)

@@ -1,0 +1,81 @@
+"""Model settings as data, and the one place that turns them into modules."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+from torch import nn
+
+from clipsep.models.baselines import LabelSep, PITSep
+from clipsep.models.clipsep import CLIPSep
+from clipsep.models.patch_unet import PatchUNet
+from clipsep.models.unet import UNet
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class UNetSettings(_Settings):
+    """The published U-Net."""
+
+    kind: Literal["unet"] = "unet"
+    num_downs: int = Field(7, ge=5, le=10)
+    width: int = Field(64, ge=1)
+
+
+class PatchUNetSettings(_Settings):
+    """The compact network of the `mini` models."""
+
+    kind: Literal["patch_unet"] = "patch_unet"
+    widths: tuple[int, ...] = Field((64, 128, 192, 256), min_length=1)
+    blocks: int = Field(1, ge=1)
+    patch: int = Field(4, ge=1)
+
+
+class ModelSettings(_Settings):
+    """Everything that fixes the shape of a model's weights.
+
+    Attributes:
+        kind: ``clipsep`` (any fixed query embedding), ``labelsep`` (learnt label table) or ``pit``.
+        query_dim: D; for ``labelsep`` the size of the label table's rows.
+        noise_heads: 2 for noise invariant training, else 0.
+        n_labels: rows of the label table, ``labelsep`` only.
+    """
+
+    kind: Literal["clipsep", "labelsep", "pit"] = "clipsep"
+    network: Annotated[UNetSettings | PatchUNetSettings, Field(discriminator="kind")] = (
+        UNetSettings()
+    )
+    feature_channels: int = Field(32, ge=1)
+    query_dim: int = Field(512, ge=1)
+    query_activation: Literal["sigmoid", "none"] = "sigmoid"
+    normalize_query: bool = False
+    noise_heads: int = Field(0, ge=0)
+    n_labels: int = Field(0, ge=0)
+
+
+def build_model(settings: ModelSettings, n_bands: int = 256) -> nn.Module:
+    """A model with fresh random weights."""
+    network = _build_network(settings, n_bands)
+    if settings.kind == "pit":
+        return PITSep(network, settings.feature_channels)
+    query = {
+        "feature_channels": settings.feature_channels,
+        "noise_heads": settings.noise_heads,
+        "query_activation": settings.query_activation,
+        "normalize_query": settings.normalize_query,
+    }
+    if settings.kind == "labelsep":
+        return LabelSep(network, settings.n_labels, settings.query_dim, **query)
+    return CLIPSep(network, settings.query_dim, **query)
+
+
+def _build_network(settings: ModelSettings, n_bands: int) -> nn.Module:
+    network = settings.network
+    if network.kind == "unet":
+        return UNet(network.num_downs, network.width, settings.feature_channels)
+    return PatchUNet(
+        network.widths, network.blocks, settings.feature_channels, n_bands, network.patch
+    )

@@ -1,0 +1,85 @@
+"""The published separation network: a U-Net over the log-frequency spectrogram (Dong et al., 2023).
+
+It maps a spectrogram to features and knows nothing of queries beyond a dot product with them.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+
+class UNet(nn.Module):
+    """U-Net of strided 4x4 convolutions down and bilinear up-sampling with 3x3 convolutions.
+
+    Source: sound network of Zhao et al., "The Sound of Pixels" (ECCV 2018), as used by CLIPSep.
+
+    Args:
+        num_downs: number of halvings; frequency bands and frames must be multiples of
+            ``2 ** num_downs``.
+        width: channels after the first halving; doubled three times, then constant.
+        feature_channels: K.
+    """
+
+    def __init__(self, num_downs: int = 7, width: int = 64, feature_channels: int = 32):
+        super().__init__()
+        self.stride = 2**num_downs
+        channels = [width * min(2**level, 8) for level in range(num_downs)]
+        self.input_norm = nn.BatchNorm2d(1)
+        self.down_convs = nn.ModuleList(
+            nn.Conv2d(c_in, c_out, 4, stride=2, padding=1, bias=False)
+            for c_in, c_out in zip([1, *channels[:-1]], channels, strict=True)
+        )
+        # The outermost and the innermost level have no normalisation on the way down.
+        self.down_norms = nn.ModuleList(nn.BatchNorm2d(c) for c in channels[1:-1])
+        # On the way up, from the innermost level outwards; all but the first see a skip beside them.
+        self.up_convs = nn.ModuleList(
+            nn.Conv2d(c_in * (1 if level == 0 else 2), c_out, 3, padding=1, bias=False)
+            for level, (c_in, c_out) in enumerate(
+                zip(channels[:0:-1], channels[-2::-1], strict=True)
+            )
+        )
+        self.up_norms = nn.ModuleList(nn.BatchNorm2d(c) for c in channels[-2::-1])
+        self.head = nn.Conv2d(2 * width, feature_channels, 3, padding=1)
+        self.apply(_init_as_published)
+
+    def forward(self, log_magnitude: torch.Tensor) -> torch.Tensor:
+        """[B, 1, F, T] to the hidden state before the head, [B, 2 width, F / 2, T / 2]."""
+        skips = [self.down_convs[0](self.input_norm(log_magnitude))]
+        for conv, norm in zip(self.down_convs[1:], [*self.down_norms, None], strict=True):
+            down = conv(F.leaky_relu(skips[-1], 0.2))
+            skips.append(norm(down) if norm else down)
+        hidden = skips.pop()
+        for conv, norm in zip(self.up_convs, self.up_norms, strict=True):
+            up = norm(conv(_double(F.relu(hidden))))
+            hidden = torch.cat([skips.pop(), up], dim=1)
+        return hidden
+
+    def dot(self, hidden: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+        """Dot product of the features [B, K, F, T] with query weights.
+
+        Args:
+            hidden: what `forward` returned.
+            weights: [B, N, K], or [1, N, K] for the same queries on the whole batch: these are folded
+                into the last convolution, so that only N instead of K channels are computed.
+
+        Returns:
+            [B, N, F, T].
+        """
+        up = _double(F.relu(hidden))
+        if len(weights) == 1:
+            kernel = torch.einsum("nk,kcij->ncij", weights[0], self.head.weight)
+            return F.conv2d(up, kernel, weights[0] @ self.head.bias, padding=1)
+        return torch.einsum("bnk,bkft->bnft", weights, self.head(up))
+
+
+def _double(x: torch.Tensor) -> torch.Tensor:
+    return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=True)
+
+
+def _init_as_published(module: nn.Module) -> None:
+    if isinstance(module, nn.Conv2d):
+        nn.init.normal_(module.weight, 0.0, 1e-3)
+    elif isinstance(module, nn.BatchNorm2d):
+        nn.init.normal_(module.weight, 1.0, 0.02)
