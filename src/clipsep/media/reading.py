@@ -28,6 +28,9 @@ _CONTAINERS = (
 )
 # One broken packet at the very end of these is a cut last frame or a stray byte, not lost sound.
 _FORGIVING_CODECS = ("pcm_", "mp3", "aac")
+# PyAV 18 looks for the end of a frame's planes behind the eighth: reading them crashes.
+_MOST_PLANES = 7
+_UNNAMED_LAYOUTS = {"1 channels": "mono", "2 channels": "stereo"}
 _INTEGER_SCALES = {"i2": 2.0**15, "i4": 2.0**31, "i8": 2.0**63}
 
 
@@ -138,6 +141,7 @@ class SoundTrack:
         self._samples = 0
         self._end_seconds = 0.0
         self._broken_at: list[float] = []
+        self._packer: av.AudioResampler | None = None
         if stream.codec_context.name == "flac":
             # Without it ffmpeg decodes damaged FLAC frames to noise and says nothing.
             stream.codec_context.options = {"err_detect": "crccheck"}
@@ -178,6 +182,9 @@ class SoundTrack:
             self.info = self._describe(frame)
             self.start_seconds = start or 0.0
         self._check_same(frame)
+        if frame.format.is_planar and self.info.channels > _MOST_PLANES:
+            self._packer = self._packer or av.AudioResampler(format=frame.format.packed)
+            frame = self._packer.resample(frame)[0]
         piece = _to_float(frame)
         self._check_finite(piece)
         self._samples += piece.shape[1]
@@ -190,7 +197,7 @@ class SoundTrack:
             path=self.path,
             sample_rate=frame.sample_rate,
             channels=frame.layout.nb_channels,
-            layout=frame.layout.name,
+            layout=_UNNAMED_LAYOUTS.get(frame.layout.name, frame.layout.name),
             seconds=self.seconds,
             exact_duration=self.exact_duration,
             has_video=self.has_video,

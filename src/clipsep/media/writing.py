@@ -9,6 +9,7 @@ import contextlib
 import os
 import secrets
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -22,7 +23,7 @@ _WAV_LIMIT_BYTES = 2**32 - 2**16  # the size fields of WAV are 32 bits wide; lea
 
 @dataclass(frozen=True)
 class OutputFormat:
-    """How one file name ending is written: ffmpeg's container, encoder and sample format.
+    """How one kind of file is written: ffmpeg's container, encoder and the encoder's sample format.
 
     ``bits_per_second`` is per channel, for lossy encoders; an empty ``codec`` means libsndfile.
     """
@@ -36,11 +37,11 @@ class OutputFormat:
 OUTPUT_FORMATS: dict[str, OutputFormat] = {
     "wav": OutputFormat("wav", "pcm_f32le"),
     "flac": OutputFormat("flac", "flac", sample_format="s32"),
-    "mp3": OutputFormat("mp3", "libmp3lame", bits_per_second=128_000),
+    "mp3": OutputFormat("mp3", "libmp3lame", sample_format="fltp"),
     # ffmpeg's own Vorbis encoder is experimental and stereo only; libsndfile has the real one.
     "ogg": OutputFormat("ogg", ""),
     "opus": OutputFormat("opus", "libopus", bits_per_second=96_000),
-    "m4a": OutputFormat("ipod", "aac", bits_per_second=128_000),
+    "m4a": OutputFormat("ipod", "aac", "fltp", bits_per_second=128_000),
 }
 
 
@@ -150,18 +151,18 @@ class AudioWriter:
         if self.format == "wav":
             size = (seconds or np.inf) * self.sample_rate * self.channels * 4
             options["rf64"] = "never" if size < _WAV_LIMIT_BYTES else "auto"
-        try:
-            if not description.codec:
-                return _VorbisSink(self._temporary, self.sample_rate, self.channels)
-            names = _layout_names(layout, self.channels)
-            return _FfmpegSink(self._temporary, description, self.sample_rate, names, options)
-        except (PermissionError, FileNotFoundError):
-            raise
-        except (av.FFmpegError, ValueError, soundfile.SoundFileError) as error:
-            raise UsageError(
-                f"{self.format} cannot hold {self.channels} channel(s) at {self.sample_rate} Hz: "
-                f"choose wav for {self.path.name}."
-            ) from error
+        refusal: Exception | None = None
+        for name in _layout_names(layout, self.channels):
+            try:
+                if not description.codec:
+                    return _VorbisSink(self._temporary, self.sample_rate, self.channels)
+                return _FfmpegSink(self._temporary, description, self.sample_rate, name, options)
+            except (av.ArgumentError, av.PatchWelcomeError, ValueError) as error:
+                refusal = error
+        raise UsageError(
+            f"{self.format} cannot hold {self.channels} channel(s) at {self.sample_rate} Hz: "
+            f"choose wav for {self.path.name}."
+        ) from refusal
 
     def _failed(self, error: Exception) -> ClipsepError:
         reason = getattr(error, "strerror", None) or str(error)
@@ -178,25 +179,26 @@ class _FfmpegSink:
         path: Path,
         description: OutputFormat,
         sample_rate: int,
-        layouts: list[str],
+        layout: str,
         options: dict[str, str],
     ) -> None:
         self._description = description
         self._sample_rate = sample_rate
-        self._layout = layouts[0]
+        self._layout = layout
+        self._written = 0
         self._container = av.open(
             str(path.absolute()), "w", format=description.container, options=options
         )
         try:
             self._stream = self._container.add_stream(
-                description.codec, rate=sample_rate, layout=self._layout
+                description.codec, rate=sample_rate, layout=layout
             )
-            channels = self._stream.codec_context.channels
+            encoder = self._stream.codec_context
+            encoder.format = description.sample_format
             if description.bits_per_second:
-                # MPEG-2 and 2.5 rates (below 32 kHz) have lower ceilings.
-                share = 1.0 if sample_rate >= 32_000 else 0.5
-                per_channel = int(description.bits_per_second * share)
-                self._stream.codec_context.bit_rate = per_channel * channels
+                encoder.bit_rate = description.bits_per_second * encoder.channels
+            elif description.codec == "libmp3lame":
+                _set_mp3_quality(encoder)
             self._container.start_encoding()
         except BaseException:
             self.abort()
@@ -207,8 +209,11 @@ class _FfmpegSink:
             # 24 significant bits in the upper part of 32, rounded rather than cut by the encoder.
             scaled = np.rint(samples.astype(np.float64) * 2**23)
             samples = np.clip(scaled, -(2**23), 2**23 - 1).astype(np.int32) << 8
+        packed = self._description.sample_format.rstrip(
+            "p"
+        )  # the stream makes it planar if need be
         frame = av.AudioFrame.from_ndarray(
-            samples.reshape(1, -1), format=self._description.sample_format, layout=self._layout
+            samples.reshape(1, -1), format=packed, layout=self._layout
         )
         frame.sample_rate = self._sample_rate
         self._container.mux(self._stream.encode(frame))
@@ -264,8 +269,22 @@ def check_writable(path_or_dir: str | Path) -> None:
         )
 
 
+def _set_mp3_quality(encoder: av.AudioCodecContext) -> None:
+    """Best quality that keeps the loudness: LAME scales by 0.95 at fixed rates below 192 kbit/s.
+
+    MPEG-2 rates (below 32 kHz) stop at 160 kbit/s, so they get the best variable bit rate.
+    """
+    if encoder.sample_rate >= 32_000:
+        encoder.bit_rate = 256_000
+    else:
+        encoder.qscale = True
+        encoder.options = {"global_quality": "0"}
+
+
 def _layout_names(layout: str | None, channels: int) -> list[str]:
     """The layouts to try for ``channels``: the asked one first, then ffmpeg's usual one."""
     usual = {1: "mono", 2: "stereo", 3: "2.1", 4: "4.0", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
-    names = [layout, usual.get(channels, f"{channels} channels")]
-    return [name for name in names if name and av.AudioLayout(name).nb_channels == channels]
+    names = [usual.get(channels, f"{channels} channels")]
+    if layout and not layout.endswith(" channels") and layout != names[0]:
+        names.insert(0, layout)
+    return [name for name in names if av.AudioLayout(name).nb_channels == channels]
