@@ -9,6 +9,7 @@ from __future__ import annotations
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -136,12 +137,14 @@ class SoundTrack:
         self.stream = stream
         self.seconds, self.exact_duration = _declared_seconds(container, stream)
         self.has_video = picture_stream(container) is not None
+        self._states_padding = "mov" in container.format.name.split(",")
         self.info: AudioStreamInfo | None = None
         self.start_seconds = 0.0  # time of the first sample on the container's clock
         self._samples = 0
         self._end_seconds = 0.0
         self._broken_at: list[float] = []
         self._packer: av.AudioResampler | None = None
+        self._held: np.ndarray | None = None  # see _hold_padding
         if stream.codec_context.name == "flac":
             # Without it ffmpeg decodes damaged FLAC frames to noise and says nothing.
             stream.codec_context.options = {"err_detect": "crccheck"}
@@ -158,7 +161,12 @@ class SoundTrack:
         if frames and self._broken_at:
             raise self._damaged()
         pieces = [self._convert(frame) for frame in frames if frame.samples]
-        return [piece for piece in pieces if piece.shape[1]]
+        if pieces and self._held is not None:
+            pieces.insert(0, self._held)
+            self._held = None
+        if len(frames) == 1 and pieces:
+            pieces[-1] = self._hold_padding(pieces[-1], packet)
+        return pieces
 
     def finish(self) -> None:
         """Call after the last packet: raises ClipsepError for an empty or truncated sound."""
@@ -190,6 +198,18 @@ class SoundTrack:
         self._samples += piece.shape[1]
         if start is not None:
             self._end_seconds = start + piece.shape[1] / self.info.sample_rate
+        return piece
+
+    def _hold_padding(self, piece: np.ndarray, packet: av.Packet) -> np.ndarray:
+        """Hold back what ``piece`` [C, n] has beyond the packet's stated length.
+
+        MP4 states the true end of an AAC sound by a last packet that is shorter than the frame in
+        it, and ffmpeg leaves the cut to us. Only at the very end: a next packet brings it back.
+        """
+        length = packet.duration
+        exact = packet.time_base == Fraction(1, self.info.sample_rate)
+        if self._states_padding and exact and length and length < piece.shape[1]:
+            piece, self._held = piece[:, :length], piece[:, length:]
         return piece
 
     def _describe(self, frame: av.AudioFrame) -> AudioStreamInfo:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -26,21 +27,25 @@ class OutputFormat:
     """How one kind of file is written: ffmpeg's container, encoder and the encoder's sample format.
 
     ``bits_per_second`` is per channel, for lossy encoders; an empty ``codec`` means libsndfile.
+    ``channels`` are the numbers of channels it holds in their right order, empty for any.
     """
 
     container: str
     codec: str
     sample_format: str = "flt"
     bits_per_second: int | None = None
+    channels: tuple[int, ...] = ()
 
 
 OUTPUT_FORMATS: dict[str, OutputFormat] = {
     "wav": OutputFormat("wav", "pcm_f32le"),
     "flac": OutputFormat("flac", "flac", sample_format="s32"),
-    "mp3": OutputFormat("mp3", "libmp3lame", sample_format="fltp"),
-    # ffmpeg's own Vorbis encoder is experimental and stereo only; libsndfile has the real one.
-    "ogg": OutputFormat("ogg", ""),
-    "opus": OutputFormat("opus", "libopus", bits_per_second=96_000),
+    "mp3": OutputFormat("mp3", "libmp3lame", "fltp", channels=(1, 2)),
+    # ffmpeg's own Vorbis encoder is experimental; libsndfile has the real one, but keeps WAV's
+    # order of channels, which is not that of Vorbis beyond stereo.
+    "ogg": OutputFormat("ogg", "", channels=(1, 2)),
+    # ffmpeg's libopus wrapper permutes the channels of some rarer layouts.
+    "opus": OutputFormat("opus", "libopus", bits_per_second=96_000, channels=(1, 2, 6, 8)),
     "m4a": OutputFormat("ipod", "aac", "fltp", bits_per_second=128_000),
 }
 
@@ -77,7 +82,7 @@ class AudioWriter:
         self.sample_rate = sample_rate
         self.channels = channels
         self.clipped = 0
-        self._check_rate()
+        self._check_limits()
         self._temporary = self.path.with_name(f".{self.path.name}.{secrets.token_hex(4)}.part")
         self._sink = None
         try:
@@ -136,14 +141,21 @@ class AudioWriter:
             self._sink = None
         self._temporary.unlink(missing_ok=True)
 
-    def _check_rate(self) -> None:
-        codec = OUTPUT_FORMATS[self.format].codec
+    def _check_limits(self) -> None:
+        description = OUTPUT_FORMATS[self.format]
+        codec = description.codec
         rates = sorted(av.Codec(codec, "w").audio_rates or []) if codec else []
         if rates and self.sample_rate not in rates:
-            raise UsageError(
-                f"{self.format} cannot hold {self.sample_rate} Hz (only "
-                f"{', '.join(map(str, rates))} Hz): choose wav or flac for {self.path.name}."
-            )
+            raise self._refusal(f"{self.sample_rate} Hz", rates)
+        if description.channels and self.channels not in description.channels:
+            raise self._refusal(f"{self.channels} channel(s)", description.channels)
+
+    def _refusal(self, what: str, allowed: Sequence[int] = ()) -> UsageError:
+        only = f" (only {', '.join(map(str, allowed))})" if allowed else ""
+        return UsageError(
+            f"{self.format} cannot hold {what}{only}: choose another format, such as wav, for "
+            f"{self.path.name}."
+        )
 
     def _open_sink(self, layout: str | None, seconds: float | None) -> _FfmpegSink | _VorbisSink:
         description = OUTPUT_FORMATS[self.format]
@@ -151,6 +163,9 @@ class AudioWriter:
         if self.format == "wav":
             size = (seconds or np.inf) * self.sample_rate * self.channels * 4
             options["rf64"] = "never" if size < _WAV_LIMIT_BYTES else "auto"
+        elif self.format == "m4a":
+            # Its default of milliseconds would round the length of the sound.
+            options["movie_timescale"] = str(self.sample_rate)
         refusal: Exception | None = None
         for name in _layout_names(layout, self.channels):
             try:
@@ -159,10 +174,8 @@ class AudioWriter:
                 return _FfmpegSink(self._temporary, description, self.sample_rate, name, options)
             except (av.ArgumentError, av.PatchWelcomeError, ValueError) as error:
                 refusal = error
-        raise UsageError(
-            f"{self.format} cannot hold {self.channels} channel(s) at {self.sample_rate} Hz: "
-            f"choose wav for {self.path.name}."
-        ) from refusal
+        what = f"{self.channels} channel(s) at {self.sample_rate} Hz"
+        raise self._refusal(what) from refusal
 
     def _failed(self, error: Exception) -> ClipsepError:
         reason = getattr(error, "strerror", None) or str(error)
@@ -209,13 +222,15 @@ class _FfmpegSink:
             # 24 significant bits in the upper part of 32, rounded rather than cut by the encoder.
             scaled = np.rint(samples.astype(np.float64) * 2**23)
             samples = np.clip(scaled, -(2**23), 2**23 - 1).astype(np.int32) << 8
-        packed = self._description.sample_format.rstrip(
-            "p"
-        )  # the stream makes it planar if need be
+        # Interleaved in any case: the stream makes it planar where the encoder wants that.
+        packed = self._description.sample_format.rstrip("p")
         frame = av.AudioFrame.from_ndarray(
             samples.reshape(1, -1), format=packed, layout=self._layout
         )
         frame.sample_rate = self._sample_rate
+        frame.time_base = Fraction(1, self._sample_rate)
+        frame.pts = self._written  # lets the muxer note the encoder's delay, for readers to skip
+        self._written += len(samples)
         self._container.mux(self._stream.encode(frame))
 
     def close(self) -> None:
@@ -234,8 +249,6 @@ class _VorbisSink:
     _SLICE = 4096  # libsndfile encodes a call's samples on the stack: long blocks overflow it
 
     def __init__(self, path: Path, sample_rate: int, channels: int) -> None:
-        if channels > 2:
-            raise ValueError("the channel order of Vorbis beyond stereo is not WAV's")
         self._file = soundfile.SoundFile(
             path, "w", sample_rate, channels, format="OGG", subtype="VORBIS"
         )
