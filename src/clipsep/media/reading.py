@@ -16,10 +16,14 @@ import av
 import numpy as np
 
 from clipsep.errors import ClipsepError
+from clipsep.media import headers
 from clipsep.media.resampling import resample
 
-# Containers whose headers state the length of the sound, not an estimate from the bit rate.
-_EXACT_CONTAINERS = frozenset({"wav", "w64", "aiff", "caf", "flac", "mov", "matroska", "ogg", "wv"})
+# Containers whose headers state the length of the sound; elsewhere it is an estimate.
+_EXACT_CONTAINERS = frozenset({"wav", "aiff", "flac", "mov", "matroska", "ogg", "wv"})
+# The longest jump of their time stamps that is not lost sound: FLAC and Ogg run without gaps, the
+# others may pause for a moment when the recording device is busy.
+_LONGEST_GAPS = {"flac": 0.05, "ogg": 0.05, "mov": 0.5, "matroska": 0.5}
 # Only real containers: playlists (hls, concat, dash) could make an uploaded file read other files,
 # and text demuxers would take a stray text for subtitles.
 _CONTAINERS = (
@@ -131,13 +135,19 @@ class SoundTrack:
     def __init__(self, path: Path, container: av.container.InputContainer) -> None:
         """Choose the best sound stream of ``container``; raises ClipsepError if there is none."""
         self.path = path
+        if not container.streams:
+            raise ClipsepError(f"{path} holds no track that can be read: get a complete copy.")
         stream = container.streams.best("audio")
         if stream is None:
-            raise ClipsepError(f"{path} has no sound: choose a file with a sound track.")
+            raise ClipsepError(
+                f"{path} has no sound that can be read: choose a file with a sound track."
+            )
+        kinds = container.format.name.split(",")
         self.stream = stream
-        self.seconds, self.exact_duration = _declared_seconds(container, stream)
+        self.seconds, self.exact_duration = _declared_seconds(path, container, stream)
         self.has_video = picture_stream(container) is not None
-        self._states_padding = "mov" in container.format.name.split(",")
+        self._states_padding = "mov" in kinds
+        self._longest_gap = min(_LONGEST_GAPS.get(kind, np.inf) for kind in kinds)
         self.info: AudioStreamInfo | None = None
         self.start_seconds = 0.0  # time of the first sample on the container's clock
         self._samples = 0
@@ -174,21 +184,21 @@ class SoundTrack:
             raise ClipsepError(
                 f"{self.path} has a sound track of zero length: choose a file that holds sound."
             )
-        forgiving = self.stream.codec_context.name.startswith(_FORGIVING_CODECS)
-        if len(self._broken_at) > (1 if forgiving else 0):
-            raise self._damaged()
         read_seconds = max(self._samples / self.info.sample_rate, self._end_seconds)
         if self.exact_duration and read_seconds < 0.99 * self.seconds - 0.1:
             raise ClipsepError(
                 f"{self.path} is truncated: it declares {self.seconds:.2f} s of sound but only "
                 f"{read_seconds:.2f} s could be read; get a complete copy."
             )
+        forgiving = self.stream.codec_context.name.startswith(_FORGIVING_CODECS)
+        if len(self._broken_at) > (1 if forgiving else 0):
+            raise self._damaged()
 
     def _convert(self, frame: av.AudioFrame) -> np.ndarray:
         start = float(frame.pts * frame.time_base) if frame.pts is not None else None
         if self.info is None:
             self.info = self._describe(frame)
-            self.start_seconds = start or 0.0
+            self.start_seconds = self._end_seconds = start or 0.0
         self._check_same(frame)
         if frame.format.is_planar and self.info.channels > _MOST_PLANES:
             self._packer = self._packer or av.AudioResampler(format=frame.format.packed)
@@ -197,6 +207,12 @@ class SoundTrack:
         self._check_finite(piece)
         self._samples += piece.shape[1]
         if start is not None:
+            if start - self._end_seconds > self._longest_gap:
+                raise ClipsepError(
+                    f"{self.path} is damaged or was paused: its sound jumps from "
+                    f"{self._end_seconds:.2f} s to {start:.2f} s; get an intact copy, or convert it "
+                    "to wav first."
+                )
             self._end_seconds = start + piece.shape[1] / self.info.sample_rate
         return piece
 
@@ -305,10 +321,23 @@ def picture_stream(container: av.container.InputContainer) -> av.VideoStream | N
 
 
 def _declared_seconds(
-    container: av.container.InputContainer, stream: av.AudioStream
+    path: Path, container: av.container.InputContainer, stream: av.AudioStream
 ) -> tuple[float | None, bool]:
-    """The declared length of ``stream`` in seconds, and whether the container states it exactly."""
-    exact = not _EXACT_CONTAINERS.isdisjoint(container.format.name.split(","))
+    """The declared length of ``stream`` in seconds, and whether the file states it exactly.
+
+    Raises ClipsepError if the file ends where its container says that it must go on.
+    """
+    kinds = container.format.name.split(",")
+    exact = not _EXACT_CONTAINERS.isdisjoint(kinds)
+    if path.is_file():  # a pipe cannot be read twice
+        if "wav" in kinds and (seconds := headers.wav_seconds(path)):
+            return seconds, True
+        if "mp3" in kinds:
+            exact = headers.mp3_states_length(path)
+        if "ogg" in kinds and headers.ogg_ends_inside_page(path):
+            raise ClipsepError(
+                f"{path} is truncated: it ends in the middle of an Ogg page; get a complete copy."
+            )
     if stream.duration:
         return float(stream.duration * stream.time_base), exact
     tagged = _parse_clock(stream.metadata.get("DURATION", ""))  # Matroska's length of one track
