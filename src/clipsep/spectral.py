@@ -135,6 +135,22 @@ def from_bands(
     return unwarp.to(mask.device, mask.dtype) @ mask
 
 
+def apply_mask(
+    spectrum: torch.Tensor, mask: torch.Tensor, settings: SpectralSettings, length: int
+) -> torch.Tensor:
+    """Mask a mixture at the network's own sample rate.
+
+    Args:
+        spectrum: of the mixture, complex [..., n_fft // 2 + 1, T].
+        mask: on log-frequency bands, [..., n_bands, T].
+
+    Returns:
+        [..., length] samples.
+    """
+    masked = spectrum * from_bands(mask, settings)
+    return istft(masked, settings.n_fft, settings.hop_length, length)
+
+
 @lru_cache(maxsize=16)
 def warp_matrix(n_bins: int, n_bands: int) -> torch.Tensor:
     """[n_bands, n_bins]: linear interpolation of the bins at the bands' frequencies (Zhao et al., 2018)."""

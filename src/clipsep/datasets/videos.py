@@ -24,10 +24,8 @@ from clipsep.errors import ClipsepError, UsageError
 from clipsep.media import read_video
 from clipsep.queries import QueryEncoder
 
-VIDEO_SUFFIXES = frozenset(
-    (".3gp", ".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4")
-    + (".mpeg", ".mpg", ".ogv", ".ts", ".webm", ".wmv")
-)
+_SUFFIXES = ".3gp .avi .flv .m4v .mkv .mov .mp4 .mpeg .mpg .ogv .ts .webm .wmv"
+VIDEO_SUFFIXES = frozenset(_SUFFIXES.split(" "))
 SILENCE = 1e-4  # peak below which a video counts as silent: three steps of 16 bits
 Progress = Callable[[int, int], None]  # (finished, total)
 

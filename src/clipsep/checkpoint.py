@@ -1,0 +1,175 @@
+"""A model on disk: a folder with config.json and model.safetensors, found by name, path or hub id.
+
+Nothing here is ever unpickled; the published `.pt` files have an importer of their own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from torch import nn
+
+from clipsep.errors import ClipsepError, UsageError
+from clipsep.models.registry import ModelSettings, build_model
+from clipsep.spectral import SpectralSettings
+
+CONFIG_NAME = "config.json"
+WEIGHTS_NAME = "model.safetensors"
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+class CheckpointConfig(BaseModel):
+    """All that is needed to use a model's weights.
+
+    Attributes:
+        format: version of this layout.
+        query_encoder: id of the encoder that the model was trained with; no other will do.
+        query_encoder_revision: of the encoder's weights, where they have one.
+        prompts: the prompt set that text queries go through.
+        labels: in the order of the label table (LabelSep), else empty.
+        training: what the model was trained on and how it scored, for people.
+        sha256: of the weights file.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    format: int = Field(1, ge=1, le=1)
+    name: str
+    model: ModelSettings
+    spectral: SpectralSettings
+    query_encoder: str
+    query_encoder_revision: str | None = None
+    prompts: str = "photo"
+    labels: list[str] = []
+    training: dict[str, Any] = {}
+    sha256: str = ""
+
+
+@dataclass
+class Checkpoint:
+    """A loaded model, in evaluation mode on the CPU, and where it came from."""
+
+    config: CheckpointConfig
+    model: nn.Module
+    folder: Path
+
+
+def save_checkpoint(
+    folder: Path, config: CheckpointConfig, model: nn.Module, dtype: torch.dtype = torch.float32
+) -> None:
+    """Write a checkpoint folder; each file is complete or not there.
+
+    Args:
+        dtype: of the stored weights; they are used in float32.
+    """
+    tensors = {
+        name: (tensor.to(dtype) if tensor.is_floating_point() else tensor).contiguous().cpu()
+        for name, tensor in model.state_dict().items()
+    }
+    weights = safetensors.torch.save(tensors)
+    config = config.model_copy(update={"sha256": hashlib.sha256(weights).hexdigest()})
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _write_whole(folder / WEIGHTS_NAME, weights)
+        text = json.dumps(config.model_dump(mode="json"), indent=2, ensure_ascii=False)
+        _write_whole(folder / CONFIG_NAME, (text + "\n").encode())
+    except OSError as error:
+        raise ClipsepError(
+            f"Cannot write the model to '{folder}': {error.strerror or error}."
+        ) from error
+
+
+def load_checkpoint(name: str | Path) -> Checkpoint:
+    """Load a model by the name of a shipped one, by folder, or by hub id ("owner/model").
+
+    Raises:
+        UsageError: if there is no such model.
+        ClipsepError: if its files are missing or damaged, or the hub cannot be reached.
+    """
+    folder = find_checkpoint(name)
+    config = load_config(folder)
+    model = build_model(config.model, config.spectral.n_bands)
+    path = folder / WEIGHTS_NAME
+    try:
+        weights = path.read_bytes()
+    except OSError as error:
+        raise ClipsepError(f"Cannot read the weights '{path}': {error.strerror}.") from error
+    if config.sha256 and hashlib.sha256(weights).hexdigest() != config.sha256:
+        raise ClipsepError(f"The weights '{path}' are damaged: fetch or install the model again.")
+    try:
+        model.load_state_dict(safetensors.torch.load(weights))
+    except (safetensors.SafetensorError, RuntimeError) as error:
+        raise ClipsepError(
+            f"The weights '{path}' are damaged or belong to another config.json: "
+            "fetch or install the model again."
+        ) from error
+    return Checkpoint(config, model.eval(), folder)
+
+
+def load_config(folder: Path) -> CheckpointConfig:
+    """Read config.json of a checkpoint folder; ClipsepError if it is missing or damaged."""
+    path = folder / CONFIG_NAME
+    try:
+        return CheckpointConfig.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise ClipsepError(
+            f"'{folder}' is no model: its {CONFIG_NAME} cannot be read ({error.strerror})."
+        ) from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise ClipsepError(f"'{path}' is damaged: {key or 'JSON'}: {first['msg']}.") from error
+
+
+def shipped_models() -> dict[str, Path]:
+    """Names and folders of the models inside the package."""
+    assets = Path(str(resources.files("clipsep"))) / "assets"
+    return {path.parent.name: path.parent for path in sorted(assets.glob(f"*/{CONFIG_NAME}"))}
+
+
+def find_checkpoint(name: str | Path) -> Path:
+    """The folder of a model given by name, folder or hub id; downloads it in the last case."""
+    shipped = shipped_models()
+    if str(name) in shipped:
+        return shipped[str(name)]
+    folder = Path(name)
+    if folder.is_dir():
+        return folder
+    if isinstance(name, str) and _HUB_ID.fullmatch(name) and not name.startswith("."):
+        return _from_hub(name)
+    raise UsageError(
+        f"There is no model '{name}': give the name of a shipped one ({', '.join(shipped)}), "
+        "a folder, or a Hugging Face id such as owner/model."
+    )
+
+
+def _from_hub(repository: str) -> Path:
+    # Imported here because it takes a third of a second that shipped models need not pay.
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        folder = snapshot_download(repository, allow_patterns=[CONFIG_NAME, WEIGHTS_NAME])
+    except (LocalEntryNotFoundError, HfHubHTTPError, OSError, ValueError) as error:
+        raise ClipsepError(
+            f"Cannot fetch the model '{repository}' from the Hugging Face hub and it is not in the "
+            f"local cache. Offline, copy its {CONFIG_NAME} and {WEIGHTS_NAME} into a folder and give "
+            "that folder, or use the shipped model 'mini'."
+        ) from error
+    return Path(folder)
+
+
+def _write_whole(path: Path, data: bytes) -> None:
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_bytes(data)
+    os.replace(temporary, path)

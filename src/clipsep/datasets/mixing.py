@@ -1,0 +1,178 @@
+"""Mix-and-separate: training and validation mixtures of known sources, drawn from prepared videos.
+
+Every item is a pure function of (seed, index), so a run that was cut off goes on with exactly the
+mixtures it would have seen.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+from torch.utils.data import Dataset
+
+from clipsep.datasets.store import Clip, ClipStore, EmbeddingStore
+from clipsep.errors import ClipsepError
+
+_FPS = 1  # pictures per second in a store
+_LOUDEST_GAIN = 100.0  # of the RMS normalisation: silence stays silence
+
+
+class MixingSettings(BaseModel):
+    """How mixtures are drawn; the defaults are the published ones.
+
+    Attributes:
+        n_sources: N, clips in a mixture.
+        query_frames: pictures around the segment's centre whose mean embedding is the query.
+        margin: seconds kept clear of a clip's ends when the centre is drawn.
+        jitter: the segment's centre moves by up to this many seconds off its picture.
+        rms: bring every segment to this root mean square before the gain; None leaves it as it is.
+        gain: range of the random gain of each source in training.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    n_sources: int = Field(2, ge=2)
+    query_frames: int = Field(3, ge=1)
+    margin: float = Field(3.0, ge=0)
+    jitter: float = Field(0.0, ge=0)
+    rms: float | None = Field(None, gt=0)
+    gain: tuple[float, float] = (0.5, 1.5)
+
+
+class Mixture(NamedTuple):
+    """The sources of one mixture and what their videos show.
+
+    Attributes:
+        sources: float32 [N, samples], already divided by N; the mixture is their sum.
+        image_query: mean embedding of each source's pictures, float32 [N, D].
+        label: index of each source's label, int64 [N]; -1 if it has none.
+    """
+
+    sources: np.ndarray
+    image_query: np.ndarray
+    label: np.ndarray
+
+
+class _Source(NamedTuple):
+    samples: np.ndarray
+    image_query: np.ndarray
+    label: int
+
+
+class MixtureDataset(Dataset):
+    """Mixtures of a data set's clips.
+
+    Args:
+        embeddings: of the pictures; None for models without picture queries (queries are then zeros).
+        labels: what a mixture's label indices count in.
+        samples: length of a segment, at 16 kHz.
+        train: random centres, gains and partners that change with every epoch; otherwise (validation)
+            the middle of each clip, no gain, and a partner of another label drawn once per clip.
+        length: number of items; in training usually steps * batch size.
+
+    Raises:
+        ClipsepError: if the data set has too few clips to mix.
+    """
+
+    def __init__(
+        self,
+        store: ClipStore,
+        embeddings: EmbeddingStore | None,
+        labels: list[str],
+        settings: MixingSettings,
+        samples: int,
+        seed: int,
+        train: bool,
+        length: int | None = None,
+    ):
+        if len(store) < settings.n_sources:
+            raise ClipsepError(
+                f"'{store.root}' has {len(store)} clips: mixing {settings.n_sources} needs at least "
+                "as many."
+            )
+        self.store, self.embeddings, self.settings = store, embeddings, settings
+        self.samples, self.seed, self.train = samples, seed, train
+        self.length = length or len(store)
+        self._label_index = {label: i for i, label in enumerate(labels)}
+        self._epoch_order: tuple[int, np.ndarray] = (-1, np.empty(0))
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, index: int) -> Mixture:
+        rng = np.random.default_rng((self.seed, index))
+        first = self._first_clip(index)
+        clips = [first, *(self._partner(first, rng) for _ in range(self.settings.n_sources - 1))]
+        sources = [self._draw(clip, rng) for clip in clips]
+        return Mixture(
+            np.stack([source.samples for source in sources]) / np.float32(len(sources)),
+            np.stack([source.image_query for source in sources]),
+            np.array([source.label for source in sources]),
+        )
+
+    def _first_clip(self, index: int) -> Clip:
+        """Each epoch visits every clip once, in an order of its own."""
+        if not self.train:
+            return self.store.clips[index % len(self.store)]
+        epoch, position = divmod(index, len(self.store))
+        if self._epoch_order[0] != epoch:
+            order = np.random.default_rng((self.seed, epoch, 0)).permutation(len(self.store))
+            self._epoch_order = (epoch, order)
+        return self.store.clips[self._epoch_order[1][position]]
+
+    def _partner(self, first: Clip, rng: np.random.Generator) -> Clip:
+        """Any clip in training, as published; one of another label, if there is one, to score."""
+        for _ in range(100):
+            partner = self.store.clips[rng.integers(len(self.store))]
+            if self.train or partner.label is None or partner.label != first.label:
+                return partner
+        return partner
+
+    def _draw(self, clip: Clip, rng: np.random.Generator) -> _Source:
+        frame = self._centre_frame(clip.n_frames, rng)
+        centre = (frame + 0.5) / _FPS  # a picture is taken in the middle of its second
+        if self.train and self.settings.jitter:
+            centre += rng.uniform(-self.settings.jitter, self.settings.jitter)
+        audio = self.store.audio(clip)
+        segment = cut_segment(audio, round(centre * 16000), self.samples)
+        if self.settings.rms:
+            rms = float(np.sqrt(np.mean(segment**2)))
+            segment *= self.settings.rms / max(rms, self.settings.rms / _LOUDEST_GAIN)
+        if self.train:
+            segment *= np.float32(rng.uniform(*self.settings.gain))
+        if not self.settings.rms:
+            np.clip(segment, -1, 1, out=segment)
+        return _Source(segment, self._query(clip, frame), self._label_index.get(clip.label, -1))
+
+    def _centre_frame(self, n_frames: int, rng: np.random.Generator) -> int:
+        """0-based picture at the segment's centre; the middle one of clips too short for the margin."""
+        margin = math.ceil(self.settings.margin * _FPS)
+        if not self.train or n_frames <= 2 * margin:
+            return n_frames // 2
+        return int(rng.integers(margin, n_frames - margin))
+
+    def _query(self, clip: Clip, frame: int) -> np.ndarray:
+        if self.embeddings is None:
+            return np.zeros(1, np.float32)
+        table = self.embeddings.clip(clip)
+        start = frame - self.settings.query_frames // 2
+        wanted = np.arange(start, start + self.settings.query_frames).clip(0, len(table) - 1)
+        return table[wanted].mean(axis=0)
+
+
+def cut_segment(audio: np.ndarray, centre: int, samples: int) -> np.ndarray:
+    """A segment of int16 sound as float32 in [-1, 1], centred on sample ``centre``.
+
+    Sound shorter than the segment is repeated to fill it; beyond the ends of longer sound is silence.
+    """
+    if len(audio) < samples:
+        audio = np.tile(audio, samples // len(audio) + 1)
+        centre = len(audio) // 2
+    start = centre - samples // 2
+    segment = np.zeros(samples, np.float32)
+    low, high = max(start, 0), min(start + samples, len(audio))
+    segment[low - start : high - start] = audio[low:high]
+    return segment / np.float32(32768)

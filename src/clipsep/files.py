@@ -1,0 +1,162 @@
+"""The files that a separation writes: one per query, complete or not there, and what they hold."""
+
+from __future__ import annotations
+
+import math
+import re
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from clipsep.media import AudioStreamInfo, AudioWriter
+from clipsep.plotting import SpectrogramFigure
+
+RESIDUAL = "residual"
+
+
+@dataclass
+class TrackReport:
+    """What a written track holds.
+
+    Attributes:
+        level: root mean square in dB below full scale; None for digital silence.
+        energy_share: of the mixture's energy, 0 to 1 (a little more if parts cancel each other).
+        clipped: samples that the file format could not hold and that were limited to full scale.
+    """
+
+    path: Path
+    level: float | None
+    energy_share: float
+    clipped: int
+
+
+@dataclass
+class FileReport:
+    """What `Separator.separate_file` wrote: one track per query, and the residual if asked for."""
+
+    source: Path
+    sample_rate: int
+    channels: int
+    seconds: float
+    level: float | None
+    targets: dict[str, TrackReport]
+    residual: TrackReport | None = None
+    picture: Path | None = None
+
+
+@dataclass
+class _Track:
+    """One file being written and its running energy."""
+
+    writer: AudioWriter
+    path: Path
+    energy: float = 0.0
+
+    def write(self, block: np.ndarray) -> None:
+        self.energy += _energy(block)
+        self.writer.write(block)
+
+
+class SeparationFiles:
+    """The files of one separation: all of them complete, or none of them there."""
+
+    def __init__(
+        self,
+        info: AudioStreamInfo,
+        folder: Path,
+        names: list[str],
+        residual: bool,
+        format: str,
+        plot: bool,
+    ):
+        self._info = info
+        self._energy = 0.0
+        self._samples = 0
+        self._stack = ExitStack()
+        paths = _track_paths(folder, info.path.stem, [*names, *[RESIDUAL] * residual], format)
+        self._tracks = {
+            name: _Track(
+                AudioWriter(
+                    path,
+                    info.sample_rate,
+                    info.channels,
+                    layout=info.layout,
+                    format=format,
+                    expected_seconds=info.seconds,
+                ),
+                path,
+            )
+            for name, path in paths.items()
+        }
+        self._figure = SpectrogramFigure(info.sample_rate, info.seconds) if plot else None
+        self._picture = folder / f"{info.path.stem}.png" if plot else None
+
+    def __enter__(self) -> SeparationFiles:
+        for track in self._tracks.values():
+            self._stack.enter_context(track.writer)
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        self._stack.__exit__(*exception)
+        if self._figure and exception[0] is None:
+            self._figure.save(self._picture)
+
+    @property
+    def seconds(self) -> float:
+        return self._samples / self._info.sample_rate
+
+    def write(self, targets: dict[str, np.ndarray], residual: np.ndarray) -> None:
+        """Append blocks [C, n] of every part."""
+        parts = {**targets, RESIDUAL: residual}
+        mixture = sum(parts.values())
+        self._energy += _energy(mixture)
+        self._samples += mixture.shape[-1]
+        for name, track in self._tracks.items():
+            track.write(parts[name])
+        if self._figure:
+            self._figure.add({"mixture": mixture, **parts})
+
+    def report(self) -> FileReport:
+        tracks = {
+            name: TrackReport(
+                track.path,
+                self._level(track.energy),
+                track.energy / self._energy if self._energy else 0.0,
+                track.writer.clipped,
+            )
+            for name, track in self._tracks.items()
+        }
+        residual = tracks.pop(RESIDUAL, None)
+        return FileReport(
+            source=self._info.path,
+            sample_rate=self._info.sample_rate,
+            channels=self._info.channels,
+            seconds=self.seconds,
+            level=self._level(self._energy),
+            targets=tracks,
+            residual=residual,
+            picture=self._picture,
+        )
+
+    def _level(self, energy: float) -> float | None:
+        mean = energy / (self._samples * self._info.channels)
+        return 10 * math.log10(mean) if mean > 0 else None
+
+
+def _energy(block: np.ndarray) -> float:
+    return float(np.sum(np.square(block, dtype=np.float64)))
+
+
+def _track_paths(folder: Path, stem: str, names: list[str], format: str) -> dict[str, Path]:
+    """A distinct file per name; characters that file systems dislike become hyphens."""
+    paths: dict[str, Path] = {}
+    for name in names:
+        slug = re.sub(r"[^\w.-]+", "-", name).strip("-.").lower()[:80] or "query"
+        path, number = folder / f"{stem}.{slug}.{format}", 2
+        while path in paths.values():
+            path, number = folder / f"{stem}.{slug}-{number}.{format}", number + 1
+        paths[name] = path
+    return paths

@@ -1,0 +1,346 @@
+"""`Separator`: a model, its query encoder and the streaming filter behind one small interface.
+
+Waveforms, blocks and files take the same path; the command line only parses and prints.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, UnidentifiedImageError
+
+from clipsep.checkpoint import Checkpoint, load_checkpoint
+from clipsep.errors import ClipsepError, UsageError
+from clipsep.files import RESIDUAL, FileReport, SeparationFiles
+from clipsep.media import AudioReader, check_writable
+from clipsep.queries import QueryEncoder, load_query_encoder
+from clipsep.queries.labels import LabelEncoder
+from clipsep.queries.prompts import encode_prompted
+from clipsep.streaming import MaskedStream
+
+Query = str | Path | Image.Image
+Progress = Callable[[float, float | None], None]  # (seconds done, seconds in all if known)
+PICTURE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+SHORTEST_SECONDS = 0.02
+
+
+@dataclass
+class SeparationResult:
+    """Separated sound, float32, each array shaped as the input ([C, T] or [T]).
+
+    Attributes:
+        targets: by the name of the query: a text itself, a picture's file name, or "image 1", ...
+        residual: the mixture minus all targets, so that everything always adds up to the mixture.
+        sample_rate: as the input's, in Hz.
+    """
+
+    targets: dict[str, np.ndarray]
+    residual: np.ndarray
+    sample_rate: int
+
+
+@dataclass
+class _Queries:
+    """Names of the queries and their embeddings [N, D]."""
+
+    names: list[str]
+    embeddings: torch.Tensor
+
+
+class Separator:
+    """Separates what texts or pictures name out of recordings.
+
+    Args:
+        checkpoint: a loaded model that takes queries.
+        encoder: the query encoder it was trained with; loaded when needed if not given.
+        device: ``auto`` takes a GPU if there is one.
+        overlap: share of the model's segments that is cross-faded, 0 to 0.5.
+
+    Raises:
+        UsageError: if the encoder is another than the model's, or the model takes no queries.
+    """
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        encoder: QueryEncoder | None = None,
+        device: str = "auto",
+        overlap: float = 0.25,
+    ):
+        if checkpoint.config.model.kind == "pit":
+            raise UsageError(
+                f"The model '{checkpoint.config.name}' takes no queries (it is a PIT baseline)."
+            )
+        if encoder is not None and encoder.id != checkpoint.config.query_encoder:
+            raise UsageError(
+                f"The model '{checkpoint.config.name}' was trained with the query encoder "
+                f"'{checkpoint.config.query_encoder}' and works with no other, not '{encoder.id}'."
+            )
+        self.device = _device(device)
+        self.config = checkpoint.config
+        self.overlap = overlap
+        self._model = checkpoint.model.to(self.device, memory_format=torch.channels_last).eval()
+        self._encoder = encoder
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name: str | Path,
+        device: str = "auto",
+        query_encoder: str | None = None,
+        overlap: float = 0.25,
+    ) -> Separator:
+        """Load a model by name ("mini"), folder or hub id.
+
+        Args:
+            query_encoder: where to load the encoder from, e.g. ``clip:/path/to/folder``; by default
+                what the checkpoint names.
+
+        Raises:
+            ClipsepError, UsageError: see `load_checkpoint`.
+        """
+        checkpoint = load_checkpoint(name)
+        encoder = load_query_encoder(query_encoder) if query_encoder else None
+        return cls(checkpoint, encoder, device, overlap)
+
+    def separate(
+        self,
+        waveform: np.ndarray | torch.Tensor,
+        sample_rate: int,
+        queries: Sequence[Query],
+        binary: bool = False,
+    ) -> SeparationResult:
+        """Separate a recording in memory.
+
+        Args:
+            waveform: float [T] or [C, T], at any rate.
+            sample_rate: in Hz.
+            queries: texts, PIL images or paths of pictures.
+            binary: masks of 0 and 1 instead of soft ones.
+
+        Raises:
+            UsageError: for a bad query or an array of another shape.
+            ClipsepError: if the sound is empty, too short, or has NaN or infinite samples.
+        """
+        array = np.asarray(waveform, dtype=np.float32)
+        if array.ndim not in (1, 2):
+            raise UsageError(f"A waveform has the shape [T] or [C, T], not {list(array.shape)}.")
+        mixture = np.atleast_2d(array)
+        blocks = [SeparationResult({}, mixture[:, :0], sample_rate)]
+        blocks += self.stream([mixture], sample_rate, queries, binary)
+        names = blocks[-1].targets
+        shape = array.shape
+        return SeparationResult(
+            {
+                name: np.concatenate([b.targets[name] for b in blocks[1:]], axis=1).reshape(shape)
+                for name in names
+            },
+            np.concatenate([b.residual for b in blocks], axis=1).reshape(shape),
+            sample_rate,
+        )
+
+    def stream(
+        self,
+        blocks: Iterable[np.ndarray],
+        sample_rate: int,
+        queries: Sequence[Query],
+        binary: bool = False,
+    ) -> Iterator[SeparationResult]:
+        """Separate sound that arrives in blocks, in constant memory.
+
+        Args:
+            blocks: float [T] or [C, T] of any lengths; all of the same shape but for T.
+
+        Yields:
+            results that, one after the other, are as long as the blocks; the first one comes after
+            one segment of the model (4.1 s), and the size of blocks does not change the samples.
+
+        Raises:
+            as `separate`.
+        """
+        encoded = self._encode(queries)
+        if sample_rate <= 0:
+            raise UsageError(f"A sample rate is a positive number of Hz, not {sample_rate}.")
+        return self._stream(blocks, sample_rate, encoded, binary)
+
+    def separate_file(
+        self,
+        path: str | Path,
+        queries: Sequence[Query],
+        output_dir: str | Path = "separated",
+        residual: bool = False,
+        binary: bool = False,
+        format: str = "wav",
+        plot: bool = False,
+        progress: Progress | None = None,
+    ) -> FileReport:
+        """Separate a sound or video file of any length into one file per query.
+
+        The files are called ``<input>.<query>.<format>`` and appear only when they are complete.
+
+        Args:
+            residual: write the residual too.
+            format: one of `clipsep.media.OUTPUT_FORMATS`.
+            plot: also draw ``<input>.png`` with the spectrograms of all parts.
+
+        Raises:
+            UsageError, ClipsepError: if the input, the queries or the output are of no use.
+        """
+        path, output_dir = Path(path), Path(output_dir)
+        encoded = self._encode(queries)
+        with AudioReader(path) as reader:
+            check_writable(output_dir)
+            output = SeparationFiles(reader.info, output_dir, encoded.names, residual, format, plot)
+            with output:
+                for block in self._stream(reader, reader.info.sample_rate, encoded, binary):
+                    output.write(block.targets, block.residual)
+                    if progress:
+                        progress(output.seconds, reader.info.seconds)
+        return output.report()
+
+    def _stream(
+        self, blocks: Iterable[np.ndarray], sample_rate: int, queries: _Queries, binary: bool
+    ) -> Iterator[SeparationResult]:
+        filtered: MaskedStream | None = None
+        waiting = _SampleQueue()
+        received, ndim = 0, 2
+        for block in blocks:
+            block = np.asarray(block, dtype=np.float32)
+            ndim, block = block.ndim, np.atleast_2d(block)
+            _check_samples(block, received, sample_rate)
+            received += block.shape[1]
+            filtered = filtered or MaskedStream(
+                self._mask_function(queries.embeddings, binary),
+                self.config.spectral,
+                sample_rate,
+                len(block),
+                self.overlap,
+            )
+            waiting.push(block)
+            targets = filtered.push(block)
+            if targets is not None:
+                yield _result(queries.names, targets, waiting, sample_rate, ndim)
+        if received < SHORTEST_SECONDS * sample_rate:
+            raise ClipsepError(
+                f"There are only {received} samples of sound; separation needs at least "
+                f"{SHORTEST_SECONDS * 1000:.0f} ms ({math.ceil(SHORTEST_SECONDS * sample_rate)})."
+            )
+        targets = filtered.push(block[:, :0], last=True)
+        yield _result(queries.names, targets, waiting, sample_rate, ndim)
+
+    def _mask_function(
+        self, embeddings: torch.Tensor, binary: bool
+    ) -> Callable[[torch.Tensor], torch.Tensor]:
+        def masks(log_magnitude: torch.Tensor) -> torch.Tensor:
+            with torch.inference_mode():
+                logits = self._model.query_logits(log_magnitude.to(self.device), embeddings[None])[
+                    0
+                ]
+                return ((logits > 0).float() if binary else logits.sigmoid()).cpu()
+
+        return masks
+
+    def _encode(self, queries: Sequence[Query]) -> _Queries:
+        """Embeddings of the queries, each computed once."""
+        if isinstance(queries, str | Path | Image.Image):
+            queries = [queries]
+        if not queries:
+            raise UsageError("There is no query: name at least one sound.")
+        named = [_named(query, number) for number, query in enumerate(queries, start=1)]
+        names = [name for name, _ in named]
+        for name in names:
+            if names.count(name) > 1:
+                raise UsageError(f"The query '{name}' is given twice.")
+        encoder = self._query_encoder()
+        with torch.inference_mode():
+            embeddings = [
+                encode_prompted(encoder, [query], self.config.prompts)
+                if isinstance(query, str)
+                else encoder.encode_images([query])
+                for _, query in named
+            ]
+        return _Queries(names, torch.cat(embeddings).to(self.device, torch.float32))
+
+    def _query_encoder(self) -> QueryEncoder:
+        if self._encoder is None:
+            if self.config.model.kind == "labelsep":
+                self._encoder = LabelEncoder(self.config.labels)
+            else:
+                self._encoder = load_query_encoder(self.config.query_encoder)
+        return self._encoder
+
+
+class _SampleQueue:
+    """The mixture's samples that wait for their targets."""
+
+    def __init__(self):
+        self._samples: np.ndarray | None = None
+
+    def push(self, block: np.ndarray) -> None:
+        waiting = self._samples
+        self._samples = block if waiting is None else np.concatenate([waiting, block], axis=1)
+
+    def pop(self, n: int) -> np.ndarray:
+        first, self._samples = self._samples[:, :n], self._samples[:, n:]
+        return first
+
+
+def _result(
+    names: list[str], targets: torch.Tensor, waiting: _SampleQueue, sample_rate: int, ndim: int
+) -> SeparationResult:
+    arrays = targets.numpy()
+    residual = waiting.pop(arrays.shape[-1]) - arrays.sum(axis=0)
+    if ndim == 1:
+        arrays, residual = arrays[:, 0], residual[0]
+    return SeparationResult(dict(zip(names, arrays, strict=True)), residual, sample_rate)
+
+
+def _named(query: Query, number: int) -> tuple[str, str | Image.Image]:
+    """Name of a query and what to encode."""
+    if isinstance(query, Image.Image):
+        return f"image {number}", query
+    is_picture = isinstance(query, Path) or Path(query).suffix.lower() in PICTURE_SUFFIXES
+    if is_picture:
+        return Path(query).name, _open_picture(Path(query))
+    text = query.strip()
+    if not text:
+        raise UsageError('A query is empty: name a sound, for example "dog barking".')
+    if text == RESIDUAL:
+        raise UsageError(f"'{RESIDUAL}' is the name of what no query takes; choose another query.")
+    return text, text
+
+
+def _open_picture(path: Path) -> Image.Image:
+    try:
+        picture = Image.open(path)
+        picture.load()
+    except FileNotFoundError as error:
+        raise UsageError(f"The picture '{path}' does not exist.") from error
+    except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+        raise ClipsepError(f"'{path}' is no picture that can be read: {error}.") from error
+    return picture
+
+
+def _check_samples(block: np.ndarray, received: int, sample_rate: int) -> None:
+    finite = np.isfinite(block).all(axis=0)
+    if not finite.all():
+        seconds = (received + int(np.argmin(finite))) / sample_rate
+        raise ClipsepError(
+            f"The sound has NaN or infinite samples, first at {seconds:.3f} s: repair it first."
+        )
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise UsageError("There is no CUDA device here: use --device cpu or auto.")
+    try:
+        return torch.device(name)
+    except RuntimeError as error:
+        raise UsageError(f"'{name}' is no device: use auto, cpu or cuda.") from error

@@ -1,0 +1,143 @@
+"""A training run as data: YAML in, validated settings out; it knows nothing of torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from clipsep.datasets.mixing import MixingSettings
+from clipsep.errors import UsageError
+from clipsep.models.registry import ModelSettings
+from clipsep.spectral import SpectralSettings
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class DataSettings(_Settings):
+    """Prepared data sets (folders). Validation is optional, but nothing is scored without it."""
+
+    train: Path
+    val: Path | None = None
+
+
+class LossSettings(_Settings):
+    """See `clipsep.models.losses`; the defaults are the published ones."""
+
+    kind: Literal["mask", "nit", "pit"] = "mask"
+    noise_weight: float = Field(0.1, ge=0)
+    noise_gamma: float = Field(0.25, ge=0)
+    union: Literal["published", "either"] = "published"
+    alone: float = Field(0.0, ge=0, le=1)
+    sdr_weight: float = Field(0.0, ge=0)
+
+
+class OptimizerSettings(_Settings):
+    """Adam(W) with linear warm-up, then a linear decay to ``final_factor`` at ``decay_until``.
+
+    Attributes:
+        weight_decay: decoupled (AdamW).
+        decay_until: step; by default the last one.
+        average: decay of the exponential moving average of the weights that is validated and
+            shipped; 0 for none.
+    """
+
+    learning_rate: float = Field(1e-3, gt=0)
+    weight_decay: float = Field(0.0, ge=0)
+    warmup_steps: int = Field(5000, ge=0)
+    decay_until: int | None = Field(100_000, ge=1)
+    final_factor: float = Field(0.1, ge=0, le=1)
+    gradient_clip: float = Field(1.0, gt=0)
+    average: float = Field(0.0, ge=0, lt=1)
+
+
+class TrainingConfig(_Settings):
+    """One training run; the defaults are the published CLIPSep.
+
+    Attributes:
+        output: folder of the run: ``best/`` and ``last/`` are checkpoints, ``resume.ckpt`` its state.
+        query_encoder: name of the encoder whose embeddings are the queries; ``labels`` for LabelSep.
+        query: what a source is queried with in training; ``hybrid`` alternates image and text.
+        query_noise: length of the Gaussian noise added to a query embedding, relative to its own.
+        prompts: prompt set for text queries.
+        save_every: steps between saves of the run's state, all that a crash can cost.
+        validation_pairs: mixtures scored per validation.
+    """
+
+    name: str
+    output: Path
+    data: DataSettings
+    query_encoder: str = "clip"
+    query: Literal["image", "text", "hybrid", "none"] = "image"
+    query_noise: float = Field(0.0, ge=0)
+    prompts: str = "photo"
+    model: ModelSettings = ModelSettings()
+    spectral: SpectralSettings = SpectralSettings()
+    mixing: MixingSettings = MixingSettings()
+    loss: LossSettings = LossSettings()
+    optimizer: OptimizerSettings = OptimizerSettings()
+    steps: int = Field(200_000, ge=1)
+    batch_size: int = Field(32, ge=1)
+    validate_every: int = Field(10_000, ge=1)
+    validation_pairs: int = Field(256, ge=1)
+    save_every: int = Field(500, ge=1)
+    log_every: int = Field(20, ge=1)
+    seed: int = Field(1234, ge=0)
+    precision: Literal["32", "bf16", "16"] = "32"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    loader_workers: int = Field(0, ge=0)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> TrainingConfig:
+        if (self.loss.kind == "nit") != (self.model.noise_heads > 0):
+            raise ValueError("loss.kind 'nit' and model.noise_heads go together")
+        if (self.loss.kind == "pit") != (self.model.kind == "pit"):
+            raise ValueError("loss.kind 'pit' and model.kind 'pit' go together")
+        if (self.model.kind == "labelsep") != (self.query_encoder == "labels"):
+            raise ValueError("model.kind 'labelsep' and query_encoder 'labels' go together")
+        if (self.model.kind == "pit") != (self.query == "none"):
+            raise ValueError("model.kind 'pit' and query 'none' go together")
+        if self.model.noise_heads and self.model.noise_heads < self.mixing.n_sources:
+            raise ValueError("model.noise_heads must be at least mixing.n_sources")
+        return self
+
+
+def load_config(path: Path, overrides: list[str] | None = None) -> TrainingConfig:
+    """Read a YAML file and apply ``key.sub=value`` overrides (values are YAML too).
+
+    Raises:
+        UsageError: naming the file and the key that is missing, unknown or out of range.
+    """
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UsageError(f"Cannot read the config '{path}': {error}.") from error
+    if not isinstance(data, dict):
+        raise UsageError(f"The config '{path}' is no mapping of keys to values.")
+    for override in overrides or []:
+        _override(data, override)
+    try:
+        return TrainingConfig.model_validate(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"]) or "config"
+        raise UsageError(f"In the config '{path}', {key}: {first['msg']}.") from error
+
+
+def _override(data: dict[str, Any], override: str) -> None:
+    key, separator, value = override.partition("=")
+    if not separator:
+        raise UsageError(f"'{override}' is no override: write key=value, for example steps=1000.")
+    *parents, last = key.split(".")
+    for parent in parents:
+        data = data.setdefault(parent, {})
+        if not isinstance(data, dict):
+            raise UsageError(f"'{override}': '{parent}' has no keys below it.")
+    try:
+        data[last] = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise UsageError(f"'{override}': the value is no YAML.") from error

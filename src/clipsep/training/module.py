@@ -1,0 +1,142 @@
+"""The Lightning side of mix-and-separate training: one step, one validation, the optimizer.
+
+It knows batches of mixtures; where they come from and where checkpoints go is run.py's business.
+"""
+
+from __future__ import annotations
+
+from itertools import permutations
+
+import pytorch_lightning as pl
+import torch
+from torch import nn
+
+from clipsep.datasets.mixing import Mixture
+from clipsep.models.clipsep import MaskLogits
+from clipsep.models.losses import Loss, Targets, make_targets, mask_loss, nit_loss, pit_loss
+from clipsep.spectral import apply_mask, log_magnitude, stft
+from clipsep.training.config import TrainingConfig
+
+
+class SeparationTask(pl.LightningModule):
+    """Trains a model to separate mixtures of clips.
+
+    Args:
+        text_queries: embedding of each label of the data set, [labels, D]; None if it has none or
+            the model takes no text. In validation they are the text queries, and in training too
+            where the config says so.
+    """
+
+    def __init__(self, model: nn.Module, config: TrainingConfig, text_queries: torch.Tensor | None):
+        super().__init__()
+        self.model = model
+        self.config = config
+        self.register_buffer("text_queries", text_queries, persistent=False)
+
+    def training_step(self, batch: Mixture, batch_idx: int) -> torch.Tensor:
+        """One batch of sources [B, N, samples] to the loss."""
+        query = self._training_query(batch)
+        loss = self._loss(*self._predict(batch.sources, query))
+        self.log("train/loss", loss.total, prog_bar=True)
+        if loss.noise_activation is not None:
+            self.log("train/noise_activation", loss.noise_activation)
+        self.log("train/learning_rate", self.optimizers().param_groups[0]["lr"])
+        return loss.total
+
+    def validation_step(self, batch: Mixture, batch_idx: int) -> None:
+        """Loss with the training query; SDR of the first source for every kind of query."""
+        size = len(batch.sources)
+        logits, targets = self._predict(batch.sources, self._plain_query(batch, batch_idx))
+        loss = self._loss(logits, targets)
+        self.log("val/loss", loss.total, batch_size=size)
+        if loss.noise_activation is not None:
+            self.log("val/noise_activation", loss.noise_activation, batch_size=size)
+        for kind, query in self._validation_queries(batch).items():
+            sdr = self._sdr(batch.sources, query)
+            self.log(f"val/sdr_{kind}", sdr.mean(), batch_size=size, prog_bar=True)
+
+    def configure_optimizers(self) -> dict:
+        """AdamW (Adam without weight decay) with the config's schedule, per step."""
+        settings = self.config.optimizer
+        optimizer = torch.optim.AdamW(
+            self.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
+        )
+        decay_until = settings.decay_until or self.config.steps
+
+        def factor(step: int) -> float:
+            if step < settings.warmup_steps:
+                return (step + 1) / settings.warmup_steps
+            progress = (step - settings.warmup_steps) / max(1, decay_until - settings.warmup_steps)
+            return 1 - (1 - settings.final_factor) * min(1.0, progress)
+
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
+        }
+
+    def _predict(self, sources: torch.Tensor, query: torch.Tensor) -> tuple[MaskLogits, Targets]:
+        """Sources [B, N, samples] and queries [B, N, D] to mask logits and their targets."""
+        spectral = self.config.spectral
+        with torch.no_grad(), torch.autocast(sources.device.type, enabled=False):
+            targets = make_targets(stft(sources, spectral.n_fft, spectral.hop_length), spectral)
+        return self.model(targets.log_mixture, query), targets
+
+    def _loss(self, logits: MaskLogits, targets: Targets) -> Loss:
+        settings = self.config.loss
+        if settings.kind == "pit":
+            return pit_loss(logits, targets)
+        if settings.kind == "mask":
+            return mask_loss(logits, targets, settings.sdr_weight)
+        return nit_loss(
+            logits,
+            targets,
+            settings.noise_weight,
+            settings.noise_gamma,
+            settings.union,
+            settings.sdr_weight,
+            settings.alone,
+        )
+
+    def _training_query(self, batch: Mixture) -> torch.Tensor:
+        query = self._plain_query(batch, self.global_step)
+        if self.config.query_noise:
+            noise = torch.randn_like(query) * query.shape[-1] ** -0.5
+            query = query + self.config.query_noise * query.norm(dim=-1, keepdim=True) * noise
+        return query
+
+    def _plain_query(self, batch: Mixture, step: int) -> torch.Tensor:
+        """Queries of the config's kind; hybrid training takes pictures on even steps, as published."""
+        kind = self.config.query
+        if kind == "hybrid":
+            kind = "image" if step % 2 == 0 else "text"
+        return self.text_queries[batch.label] if kind == "text" else batch.image_query
+
+    def _validation_queries(self, batch: Mixture) -> dict[str, torch.Tensor]:
+        if self.config.query == "none":
+            return {"best": batch.image_query}
+        queries = {}
+        if self.config.query_encoder != "labels" and batch.image_query.shape[-1] > 1:
+            queries["image"] = batch.image_query
+        if self.text_queries is not None:
+            queries["text"] = self.text_queries[batch.label]
+        return queries
+
+    def _sdr(self, sources: torch.Tensor, query: torch.Tensor) -> torch.Tensor:
+        """SDR in dB of the first source of each mixture, [B]; of the better mask without queries."""
+        spectral = self.config.spectral
+        mixture = stft(sources.sum(dim=1), spectral.n_fft, spectral.hop_length)
+        logits = self.model.query_logits(log_magnitude(mixture, spectral)[:, None], query)
+        masks = logits.float().sigmoid()
+        target = sources[:, 0]
+
+        def score(index: int) -> torch.Tensor:
+            estimate = apply_mask(mixture, masks[:, index], spectral, target.shape[-1])
+            error = (target - estimate).square().sum(dim=-1)
+            return 10 * torch.log10((target.square().sum(dim=-1) + 1e-8) / (error + 1e-8))
+
+        if self.config.query != "none":
+            return score(0)
+        return torch.stack([score(order[0]) for order in permutations(range(masks.shape[1]))]).amax(
+            0
+        )
