@@ -181,9 +181,7 @@ class SoundTrack:
     def finish(self) -> None:
         """Call after the last packet: raises ClipsepError for an empty or truncated sound."""
         if self.info is None:
-            raise ClipsepError(
-                f"{self.path} has a sound track of zero length: choose a file that holds sound."
-            )
+            raise self._soundless()
         read_seconds = max(self._samples / self.info.sample_rate, self._end_seconds)
         if self.exact_duration and read_seconds < 0.99 * self.seconds - 0.1:
             raise ClipsepError(
@@ -257,6 +255,16 @@ class SoundTrack:
         raise ClipsepError(
             f"{self.path} holds a sample that is not a number or infinite at "
             f"{first / self.info.sample_rate:.3f} s: export the file again."
+        )
+
+    def _soundless(self) -> ClipsepError:
+        if self.seconds:
+            return ClipsepError(
+                f"{self.path} declares {self.seconds:.2f} s of sound but none of it can be "
+                "decoded: get an intact copy, or convert it to wav first."
+            )
+        return ClipsepError(
+            f"{self.path} has a sound track of zero length: choose a file that holds sound."
         )
 
     def _damaged(self) -> ClipsepError:

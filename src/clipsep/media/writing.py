@@ -139,7 +139,8 @@ class AudioWriter:
         if self._sink is not None:
             self._sink.abort()
             self._sink = None
-        self._temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # nothing was written, or nothing can be done about it
+            self._temporary.unlink()
 
     def _check_limits(self) -> None:
         description = OUTPUT_FORMATS[self.format]
@@ -212,6 +213,10 @@ class _FfmpegSink:
                 encoder.bit_rate = description.bits_per_second * encoder.channels
             elif description.codec == "libmp3lame":
                 _set_mp3_quality(encoder)
+            elif description.codec == "flac":
+                # The usual size: by default frames last 105 ms, and ffmpeg then writes frames of
+                # 192 kHz and six channels that it cannot read itself.
+                encoder.options = {"frame_size": "4096"}
             self._container.start_encoding()
         except BaseException:
             self.abort()
