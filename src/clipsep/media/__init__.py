@@ -5,8 +5,9 @@ It knows files, samples and pictures; it knows nothing of spectra, models or tor
 
 from __future__ import annotations
 
-from clipsep.media.reading import AudioReader, AudioStreamInfo, probe, read_audio
+from clipsep.media.reading import AudioReader, probe, read_audio
 from clipsep.media.resampling import StreamingResampler, resample
+from clipsep.media.sound_track import AudioStreamInfo
 from clipsep.media.video import Video, read_video
 from clipsep.media.writing import OUTPUT_FORMATS, AudioWriter, check_writable
 

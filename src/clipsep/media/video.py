@@ -10,13 +10,15 @@ from pathlib import Path
 
 import av
 import numpy as np
+from av.error import FFmpegError
 from PIL import Image
 
 from clipsep.errors import ClipsepError
-from clipsep.media.reading import SoundTrack, demux, open_media, picture_stream
+from clipsep.media.containers import demux, open_media, picture_stream
 from clipsep.media.resampling import StreamingResampler
+from clipsep.media.sound_track import SoundTrack
 
-_LONGEST_OFFSET_SECONDS = 600.0  # beyond it the time stamps are broken, not the recording late
+_LONGEST_JUMP_SECONDS = 600.0  # beyond it the time stamps are broken, not the recording slow
 
 
 @dataclass
@@ -82,7 +84,7 @@ class _PictureTrack:
         """Decode one packet; raises ClipsepError for damaged pictures."""
         try:
             frames = packet.decode()
-        except av.FFmpegError as error:
+        except FFmpegError as error:
             if self._previous is None:
                 return  # what precedes the first key frame cannot be decoded, and need not be
             raise ClipsepError(
@@ -114,12 +116,17 @@ class _PictureTrack:
         return self._kept + [self._picture(self._previous)] * missing
 
     def _advance(self, frame: av.VideoFrame) -> None:
-        now = frame.time
-        if now is None:
-            now = self._seconds + (self._first_seconds or 0.0)
+        if frame.time is None:
+            return
         if self._first_seconds is None:
-            self._first_seconds = now
-        self._seconds = now - self._first_seconds
+            self._first_seconds = frame.time
+        elapsed = frame.time - self._first_seconds
+        if elapsed - self._seconds > _LONGEST_JUMP_SECONDS:
+            raise ClipsepError(
+                f"{self._path} has pictures that jump from {self._seconds:.0f} s to "
+                f"{elapsed:.0f} s: its time stamps are broken; convert it again."
+            )
+        self._seconds = elapsed
         # The previous frame was on the screen until now: it serves every moment in between.
         while self._previous is not None and (len(self._kept) + 0.5) / self._fps < self._seconds:
             self._kept.append(self._picture(self._previous))
@@ -138,7 +145,7 @@ class _PictureTrack:
 
 def _shift(audio: np.ndarray, offset: int, path: Path, sample_rate: int) -> np.ndarray:
     """Move ``audio`` [T] later (zeros before it) or earlier (cut) by ``offset`` samples."""
-    if offset > _LONGEST_OFFSET_SECONDS * sample_rate or -offset >= len(audio):
+    if offset > _LONGEST_JUMP_SECONDS * sample_rate or -offset >= len(audio):
         raise ClipsepError(
             f"{path} has sound and pictures {abs(offset) / sample_rate:.0f} s apart: its time "
             "stamps are broken; convert it again."

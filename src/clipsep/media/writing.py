@@ -16,6 +16,7 @@ from pathlib import Path
 import av
 import numpy as np
 import soundfile
+from av.error import FFmpegError
 
 from clipsep.errors import ClipsepError, UsageError
 
@@ -118,7 +119,7 @@ class AudioWriter:
             block = np.clip(block, -1, 1)
         try:
             self._sink.write(np.ascontiguousarray(block.T, dtype=np.float32))
-        except (OSError, av.FFmpegError, soundfile.SoundFileError) as error:
+        except (OSError, FFmpegError, soundfile.SoundFileError) as error:
             raise self._failed(error) from error
 
     def close(self) -> None:
@@ -127,7 +128,7 @@ class AudioWriter:
             self._sink.close()
             self._sink = None
             os.replace(self._temporary, self.path)
-        except (OSError, av.FFmpegError, soundfile.SoundFileError) as error:
+        except (OSError, FFmpegError, soundfile.SoundFileError) as error:
             self.discard()
             raise self._failed(error) from error
         except BaseException:
@@ -173,7 +174,9 @@ class AudioWriter:
                 if not description.codec:
                     return _VorbisSink(self._temporary, self.sample_rate, self.channels)
                 return _FfmpegSink(self._temporary, description, self.sample_rate, name, options)
-            except (av.ArgumentError, av.PatchWelcomeError, ValueError) as error:
+            except (FFmpegError, ValueError, soundfile.SoundFileError) as error:
+                if isinstance(error, OSError):
+                    raise
                 refusal = error
         what = f"{self.channels} channel(s) at {self.sample_rate} Hz"
         raise self._refusal(what) from refusal
@@ -244,7 +247,7 @@ class _FfmpegSink:
 
     def abort(self) -> None:
         # Whatever closing has to say, the file is about to be removed.
-        with contextlib.suppress(OSError, av.FFmpegError, ValueError):
+        with contextlib.suppress(OSError, FFmpegError, ValueError):
             self._container.close()
 
 

@@ -1,0 +1,122 @@
+"""Opening media files: what they hold, how long they say they are, and why they cannot be opened.
+
+It ends where packets begin; what is in them is for sound_track.py and video.py.
+"""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import av
+from av.error import FFmpegError
+
+from clipsep.errors import ClipsepError
+from clipsep.media import headers
+
+# Containers whose headers state the length of the sound; elsewhere it is an estimate.
+_EXACT_CONTAINERS = frozenset({"wav", "aiff", "flac", "mov", "matroska", "ogg", "wv"})
+# Only real containers: playlists (hls, concat, dash) could make an uploaded file read other files,
+# and text demuxers would take a stray text for subtitles.
+_CONTAINERS = (
+    "wav,w64,aiff,caf,au,flac,mp3,aac,ogg,mov,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,asf,wv,"
+    "amr,amrnb,amrwb,ac3,eac3,dts,dtshd,tta,ape,tak,mpc,mpc8,oma,rm,voc,nut,mxf,gxf,loas,truehd,"
+    "ivf,h264,hevc,m4v,rawvideo,dv,3gp,3g2,mp4,m4a"
+)
+
+
+def open_media(path: str | Path) -> av.container.InputContainer:
+    """Open ``path`` with PyAV.
+
+    Raises ClipsepError: missing, a folder, empty, unreadable, not media.
+    """
+    path = Path(path)
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        raise ClipsepError(f"{path} does not exist: check the name.") from None
+    except (OSError, ValueError) as error:
+        raise ClipsepError(f"{path} cannot be read ({_reason(error)}).") from error
+    if stat.S_ISDIR(status.st_mode):
+        raise ClipsepError(f"{path} is a folder: name a sound or video file in it.")
+    if stat.S_ISREG(status.st_mode) and status.st_size == 0:
+        raise ClipsepError(f"{path} is empty: choose a file that holds sound.")
+    try:
+        # "file:" keeps a colon in a name from being taken for a protocol.
+        return av.open(
+            f"file:{path}", options={"format_whitelist": _CONTAINERS}, metadata_errors="ignore"
+        )
+    except PermissionError as error:
+        raise ClipsepError(f"{path} cannot be read: you have no permission to.") from error
+    except (FFmpegError, ValueError) as error:
+        raise ClipsepError(
+            f"{path} is not a sound or video file that can be read, or its start or index is "
+            "missing: convert it, or get a complete copy."
+        ) from error
+
+
+def demux(
+    container: av.container.InputContainer, path: Path, *streams: av.stream.Stream
+) -> Iterator[av.Packet]:
+    """Yield the packets of ``streams``, reading errors turned into ClipsepError."""
+    packets = container.demux(*streams)
+    while True:
+        try:
+            packet = next(packets, None)
+        except (FFmpegError, OSError) as error:
+            raise ClipsepError(
+                f"{path} is truncated or damaged: reading it failed ({_reason(error)}); "
+                "get an intact copy."
+            ) from error
+        if packet is None:
+            return
+        yield packet
+
+
+def picture_stream(container: av.container.InputContainer) -> av.VideoStream | None:
+    """The first stream of moving pictures; cover art in a music file is not one."""
+    attached = av.stream.Disposition.attached_pic
+    return next((s for s in container.streams.video if not s.disposition & attached), None)
+
+
+def declared_seconds(
+    path: Path, container: av.container.InputContainer, stream: av.AudioStream
+) -> tuple[float | None, bool]:
+    """The declared length of ``stream`` in seconds, and whether the file states it exactly.
+
+    Raises ClipsepError if the file ends where its container says that it must go on.
+    """
+    kinds = container.format.name.split(",")
+    exact = not _EXACT_CONTAINERS.isdisjoint(kinds)
+    if path.is_file():  # a pipe cannot be read twice
+        if "wav" in kinds and (seconds := headers.wav_seconds(path)):
+            return seconds, True
+        if "mp3" in kinds:
+            exact = headers.mp3_states_length(path)
+        if "ogg" in kinds and headers.ogg_ends_inside_page(path):
+            raise ClipsepError(
+                f"{path} is truncated: it ends in the middle of an Ogg page; get a complete copy."
+            )
+    if stream.duration:
+        return float(stream.duration * stream.time_base), exact
+    tagged = _parse_clock(stream.metadata.get("DURATION", ""))  # Matroska's length of one track
+    if tagged:
+        return tagged, exact
+    if container.duration:
+        # The length of the longest track: a sound beside a picture may rightly be shorter.
+        return container.duration / av.time_base, exact and len(container.streams) == 1
+    return None, False
+
+
+def _parse_clock(text: str) -> float | None:
+    """Seconds of a "01:02:03.5" clock, None for anything else."""
+    try:
+        hours, minutes, seconds = text.split(":")
+        return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
+    except ValueError:
+        return None
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error)

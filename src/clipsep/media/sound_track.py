@@ -1,0 +1,204 @@
+"""One sound track: packets in, float32 samples out, and a verdict on whether it is whole.
+
+It takes decoded frames as ffmpeg gives them; it knows nothing of blocks or of what follows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+from av.error import FFmpegError
+
+from clipsep.errors import ClipsepError
+from clipsep.media.containers import declared_seconds, picture_stream
+
+# The longest jump of their time stamps that is not lost sound: FLAC and Ogg run without gaps, the
+# others may pause for a moment when the recording device is busy.
+_LONGEST_GAPS = {"flac": 0.05, "ogg": 0.05, "mov": 0.5, "matroska": 0.5}
+# One broken packet at the very end of these is a cut last frame or a stray byte, not lost sound.
+_FORGIVING_CODECS = ("pcm_", "mp3", "aac")
+# PyAV 18 looks for the end of a frame's planes behind the eighth: reading them crashes.
+_MOST_PLANES = 7
+_UNNAMED_LAYOUTS = {"1 channels": "mono", "2 channels": "stereo"}
+_INTEGER_SCALES = {"i2": 2.0**15, "i4": 2.0**31, "i8": 2.0**63}
+
+
+@dataclass(frozen=True)
+class AudioStreamInfo:
+    """What a file says of its sound.
+
+    ``sample_rate`` is in Hz; ``layout`` is ffmpeg's name ("mono", "stereo", "5.1"); ``seconds`` is
+    the declared length, None when unknown, and ``exact_duration`` tells a statement of the
+    container from an estimate; ``has_video`` does not count cover art.
+    """
+
+    path: Path
+    sample_rate: int
+    channels: int
+    layout: str
+    seconds: float | None
+    exact_duration: bool
+    has_video: bool
+
+
+class SoundTrack:
+    """Decodes the packets of one sound stream and judges whether the sound is whole."""
+
+    def __init__(self, path: Path, container: av.container.InputContainer) -> None:
+        """Choose the best sound stream of ``container``; raises ClipsepError if there is none."""
+        self.path = path
+        if not container.streams:
+            raise ClipsepError(f"{path} holds no track that can be read: get a complete copy.")
+        stream = container.streams.best("audio")
+        if stream is None:
+            raise ClipsepError(
+                f"{path} has no sound that can be read: choose a file with a sound track."
+            )
+        kinds = container.format.name.split(",")
+        self.stream = stream
+        self.seconds, self.exact_duration = declared_seconds(path, container, stream)
+        self.has_video = picture_stream(container) is not None
+        self._states_padding = "mov" in kinds
+        self._longest_gap = min(_LONGEST_GAPS.get(kind, np.inf) for kind in kinds)
+        self.info: AudioStreamInfo | None = None
+        self.start_seconds = 0.0  # time of the first sample on the container's clock
+        self._samples = 0
+        self._end_seconds = 0.0
+        self._broken_at: list[float] = []
+        self._packer: av.AudioResampler | None = None
+        self._held: np.ndarray | None = None  # see _hold_padding
+        if stream.codec_context.name == "flac":
+            # Without it ffmpeg decodes damaged FLAC frames to noise and says nothing.
+            stream.codec_context.options = {"err_detect": "crccheck"}
+
+    def feed(self, packet: av.Packet) -> list[np.ndarray]:
+        """Decode one packet to float32 pieces [C, n]; raises ClipsepError for damaged sound."""
+        try:
+            frames = packet.decode()
+        except FFmpegError:
+            # Before the first frame it is harmless: tags, or a stream cut out of a broadcast.
+            if self.info is not None:
+                self._broken_at.append(self._samples / self.info.sample_rate)
+            return []
+        if frames and self._broken_at:
+            raise self._damaged()
+        pieces = [self._convert(frame) for frame in frames if frame.samples]
+        if pieces and self._held is not None:
+            pieces.insert(0, self._held)
+            self._held = None
+        if len(frames) == 1 and pieces:
+            pieces[-1] = self._hold_padding(pieces[-1], packet)
+        return pieces
+
+    def finish(self) -> None:
+        """Call after the last packet: raises ClipsepError for an empty or truncated sound."""
+        if self.info is None:
+            raise self._soundless()
+        read_seconds = max(self._samples / self.info.sample_rate, self._end_seconds)
+        if self.exact_duration and read_seconds < 0.99 * self.seconds - 0.1:
+            raise ClipsepError(
+                f"{self.path} is truncated: it declares {self.seconds:.2f} s of sound but only "
+                f"{read_seconds:.2f} s could be read; get a complete copy."
+            )
+        forgiving = self.stream.codec_context.name.startswith(_FORGIVING_CODECS)
+        if len(self._broken_at) > (1 if forgiving else 0):
+            raise self._damaged()
+
+    def _convert(self, frame: av.AudioFrame) -> np.ndarray:
+        start = float(frame.pts * frame.time_base) if frame.pts is not None else None
+        if self.info is None:
+            self.info = self._describe(frame)
+            self.start_seconds = self._end_seconds = start or 0.0
+        self._check_same(frame)
+        if frame.format.is_planar and self.info.channels > _MOST_PLANES:
+            self._packer = self._packer or av.AudioResampler(format=frame.format.packed)
+            frame = self._packer.resample(frame)[0]
+        piece = _to_float(frame)
+        self._check_finite(piece)
+        self._samples += piece.shape[1]
+        if start is not None:
+            if start - self._end_seconds > self._longest_gap:
+                raise ClipsepError(
+                    f"{self.path} is damaged or was paused: its sound jumps from "
+                    f"{self._end_seconds:.2f} s to {start:.2f} s; get an intact copy, or convert it "
+                    "to wav first."
+                )
+            self._end_seconds = start + piece.shape[1] / self.info.sample_rate
+        return piece
+
+    def _hold_padding(self, piece: np.ndarray, packet: av.Packet) -> np.ndarray:
+        """Hold back what ``piece`` [C, n] has beyond the packet's stated length.
+
+        MP4 states the true end of an AAC sound by a last packet that is shorter than the frame in
+        it, and ffmpeg leaves the cut to us. Only at the very end: a next packet brings it back.
+        """
+        length = packet.duration
+        exact = packet.time_base == Fraction(1, self.info.sample_rate)
+        if self._states_padding and exact and length and length < piece.shape[1]:
+            piece, self._held = piece[:, :length], piece[:, length:]
+        return piece
+
+    def _describe(self, frame: av.AudioFrame) -> AudioStreamInfo:
+        return AudioStreamInfo(
+            path=self.path,
+            sample_rate=frame.sample_rate,
+            channels=frame.layout.nb_channels,
+            layout=_UNNAMED_LAYOUTS.get(frame.layout.name, frame.layout.name),
+            seconds=self.seconds,
+            exact_duration=self.exact_duration,
+            has_video=self.has_video,
+        )
+
+    def _check_same(self, frame: av.AudioFrame) -> None:
+        info = self.info
+        rate, channels = frame.sample_rate, frame.layout.nb_channels
+        if (rate, channels) != (info.sample_rate, info.channels):
+            raise ClipsepError(
+                f"{self.path} changes at {self._samples / info.sample_rate:.2f} s from "
+                f"{info.sample_rate} Hz, {info.channels} channel(s) to {rate} Hz, {channels} "
+                "channel(s): convert it to one format first."
+            )
+
+    def _check_finite(self, piece: np.ndarray) -> None:
+        finite = np.isfinite(piece)
+        if finite.all():
+            return
+        first = self._samples + int(np.argmin(finite.all(axis=0)))
+        raise ClipsepError(
+            f"{self.path} holds a sample that is not a number or infinite at "
+            f"{first / self.info.sample_rate:.3f} s: export the file again."
+        )
+
+    def _soundless(self) -> ClipsepError:
+        if self.seconds:
+            return ClipsepError(
+                f"{self.path} declares {self.seconds:.2f} s of sound but none of it can be "
+                "decoded: get an intact copy, or convert it to wav first."
+            )
+        return ClipsepError(
+            f"{self.path} has a sound track of zero length: choose a file that holds sound."
+        )
+
+    def _damaged(self) -> ClipsepError:
+        return ClipsepError(
+            f"{self.path} is damaged: the sound at {self._broken_at[0]:.2f} s cannot be decoded; "
+            "get an intact copy."
+        )
+
+
+def _to_float(frame: av.AudioFrame) -> np.ndarray:
+    """The samples of ``frame`` as float32 [C, n], full scale at 1."""
+    samples = frame.to_ndarray()
+    if not frame.format.is_planar:
+        samples = samples.reshape(-1, frame.layout.nb_channels).T
+    kind = samples.dtype.str[1:]
+    if kind == "u1":
+        return (samples.astype(np.float32) - 128) / 128
+    if kind in _INTEGER_SCALES:
+        return (samples / _INTEGER_SCALES[kind]).astype(np.float32)
+    with np.errstate(over="ignore"):  # a double beyond float32 becomes inf and is reported as such
+        return samples.astype(np.float32)
