@@ -12,7 +12,9 @@ from clipsep.datasets.store import ClipStore, EmbeddingStore, StoreWriter, stage
 LABELS = ("hum", "hiss")
 
 
-def make_store(root: Path, clips: int = 6, seconds: float = 8.0, encoder_id: str = "tiny") -> ClipStore:
+def make_store(
+    root: Path, clips: int = 6, seconds: float = 8.0, encoder_id: str = "tiny"
+) -> ClipStore:
     """Clips of tones ("hum") and of noise ("hiss"), with an embedding per picture that tells which."""
     rng = np.random.default_rng(0)
     writer = StoreWriter(root)

@@ -52,13 +52,14 @@ def write_video(
     rate: int = 48_000,
     delay: float = 0.0,
     size: tuple[int, int] = (64, 48),
+    gain: float = 1.0,
     **options: str,
 ) -> np.ndarray:
     """A film whose red is 8 x the picture's number, its left quarter blue; returns its sound [2, T]
 
     ``delay`` (seconds) postpones the sound. Either codec may be None for a film without it.
     """
-    audio = tones(rate, 2, seconds)
+    audio = np.float32(gain) * tones(rate, 2, seconds)
     with av.open(str(path), "w", options=options) as container:
         picture, sound = codecs
         if picture:

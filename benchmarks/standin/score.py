@@ -93,7 +93,9 @@ def main() -> None:
     with open(args.corpus / args.pairs, newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))[: args.limit]
     scores = [score_pair(args.corpus, row, separator, args.queries) for row in rows]
-    print(f"{args.pairs}, {len(rows)} pairs, model {args.model}, {date.today()}, {platform.machine()}")
+    print(
+        f"{args.pairs}, {len(rows)} pairs, model {args.model}, {date.today()}, {platform.machine()}"
+    )
     print(f"{'SDR, dB':20} {'mean':>6} {'median':>7}")
     for kind in scores[0]:
         values = np.array([score[kind] for score in scores])

@@ -38,7 +38,7 @@ def test_a_run_ends_with_checkpoints_and_a_log(root: Path):
     assert config.query_encoder == "tiny" and config.model.query_dim == 4
     assert {"val/sdr_image", "val/sdr_text", "step"} <= set(config.training)
     assert (root / "run/last/config.json").is_file()
-    with open(root / "run/log/metrics.csv", newline="") as file:
+    with open(root / "run/log/version_0/metrics.csv", newline="") as file:
         columns = set(csv.DictReader(file).fieldnames or ())
     logged = {"train/loss", "train/learning_rate", "train/noise_activation", "val/loss"}
     assert logged <= columns and {"val/sdr_image", "val/sdr_text"} <= columns
@@ -67,7 +67,13 @@ def test_a_killed_run_ends_with_the_weights_of_an_unbroken_one(root: Path):
 
 
 def test_training_learns_to_follow_the_query(root: Path):
-    best = train_tiny(root, steps=60, validate_every=60)
+    best = train_tiny(
+        root,
+        steps=120,
+        validate_every=120,
+        batch_size=6,
+        optimizer={"learning_rate": 0.02, "warmup_steps": 5, "average": 0.9},
+    )
     scores = load_checkpoint(best).config.training
     # The untrained masks are flat and score 3 dB on two equally loud sources.
     assert scores["val/sdr_image"] > 6

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import csv
 import os
+import signal
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from multiprocessing import get_context
@@ -163,7 +166,8 @@ def _run(
         return
     # Spawned, not forked: a fork would copy the locks of torch's and ffmpeg's threads.
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        futures = {pool.submit(_stage_one, video, output): video for video in videos}
+        with _interrupts_ignored():
+            futures = {pool.submit(_stage_one, video, output): video for video in videos}
         try:
             for future in as_completed(futures):
                 yield futures[future], future.result()
@@ -174,6 +178,19 @@ def _run(
             ) from error
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _interrupts_ignored() -> Iterator[None]:
+    """Processes started inside do not hear Ctrl-C: they end their video quietly, the parent stops."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread hears it, and only it may choose not to
+        return
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
 
 
 def _stage_one(video: VideoFile, output: Path) -> str | None:
@@ -195,11 +212,12 @@ def _videos_in(source: Path) -> list[Path]:
 
 
 def _read_labels(path: Path) -> dict[str, str]:
+    problem = "its first line is not 'path,label'"
     try:
         with open(path, newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-        return {row["path"]: row["label"] for row in rows}
-    except (OSError, KeyError, UnicodeDecodeError) as error:
-        raise UsageError(
-            f"'{path}' is no CSV file with the columns path,label ({error})."
-        ) from error
+            reader = csv.DictReader(file)
+            if {"path", "label"} <= set(reader.fieldnames or ()):
+                return {row["path"]: row["label"] for row in reader}
+    except (OSError, UnicodeDecodeError) as error:
+        problem = str(error)
+    raise UsageError(f"'{path}' is no CSV file with the columns path,label: {problem}.")

@@ -100,10 +100,13 @@ class SeparationTask(pl.LightningModule):
 
     def _training_query(self, batch: Mixture) -> torch.Tensor:
         query = self._plain_query(batch, self.global_step)
-        if self.config.query_noise:
-            noise = torch.randn_like(query) * query.shape[-1] ** -0.5
-            query = query + self.config.query_noise * query.norm(dim=-1, keepdim=True) * noise
-        return query
+        if not self.config.query_noise:
+            return query
+        # A generator of the step's own: a resumed run draws what an unbroken one would have drawn.
+        generator = torch.Generator().manual_seed(self.config.seed * 1_000_003 + self.global_step)
+        noise = torch.randn(query.shape, generator=generator) * query.shape[-1] ** -0.5
+        scale = self.config.query_noise * query.norm(dim=-1, keepdim=True)
+        return query + scale * noise.to(query.device)
 
     def _plain_query(self, batch: Mixture, step: int) -> torch.Tensor:
         """Queries of the config's kind; hybrid training takes pictures on even steps, as published."""

@@ -250,7 +250,7 @@ def _trainer(
         limit_val_batches=1.0 if validate else 0,
         num_sanity_val_steps=0,
         log_every_n_steps=config.log_every,
-        logger=CSVLogger(config.output, name="log", version=""),
+        logger=CSVLogger(config.output, name="log"),  # a new version per start, none overwritten
         callbacks=callbacks,
         enable_progress_bar=progress,
         enable_model_summary=False,

@@ -1,0 +1,101 @@
+"""Laws of mix-and-separate: reproducible, complete epochs, the published segment and level."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from clipsep.datasets.mixing import MixingSettings, MixtureDataset, cut_segment
+from clipsep.datasets.store import ClipStore, EmbeddingStore, StoreWriter
+from clipsep.errors import ClipsepError
+from tests.stores import LABELS, make_store
+
+SAMPLES = 65535
+
+
+def dataset(store: ClipStore, train: bool = True, **settings) -> MixtureDataset:
+    return MixtureDataset(
+        store,
+        EmbeddingStore(store, "tiny"),
+        list(LABELS),
+        MixingSettings(**settings),
+        SAMPLES,
+        seed=7,
+        train=train,
+        length=100,
+    )
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory) -> ClipStore:
+    return make_store(tmp_path_factory.mktemp("store"))
+
+
+def test_an_item_is_a_function_of_seed_and_index(store: ClipStore):
+    one, two = dataset(store), dataset(store)
+    two[3], two[40]  # whatever was read before
+    for index in (0, 5, 99):
+        for a, b in zip(one[index], two[index], strict=True):
+            assert np.array_equal(a, b)
+    assert not np.array_equal(one[0].sources, one[len(store)].sources)
+
+
+def test_no_clip_comes_twice_in_an_epoch(store: ClipStore):
+    items = dataset(store)
+    for epoch in range(3):
+        indices = range(epoch * len(store), (epoch + 1) * len(store))
+        assert len({items._first_clip(index).id for index in indices}) == len(store)
+
+
+def test_shapes_labels_and_queries_belong_together(store: ClipStore):
+    item = dataset(store, n_sources=3)[1]
+    assert item.sources.shape == (3, SAMPLES) and item.sources.dtype == np.float32
+    assert item.image_query.shape == (3, 4)
+    assert (item.image_query.argmax(axis=1) == item.label).all()
+    # A tone is periodic, noise is not: the sound is the label's too.
+    for source, label in zip(item.sources, item.label, strict=True):
+        spectrum = np.abs(np.fft.rfft(source))
+        assert (spectrum.max() > 100 * np.median(spectrum)) == (LABELS[label] == "hum")
+
+
+def test_sources_are_divided_by_their_number_after_the_gain(store: ClipStore):
+    for index in range(8):
+        item = dataset(store, rms=0.1, gain=(0.5, 1.5))[index]
+        rms = np.sqrt(np.mean(item.sources**2, axis=1))
+        assert (rms >= 0.1 * 0.5 / 2 - 1e-4).all() and (rms <= 0.1 * 1.5 / 2 + 1e-4).all()
+
+
+def test_validation_is_the_middle_without_gain_against_another_label(store: ClipStore):
+    items = dataset(store, train=False)
+    for index in range(len(store)):
+        item, clip = items[index], store.clips[index]
+        assert item.label[0] != item.label[1]
+        middle = cut_segment(store.audio(clip), round((clip.n_frames // 2 + 0.5) * 16000), SAMPLES)
+        assert np.array_equal(item.sources[0], middle / 2)
+
+
+def test_centres_keep_the_margin_and_short_clips_work(store: ClipStore):
+    items = dataset(store, margin=3)
+    rng = np.random.default_rng(0)
+    centres = [items._centre_frame(10, rng) for _ in range(300)]
+    assert set(centres) == {3, 4, 5, 6}
+    assert {items._centre_frame(n, rng) for n in (1, 2, 5, 6)} <= {0, 1, 2, 3}
+
+
+def test_segments_are_padded_at_the_ends_and_repeated_when_short():
+    sound = np.arange(1, 101, dtype=np.int16)
+    assert np.array_equal(cut_segment(sound, 50, 11) * 32768, np.arange(46, 57))
+    assert np.array_equal(cut_segment(sound, 0, 11)[:5], np.zeros(5))
+    assert cut_segment(sound, 0, 11)[5] * 32768 == 1
+    assert np.array_equal(cut_segment(sound, 99, 11)[6:], np.zeros(5))
+    repeated = cut_segment(sound, 0, 250) * 32768
+    assert np.array_equal(repeated[:-100], repeated[100:]) and (repeated > 0).all()
+
+
+def test_one_clip_cannot_be_mixed(tmp_path: Path):
+    StoreWriter(tmp_path)
+    store = make_store(tmp_path, clips=1)
+    with pytest.raises(ClipsepError, match="at least"):
+        dataset(store)

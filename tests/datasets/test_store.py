@@ -1,0 +1,138 @@
+"""Laws of the store: what goes in comes out, nothing finished is lost or done twice."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from clipsep.datasets.store import (
+    CLIPS_PER_SHARD,
+    ClipStore,
+    EmbeddingStore,
+    StoreWriter,
+    stage_clip,
+)
+from clipsep.errors import ClipsepError
+from tests.stores import embed_by_label, make_store
+
+
+def stage(
+    root: Path, name: str, value: float = 0.5, fingerprint: str = "1", frames: int = 2
+) -> None:
+    pictures = [Image.new("RGB", (16, 16), (200, 30 * i, 0)) for i in range(frames)]
+    stage_clip(root, name, fingerprint, None, np.full(1600, value), pictures)
+
+
+def test_sound_and_pictures_come_back(tmp_path: Path):
+    StoreWriter(tmp_path)
+    sound = np.linspace(-1.2, 1, 1600)
+    stage_clip(tmp_path, "a.mp4", "1", "dog", sound, [Image.new("RGB", (16, 16), (250, 0, 0))])
+    StoreWriter(tmp_path).close()
+    store = ClipStore(tmp_path)
+    (clip,) = store.clips
+    assert (clip.id, clip.label, clip.seconds, clip.n_frames) == ("a.mp4", "dog", 0.1, 1)
+    expected = np.clip(sound, -1, 1)
+    assert np.abs(store.audio(clip) / 32767 - expected).max() < 1 / 32767
+    red, green, _ = store.frames(clip)[0].getpixel((8, 8))
+    assert red > 240 and green < 10
+
+
+def test_a_kill_between_clips_loses_none_of_them(tmp_path: Path):
+    """A new writer takes over staged clips and drops half-written files."""
+    StoreWriter(tmp_path)
+    stage(tmp_path, "a.mp4")
+    (tmp_path / "staging/half.tmp").write_bytes(b"half a clip")
+    writer = StoreWriter(tmp_path)
+    assert writer.finished("a.mp4", "1")
+    assert not writer.finished("a.mp4", "2"), "a changed video must be prepared again"
+    writer.close()
+    assert [clip.id for clip in ClipStore(tmp_path).clips] == ["a.mp4"]
+    assert not list((tmp_path / "staging").iterdir())
+
+
+def test_a_kill_while_a_shard_is_cleared_away_does_not_double_clips(tmp_path: Path):
+    StoreWriter(tmp_path)
+    stage(tmp_path, "a.mp4")
+    staged = next((tmp_path / "staging").iterdir())
+    copy = staged.read_bytes()
+    StoreWriter(tmp_path).compact(everything=True)
+    staged.write_bytes(copy)  # as if the kill came before the staged file was removed
+    StoreWriter(tmp_path).close()
+    assert len(ClipStore(tmp_path)) == 1
+
+
+def test_order_does_not_depend_on_interruptions(tmp_path: Path):
+    names = [f"{i}.mp4" for i in range(4)]
+    for root, groups in ((tmp_path / "one", [names]), (tmp_path / "two", [names[2:], names[:2]])):
+        for group in groups:
+            StoreWriter(root)
+            for name in group:
+                stage(root, name)
+            StoreWriter(root).close()
+    one, two = ClipStore(tmp_path / "one"), ClipStore(tmp_path / "two")
+    assert [c.id for c in one.clips] == [c.id for c in two.clips] == names
+    assert len(two.shards) == 2
+
+
+def test_a_changed_video_replaces_its_old_version(tmp_path: Path):
+    for fingerprint, value in (("1", 0.25), ("2", 0.75)):
+        StoreWriter(tmp_path)
+        stage(tmp_path, "a.mp4", value, fingerprint)
+        StoreWriter(tmp_path).close()
+    store = ClipStore(tmp_path)
+    assert len(store) == 1
+    assert store.audio(store.clips[0])[0] == round(0.75 * 32767)
+
+
+def test_full_groups_become_shards_on_the_way(tmp_path: Path):
+    writer = StoreWriter(tmp_path)
+    for number in range(CLIPS_PER_SHARD + 1):
+        stage(tmp_path, f"{number}.mp4", frames=1)
+    writer.compact()
+    assert len(list((tmp_path / "shards").iterdir())) == 1
+    assert len(list((tmp_path / "staging").iterdir())) == 1
+
+
+def test_embeddings_are_those_of_the_clip(tmp_path: Path):
+    store = make_store(tmp_path, clips=5)
+    embeddings = EmbeddingStore(store, "tiny")
+    for clip in store.clips:
+        table = embeddings.clip(clip)
+        assert len(table) == clip.n_frames
+        assert (table.argmax(axis=1) == ["hum", "hiss"].index(clip.label)).all()
+
+
+def test_embeddings_of_another_encoder_or_of_other_pictures_are_not_used(tmp_path: Path):
+    store = make_store(tmp_path, clips=2)
+    EmbeddingStore(store, "tiny").require_complete()
+    with pytest.raises(ClipsepError, match=r"other.*clipsep embed"):
+        EmbeddingStore(store, "other").require_complete()
+    stage(tmp_path, "new.mp4")
+    StoreWriter(tmp_path).close()
+    with pytest.raises(ClipsepError, match="1 of 2 shards"):
+        EmbeddingStore(ClipStore(tmp_path), "tiny").require_complete()
+
+
+def test_damage_is_one_sentence(tmp_path: Path):
+    with pytest.raises(ClipsepError, match="is no data set"):
+        ClipStore(tmp_path)
+    store = make_store(tmp_path, clips=2)
+    shard = tmp_path / "shards" / f"{store.shards[0]}.arrow"
+    embeddings = embed_by_label(store, "tiny")
+    np.save(embeddings.folder / f"{store.shards[0]}.npy", np.zeros((3, 4), np.float32))
+    with pytest.raises(ClipsepError, match="3 embeddings for 16 pictures"):
+        EmbeddingStore(ClipStore(tmp_path), "tiny").clip(store.clips[0])
+    whole = shard.read_bytes()
+    shard.unlink()
+    with pytest.raises(ClipsepError, match="lacks the shard"):
+        ClipStore(tmp_path)
+    shard.write_bytes(whole[: len(whole) // 2])
+    from clipsep.datasets import store as module
+
+    module._open_shard.cache_clear()
+    reopened = ClipStore(tmp_path)
+    with pytest.raises(ClipsepError, match="damaged"):
+        reopened.audio(reopened.clips[0])
