@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from importlib import resources
 
 import safetensors.torch
 import torch
@@ -15,9 +14,11 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from clipsep.errors import ClipsepError, UsageError
+from clipsep.errors import ClipsepError
 from clipsep.queries.classifier import CLASSES, PictureClassifier, centre_crop
 from clipsep.queries.minilm import DIM, SentenceEncoder
+from clipsep.queries.prompts import check_texts
+from clipsep.queries.weights import asset_file
 
 ID = "embedded-v1"
 SOUND_PROMPT = "the sound of {}"
@@ -47,14 +48,12 @@ class ClassTable:
     @classmethod
     def load(cls) -> ClassTable:
         """The table that ships with the package; raises ClipsepError if the file is damaged."""
-        file = resources.files("clipsep") / "assets" / "embedded.safetensors"
+        file = asset_file("embedded.safetensors")
         try:
             tensors = safetensors.torch.load(file.read_bytes())
             return cls(**{name: tensor.float() for name, tensor in tensors.items()})
         except (OSError, TypeError, safetensors.SafetensorError) as error:
-            raise ClipsepError(
-                f"{file} is missing or damaged; reinstall clipsep to restore it."
-            ) from error
+            raise ClipsepError(f"{file} is damaged; reinstall clipsep to restore it.") from error
 
     def without_extras(self) -> ClassTable:
         """The same table with the 1000 ImageNet classes only."""
@@ -139,9 +138,3 @@ class EmbeddedEncoder:
         )  # [B,1000+E]
         weights = torch.softmax(logits / PICTURE_TEMPERATURE, dim=-1)
         return F.normalize(weights @ table.names, dim=-1)
-
-
-def check_texts(texts: list[str]) -> None:
-    """Raises UsageError if a text is blank: it names no sound."""
-    if any(not text.strip() for text in texts):
-        raise UsageError('A text query is empty; name a sound, for example "dog barking".')

@@ -12,6 +12,14 @@ from pathlib import Path
 from clipsep.errors import ClipsepError
 
 
+def asset_file(name: str) -> Path:
+    """Path of a file that ships with clipsep; raises ClipsepError if it is missing."""
+    path = Path(__file__).parents[1] / "assets" / name
+    if not path.is_file():
+        raise ClipsepError(f"{path} is missing; reinstall clipsep to restore it.")
+    return path
+
+
 def package_file(package: str, *parts: str) -> Path:
     """Path of a file inside an installed top-level package.
 

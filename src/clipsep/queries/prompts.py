@@ -1,0 +1,55 @@
+"""Named sets of prompts that turn a query text into sentences, and the mean of their embeddings.
+
+It must not know which encoder reads the sentences.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from clipsep.errors import UsageError
+
+if TYPE_CHECKING:
+    from clipsep.queries import QueryEncoder
+
+PROMPT_SETS: dict[str, tuple[str, ...]] = {
+    "plain": ("{}",),
+    "photo": ("a photo of {}",),
+    # As published (Dong et al., 2023, evaluation): the second prompt counts twice there.
+    "ensemble": (
+        "a photo of {}.",
+        "a photo of the small {}.",
+        "a photo of the small {}.",
+        "a low resolution photo of a {}.",
+        "a photo of many {}.",
+    ),
+    "sound": ("the sound of {}",),
+}
+
+
+def encode_prompted(encoder: QueryEncoder, texts: list[str], prompts: str) -> Tensor:
+    """Texts -> embeddings [B,D]: the mean over a prompt set's, which are not normalised first.
+
+    A table of labels knows no sentences, so its texts are looked up as they are.
+
+    Raises UsageError for an unknown prompt set, a blank text or an unknown label.
+    """
+    if prompts not in PROMPT_SETS:
+        raise UsageError(f'Unknown prompt set "{prompts}"; known are {", ".join(PROMPT_SETS)}.')
+    check_texts(texts)
+    if encoder.id == "labels":
+        return encoder.encode_texts(texts)
+    templates = PROMPT_SETS[prompts]
+    sentences = [template.format(text) for template in templates for text in texts]
+    embeddings = encoder.encode_texts(sentences)  # [P*B,D], prompt by prompt
+    return embeddings.reshape(len(templates), len(texts), -1).mean(0)
+
+
+def check_texts(texts: list[str]) -> None:
+    """Raises UsageError if a text is blank: it names no sound."""
+    if isinstance(texts, str):
+        raise TypeError("texts is one string; pass a list of strings")
+    if any(not text.strip() for text in texts):
+        raise UsageError('A text query is empty; name a sound, for example "dog barking".')
