@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -73,36 +73,33 @@ class SeparationFiles:
         plot: bool,
     ):
         self._info = info
+        self._folder = folder
+        self._format = format
         self._energy = 0.0
         self._samples = 0
-        self._stack = ExitStack()
-        paths = _track_paths(folder, info.path.stem, [*names, *[RESIDUAL] * residual], format)
-        self._tracks = {
-            name: _Track(
-                AudioWriter(
-                    path,
-                    info.sample_rate,
-                    info.channels,
-                    layout=info.layout,
-                    format=format,
-                    expected_seconds=info.seconds,
-                ),
-                path,
-            )
-            for name, path in paths.items()
-        }
+        stem = _shorten(info.path.stem, 100)
+        self._paths = _track_paths(folder, stem, [*names, *[RESIDUAL] * residual], format)
+        self._tracks: dict[str, _Track] = {}
         self._figure = SpectrogramFigure(info.sample_rate, info.seconds) if plot else None
-        self._picture = folder / f"{info.path.stem}.png" if plot else None
+        self._picture = folder / f"{stem}.spectrogram.png" if plot else None
 
     def __enter__(self) -> SeparationFiles:
-        for track in self._tracks.values():
-            self._stack.enter_context(track.writer)
+        with ExitStack() as stack:
+            if not self._folder.exists():
+                stack.push(self._remove_empty_folder)
+            for name, path in self._paths.items():
+                writer = stack.enter_context(self._open(path))
+                self._tracks[name] = _Track(writer, path)
+            self._stack = stack.pop_all()
         return self
 
     def __exit__(self, *exception: Any) -> None:
-        self._stack.__exit__(*exception)
         if self._figure and exception[0] is None:
-            self._figure.save(self._picture)
+            # Inside the stack, so that a picture that fails takes the tracks with it.
+            with self._stack:
+                self._figure.save(self._picture)
+        else:
+            self._stack.__exit__(*exception)
 
     @property
     def seconds(self) -> float:
@@ -141,6 +138,21 @@ class SeparationFiles:
             picture=self._picture,
         )
 
+    def _open(self, path: Path) -> AudioWriter:
+        return AudioWriter(
+            path,
+            self._info.sample_rate,
+            self._info.channels,
+            layout=self._info.layout,
+            format=self._format,
+            expected_seconds=self._info.seconds,
+        )
+
+    def _remove_empty_folder(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None:
+            with suppress(OSError):
+                self._folder.rmdir()
+
     def _level(self, energy: float) -> float | None:
         mean = energy / (self._samples * self._info.channels)
         return 10 * math.log10(mean) if mean > 0 else None
@@ -154,9 +166,14 @@ def _track_paths(folder: Path, stem: str, names: list[str], format: str) -> dict
     """A distinct file per name; characters that file systems dislike become hyphens."""
     paths: dict[str, Path] = {}
     for name in names:
-        slug = re.sub(r"[^\w.-]+", "-", name).strip("-.").lower()[:80] or "query"
+        slug = _shorten(re.sub(r"[^\w.-]+", "-", name).strip("-.").lower(), 100) or "query"
         path, number = folder / f"{stem}.{slug}.{format}", 2
         while path in paths.values():
             path, number = folder / f"{stem}.{slug}-{number}.{format}", number + 1
         paths[name] = path
     return paths
+
+
+def _shorten(text: str, n_bytes: int) -> str:
+    """The start of ``text`` that fits: names of files are limited in bytes, and have two parts here."""
+    return text.encode(errors="surrogateescape")[:n_bytes].decode(errors="ignore")

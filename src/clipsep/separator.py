@@ -81,7 +81,7 @@ class Separator:
                 f"The model '{checkpoint.config.name}' was trained with the query encoder "
                 f"'{checkpoint.config.query_encoder}' and works with no other, not '{encoder.id}'."
             )
-        self.device = _device(device)
+        self.device = choose_device(device)
         self.config = checkpoint.config
         self.overlap = overlap
         self._model = checkpoint.model.to(self.device, memory_format=torch.channels_last).eval()
@@ -163,7 +163,7 @@ class Separator:
         Raises:
             as `separate`.
         """
-        encoded = self._encode(queries)
+        encoded = self._encode(_named_queries(queries))
         if sample_rate <= 0:
             raise UsageError(f"A sample rate is a positive number of Hz, not {sample_rate}.")
         return self._stream(blocks, sample_rate, encoded, binary)
@@ -186,17 +186,19 @@ class Separator:
         Args:
             residual: write the residual too.
             format: one of `clipsep.media.OUTPUT_FORMATS`.
-            plot: also draw ``<input>.png`` with the spectrograms of all parts.
+            plot: also draw ``<input>.spectrogram.png`` with the spectrograms of all parts.
 
         Raises:
             UsageError, ClipsepError: if the input, the queries or the output are of no use.
         """
         path, output_dir = Path(path), Path(output_dir)
-        encoded = self._encode(queries)
+        named = _named_queries(queries)
         with AudioReader(path) as reader:
             check_writable(output_dir)
-            output = SeparationFiles(reader.info, output_dir, encoded.names, residual, format, plot)
+            output = SeparationFiles(reader.info, output_dir, list(named), residual, format, plot)
+            # The encoder comes last: it takes seconds to load, and all else fails at once.
             with output:
+                encoded = self._encode(named)
                 for block in self._stream(reader, reader.info.sample_rate, encoded, binary):
                     output.write(block.targets, block.residual)
                     if progress:
@@ -245,26 +247,17 @@ class Separator:
 
         return masks
 
-    def _encode(self, queries: Sequence[Query]) -> _Queries:
+    def _encode(self, queries: dict[str, str | Image.Image]) -> _Queries:
         """Embeddings of the queries, each computed once."""
-        if isinstance(queries, str | Path | Image.Image):
-            queries = [queries]
-        if not queries:
-            raise UsageError("There is no query: name at least one sound.")
-        named = [_named(query, number) for number, query in enumerate(queries, start=1)]
-        names = [name for name, _ in named]
-        for name in names:
-            if names.count(name) > 1:
-                raise UsageError(f"The query '{name}' is given twice.")
         encoder = self._query_encoder()
         with torch.inference_mode():
             embeddings = [
                 encode_prompted(encoder, [query], self.config.prompts)
                 if isinstance(query, str)
                 else encoder.encode_images([query])
-                for _, query in named
+                for query in queries.values()
             ]
-        return _Queries(names, torch.cat(embeddings).to(self.device, torch.float32))
+        return _Queries(list(queries), torch.cat(embeddings).to(self.device, torch.float32))
 
     def _query_encoder(self) -> QueryEncoder:
         if self._encoder is None:
@@ -298,6 +291,21 @@ def _result(
     if ndim == 1:
         arrays, residual = arrays[:, 0], residual[0]
     return SeparationResult(dict(zip(names, arrays, strict=True)), residual, sample_rate)
+
+
+def _named_queries(queries: Sequence[Query]) -> dict[str, str | Image.Image]:
+    """What to encode, by the name of the query; UsageError for a bad query."""
+    if isinstance(queries, str | Path | Image.Image):
+        queries = [queries]
+    if not queries:
+        raise UsageError("There is no query: name at least one sound.")
+    named: dict[str, str | Image.Image] = {}
+    for number, query in enumerate(queries, start=1):
+        name, content = _named(query, number)
+        if name in named:
+            raise UsageError(f"The query '{name}' is given twice.")
+        named[name] = content
+    return named
 
 
 def _named(query: Query, number: int) -> tuple[str, str | Image.Image]:
@@ -335,7 +343,8 @@ def _check_samples(block: np.ndarray, received: int, sample_rate: int) -> None:
         )
 
 
-def _device(name: str) -> torch.device:
+def choose_device(name: str) -> torch.device:
+    """A torch device by name; ``auto`` takes a GPU if there is one. UsageError if there is none."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if name.startswith("cuda") and not torch.cuda.is_available():
