@@ -12,23 +12,21 @@ from clipsep.datasets.store import ClipStore, EmbeddingStore, StoreWriter, stage
 LABELS = ("hum", "hiss")
 
 
-def make_store(
-    root: Path, clips: int = 6, seconds: float = 8.0, encoder_id: str = "tiny"
-) -> ClipStore:
+def make_store(root: Path, clips: int = 6, seconds: float = 8.0, labeled: bool = True) -> ClipStore:
     """Clips of tones ("hum") and of noise ("hiss"), with an embedding per picture that tells which."""
     rng = np.random.default_rng(0)
-    writer = StoreWriter(root)
+    StoreWriter(root)
     for number in range(clips):
         label = LABELS[number % 2]
         time = np.arange(round(seconds * 16000)) / 16000
         tone = 0.3 * np.sin(2 * np.pi * (200 + 50 * number) * time)
         audio = tone if label == "hum" else 0.1 * rng.standard_normal(len(time))
         frames = [Image.new("RGB", (8, 8), (number, 0, 0)) for _ in range(int(seconds))]
-        stage_clip(root, f"{label}-{number}.mp4", f"v{number}", label, audio, frames)
-    writer = StoreWriter(root)
-    writer.close()
+        known = label if labeled else None
+        stage_clip(root, f"{label}-{number}.mp4", f"v{number}", known, audio, frames)
+    StoreWriter(root).close()
     store = ClipStore(root)
-    embed_by_label(store, encoder_id)
+    embed_by_label(store, "tiny")
     return store
 
 
@@ -40,6 +38,8 @@ def embed_by_label(store: ClipStore, encoder_id: str, dim: int = 4) -> Embedding
         table = np.zeros((offsets[-1], dim), np.float32)
         for clip in store.clips:
             if clip.shard == shard:
-                table[offsets[clip.row] : offsets[clip.row + 1], LABELS.index(clip.label)] = 1
+                table[
+                    offsets[clip.row] : offsets[clip.row + 1], LABELS.index(clip.id.split("-")[0])
+                ] = 1
         embeddings.write(shard, table)
     return embeddings

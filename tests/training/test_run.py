@@ -85,13 +85,3 @@ def test_missing_embeddings_are_refused_before_training(root: Path):
     with pytest.raises(ClipsepError, match="clipsep embed"):
         train_tiny(root)
     assert not (root / "run").exists()
-
-
-def test_text_training_needs_labels(tmp_path: Path):
-    import tests.stores as stores
-
-    store = stores.make_store(tmp_path / "train")
-    stores.make_store(tmp_path / "val", clips=4)
-    assert store.labels == ["hiss", "hum"]
-    train_tiny(tmp_path, query="text", steps=2, validate_every=2)
-    assert (tmp_path / "run/last").is_dir()

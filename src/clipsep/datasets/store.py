@@ -263,7 +263,7 @@ class EmbeddingStore:
             raise ClipsepError(
                 f"'{self.store.root}' lacks embeddings by '{self.encoder_id}' for {len(missing)} of "
                 f"{len(self.store.shards)} shards: run 'clipsep embed {self.store.root} "
-                f"--encoder {self.encoder_id.split('-')[0]}'."
+                f"--encoder {self.encoder_id}'."
             )
 
     def clip(self, clip: Clip) -> np.ndarray:

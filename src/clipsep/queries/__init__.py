@@ -39,8 +39,8 @@ class QueryEncoder(Protocol):
 def load_query_encoder(name: str, device: str = "cpu") -> QueryEncoder:
     """The encoder called ``name`` on a torch device.
 
-    "embedded" (or its id "embedded-v1") works offline; "clip" is OpenAI's ViT-B/32;
-    "clip:MODEL" is any CLIP, a folder or a hub id.
+    "embedded" works offline; "clip" is OpenAI's ViT-B/32; "clip:MODEL" is any CLIP, a folder or a
+    hub id; "efficientnet" takes pictures only. An encoder's id names it, too.
 
     Raises UsageError for an unknown name, ClipsepError if weights are missing or damaged.
     """
@@ -48,12 +48,16 @@ def load_query_encoder(name: str, device: str = "cpu") -> QueryEncoder:
         from clipsep.queries.embedded import EmbeddedEncoder
 
         return EmbeddedEncoder(device)
+    if name in ("efficientnet", "efficientnet-lite0"):
+        from clipsep.queries.picture_features import PictureFeatureEncoder
+
+        return PictureFeatureEncoder(device)
     family, _, model = name.partition(":")
     if family == "clip" and (model or name == "clip"):
         from clipsep.queries.clip import CLIPEncoder
 
         return CLIPEncoder(model or DEFAULT_CLIP, device)
     raise UsageError(
-        f'Unknown query encoder "{name}"; known are "embedded", "clip" and "clip:MODEL", '
-        "where MODEL is a folder or a Hugging Face model id."
+        f'Unknown query encoder "{name}"; known are "embedded", "efficientnet", "clip" and '
+        '"clip:MODEL", where MODEL is a folder or a Hugging Face model id.'
     )

@@ -193,7 +193,13 @@ def _text_queries(
     if validation and not set(validation.labels) <= set(store.labels):
         unknown = sorted(set(validation.labels) - set(store.labels))
         raise UsageError(f"The validation data have labels that training has not: {unknown[0]}.")
-    return encode_prompted(encoder, store.labels, config.prompts)
+    try:
+        return encode_prompted(encoder, store.labels, config.prompts)
+    except UsageError:
+        # Picture features have no words; that matters only to a model that is trained with texts.
+        if config.query in ("text", "hybrid"):
+            raise
+        return None
 
 
 def _complete(

@@ -1,0 +1,76 @@
+"""The shipped configs are valid and train; a wrong key is named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from clipsep.checkpoint import load_checkpoint
+from clipsep.errors import ClipsepError, UsageError
+from clipsep.training.config import TrainingConfig, load_config
+from tests.stores import make_store
+from tests.training.run_tiny import train_tiny
+
+CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
+
+
+def small(path: Path) -> dict:
+    """What makes the config a model of its own, without its size, length and encoder."""
+    config = yaml.safe_load(path.read_text())
+    model = {**config.get("model", {}), "feature_channels": 4}
+    model["network"] = {"kind": "patch_unet", "widths": [4, 8]}
+    kept = {key: config[key] for key in ("query", "prompts") if key in config}
+    kept["loss"] = config.get("loss", {})
+    if config.get("query_encoder") == "labels":
+        kept["query_encoder"] = "labels"
+    return {**kept, "name": config["name"], "model": model, "steps": 2, "validate_every": 2}
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_every_shipped_config_is_valid_and_trains(path: Path, tmp_path: Path):
+    assert load_config(path).name == path.stem
+    make_store(tmp_path / "train")
+    make_store(tmp_path / "val", clips=4)
+    folder = train_tiny(tmp_path, **small(path))
+    checkpoint = load_checkpoint(folder)
+    assert any(key.startswith("val/sdr") for key in checkpoint.config.training)
+    assert checkpoint.config.labels == (["hiss", "hum"] if path.stem == "labelsep" else [])
+
+
+def test_published_defaults():
+    config = TrainingConfig(name="x", output="x", data={"train": "x"})
+    assert (config.optimizer.learning_rate, config.batch_size, config.steps) == (1e-3, 32, 200_000)
+    assert (config.optimizer.warmup_steps, config.optimizer.decay_until) == (5000, 100_000)
+    assert config.model.network.num_downs == 7 and config.spectral.segment_samples == 65535
+
+
+@pytest.mark.parametrize(
+    ("override", "sentence"),
+    [
+        ("optimizer.learning_rat=1", "optimizer.learning_rat: Extra"),
+        ("batch_size=0", "batch_size: Input should be greater"),
+        ("loss.kind=nit", "noise_heads go together"),
+        ("steps", "write key=value"),
+        ("steps.more=1", "has no keys below it"),
+    ],
+)
+def test_wrong_keys_and_values_are_named(override: str, sentence: str):
+    path = next(path for path in CONFIGS if path.stem == "clipsep")
+    overrides = ["steps=5", override]
+    with pytest.raises(UsageError, match=sentence):
+        load_config(path, overrides)
+
+
+def test_overrides_change_what_they_name():
+    path = next(path for path in CONFIGS if path.stem == "mini")
+    config = load_config(path, ["steps=7", "optimizer.average=0", "mixing.gain=[1, 2]"])
+    assert (config.steps, config.optimizer.average, config.mixing.gain) == (7, 0, (1, 2))
+
+
+def test_a_model_that_needs_labels_is_refused_without(tmp_path: Path):
+    make_store(tmp_path / "train", labeled=False)
+    make_store(tmp_path / "val", clips=4)
+    with pytest.raises(ClipsepError, match=r"6 clips without a label.*--labels"):
+        train_tiny(tmp_path, query="text")
