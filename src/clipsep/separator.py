@@ -199,14 +199,20 @@ class Separator:
             # The encoder comes last: it takes seconds to load, and all else fails at once.
             with output:
                 encoded = self._encode(named)
-                for block in self._stream(reader, reader.info.sample_rate, encoded, binary):
+                rate = reader.info.sample_rate
+                for block in self._stream(reader, rate, encoded, binary, str(path)):
                     output.write(block.targets, block.residual)
                     if progress:
                         progress(output.seconds, reader.info.seconds)
         return output.report()
 
     def _stream(
-        self, blocks: Iterable[np.ndarray], sample_rate: int, queries: _Queries, binary: bool
+        self,
+        blocks: Iterable[np.ndarray],
+        sample_rate: int,
+        queries: _Queries,
+        binary: bool,
+        source: str = "The sound",
     ) -> Iterator[SeparationResult]:
         filtered: MaskedStream | None = None
         waiting = _SampleQueue()
@@ -229,7 +235,7 @@ class Separator:
                 yield _result(queries.names, targets, waiting, sample_rate, ndim)
         if received < SHORTEST_SECONDS * sample_rate:
             raise ClipsepError(
-                f"There are only {received} samples of sound; separation needs at least "
+                f"{source} is too short, {received} samples: separation needs at least "
                 f"{SHORTEST_SECONDS * 1000:.0f} ms ({math.ceil(SHORTEST_SECONDS * sample_rate)})."
             )
         targets = filtered.push(block[:, :0], last=True)

@@ -1,0 +1,280 @@
+"""Every kind of bad input gets one sentence, exit code 1 or 2, and leaves nothing on the disk."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.torch
+import soundfile
+import torch
+
+from clipsep.cli import main
+from clipsep.queries import DEFAULT_CLIP
+from tests.cli.conftest import contents
+from tests.test_media import tones, write, write_video
+
+RATE = 16_000
+
+
+# The recording
+
+
+def test_missing_file(refused, tmp_path, model):
+    path = tmp_path / "none.wav"
+    refused(1, "separate", path, "-q", "rain", "-o", tmp_path / "out", "--model", model, names=path)
+
+
+def bad_recordings(folder: Path) -> dict[str, Path]:
+    """One file of each kind that cannot be separated."""
+    sound = tones(RATE, 2, 2.0)
+    files = {
+        name: folder / f"{name}.wav" for name in ("empty", "text", "zero", "one", "nan", "inf")
+    }
+    files["empty"].touch()
+    files["text"].write_text("no sound at all\n" * 100)
+    write(files["zero"], sound[:, :0], RATE)
+    write(files["one"], sound[:, :1], RATE)
+    for name, value in (("nan", np.nan), ("inf", -np.inf)):
+        bad = sound.T.copy()
+        bad[-5, 1] = value
+        soundfile.write(files[name], bad, RATE, subtype="FLOAT")
+    for suffix in ("wav", "flac", "ogg", "m4a"):
+        whole = write(folder / f"whole.{suffix}", sound, RATE, format=suffix).read_bytes()
+        files[f"cut {suffix}"] = folder / f"cut.{suffix}"
+        files[f"cut {suffix}"].write_bytes(whole[: len(whole) // 2])
+    files["soundless"] = folder / "soundless.mp4"
+    write_video(files["soundless"], seconds=1.0, codecs=("mpeg4", None))
+    files["folder"] = folder / "folder"
+    files["folder"].mkdir()
+    return files
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["empty", "text", "zero", "one", "nan", "inf", "soundless", "folder"]
+    + [f"cut {suffix}" for suffix in ("wav", "flac", "ogg", "m4a")],
+)
+def test_useless_recording(refused, tmp_path, model, kind):
+    path = bad_recordings(tmp_path)[kind]
+    argv = ["separate", path, "-q", "rain", "-o", tmp_path / "out", "--residual", "--plot"]
+    refused(1, *argv, "--model", model, names=path)
+
+
+def test_an_older_output_survives_a_failure(refused, tmp_path, model):
+    path = bad_recordings(tmp_path)["nan"]
+    older = tmp_path / "out" / "nan.rain.wav"
+    older.parent.mkdir()
+    older.write_text("older")
+    argv = ["separate", path, "-q", "rain", "-o", older.parent, "--model", model]
+    refused(1, *argv, names=path)
+    assert older.read_text() == "older"
+
+
+# The queries
+
+
+@pytest.mark.parametrize("query", ["", "   "])
+def test_empty_query(refused, recording, model, query):
+    assert "empty" in refused(2, "separate", recording, "-q", query, "--model", model)
+
+
+def test_no_query(refused, recording, model):
+    assert "-q" in refused(2, "separate", recording, "--model", model)
+
+
+def test_a_query_given_twice(refused, recording, model):
+    refused(2, "separate", recording, "-q", "rain", "-q", " rain", "--model", model, names="rain")
+
+
+def test_useless_pictures(refused, recording, model, tmp_path):
+    missing, text = tmp_path / "none.jpg", tmp_path / "text.jpg"
+    text.write_text("no picture")
+    refused(2, "separate", recording, "--image", missing, "--model", model, names=missing)
+    refused(1, "separate", recording, "--image", text, "--model", model, names=text)
+
+
+# The model and its encoder
+
+
+@pytest.mark.parametrize("name", ["maxi", "./maxi", "a/b/c"])
+def test_unknown_model(refused, recording, name):
+    refused(2, "separate", recording, "-q", "rain", "--model", name, names=f"'{name}'")
+    refused(2, "info", name, names=f"'{name}'")
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def flip_a_bit(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-100] ^= 1
+    path.write_bytes(content)
+
+
+def change_config(folder: Path, **changes: object) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, **changes}))
+
+
+DAMAGES = {
+    "no config": lambda folder: (folder / "config.json").unlink(),
+    "no weights": lambda folder: (folder / "model.safetensors").unlink(),
+    "cut config": lambda folder: cut(folder / "config.json"),
+    "cut weights": lambda folder: cut(folder / "model.safetensors"),
+    "cut weights, no digest": lambda folder: (
+        cut(folder / "model.safetensors"),
+        change_config(folder, sha256=""),
+    ),
+    "changed weights": lambda folder: flip_a_bit(folder / "model.safetensors"),
+    "weights of another": lambda folder: (
+        safetensors.torch.save_file({"x": torch.zeros(3)}, folder / "model.safetensors"),
+        change_config(folder, sha256=""),
+    ),
+    "unknown setting": lambda folder: change_config(folder, colour="blue"),
+    "newer format": lambda folder: change_config(folder, format=2),
+    "senseless setting": lambda folder: change_config(folder, spectral={"n_fft": -1}),
+    "config is a list": lambda folder: (folder / "config.json").write_text("[1, 2]"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_damaged_model(refused, recording, model, tmp_path, damage):
+    DAMAGES[damage](model)
+    argv = ["separate", recording, "-q", "rain", "-o", tmp_path / "out", "--model", model]
+    refused(1, *argv, names=model)
+
+
+def test_an_encoder_that_the_model_was_not_trained_with(refused, recording, model):
+    argv = ["separate", recording, "-q", "rain", "--model", model]
+    message = refused(2, *argv, "--query-encoder", "another", names="another-v1")
+    assert "embedded-v1" in message
+    assert main([*map(str, argv), "-o", str(model), "--query-encoder", "embedded"]) == 0
+
+
+def test_unknown_encoder(refused, recording, model):
+    argv = ["separate", recording, "-q", "rain", "--model", model]
+    refused(2, *argv, "--query-encoder", "frob", names="frob")
+
+
+def test_a_model_whose_encoder_is_unknown_here(refused, recording, model, tmp_path):
+    change_config(model, query_encoder="bert")
+    argv = ["separate", recording, "-q", "rain", "-o", tmp_path / "out", "--model", model]
+    refused(2, *argv, names="bert")
+
+
+@pytest.mark.parametrize("device", ["frob", "cuda:999"])
+def test_unknown_device(refused, recording, model, device):
+    refused(2, "separate", recording, "-q", "rain", "--model", model, "--device", device)
+
+
+@pytest.mark.parametrize(
+    ("options", "source"),
+    [
+        (["--model", "someone/model"], "someone/model"),
+        (["--query-encoder", "clip"], DEFAULT_CLIP),
+    ],
+)
+def test_a_hub_that_cannot_be_reached(recording, model, tmp_path, options, source):
+    # In a process of its own: the hub's client reads its address when it is imported.
+    environment = {
+        **os.environ,
+        "HF_ENDPOINT": "http://127.0.0.1:9",
+        "HF_HOME": str(tmp_path / "cache"),
+        "OMP_NUM_THREADS": "1",
+    }
+    command = [sys.executable, "-m", "clipsep", "separate", str(recording), "-q", "rain"]
+    command += ["--model", str(model), "-o", str(tmp_path / "out"), *options]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr.startswith("clipsep: error: ") and done.stderr.count("\n") == 1
+    assert source in done.stderr  # where the weights would come from
+    assert "folder" in done.stderr  # what to do offline
+    assert not (tmp_path / "out").exists()
+
+
+# The output
+
+
+def test_output_below_a_file(refused, recording, model, tmp_path):
+    (tmp_path / "file").touch()
+    argv = ["separate", recording, "-q", "rain", "--model", model, "--plot"]
+    for folder in (tmp_path / "file", tmp_path / "file" / "below"):
+        refused(1, *argv, "-o", folder, names=folder)
+
+
+@pytest.mark.skipif(not hasattr(os, "getuid") or os.getuid() == 0, reason="root may write anywhere")
+def test_output_without_permission(refused, recording, model, tmp_path):
+    folder = tmp_path / "out"
+    folder.mkdir(mode=0o555)
+    refused(1, "separate", recording, "-q", "rain", "--model", model, "-o", folder, names=folder)
+
+
+@pytest.mark.parametrize("name", ["street.siren.wav", "street.spectrogram.png"])
+def test_a_folder_in_the_place_of_one_of_the_files(refused, recording, model, tmp_path, name):
+    (tmp_path / "out" / name).mkdir(parents=True)
+    argv = ["separate", recording, "-q", "rain", "-q", "siren", "--model", model, "--plot"]
+    refused(1, *argv, "-o", tmp_path / "out", names=name)
+
+
+def test_full_disk(refused, recording, model, tmp_path):
+    # A limit on the size of files fails in the same place and way as a full disk.
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+    try:
+        argv = ["separate", recording, "-q", "rain", "--model", model, "--residual"]
+        message = refused(1, *argv, "-o", tmp_path / "out", names="street.rain.wav")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert "could not be written" in message
+
+
+def test_unknown_format(refused, recording, model, tmp_path):
+    argv = ["separate", recording, "-q", "rain", "--model", model, "-o", tmp_path / "out"]
+    assert "flac" in refused(2, *argv, "--format", "xyz", names="xyz")
+
+
+def test_a_format_that_cannot_hold_the_input(refused, model, tmp_path):
+    path = write(tmp_path / "in.wav", tones(48_000, 6, 0.5), 48_000)
+    argv = ["separate", path, "-q", "rain", "--model", model, "-o", tmp_path / "out"]
+    refused(2, *argv, "--format", "mp3", names="mp3")
+
+
+# The command itself
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["frobnicate"],
+        ["separate"],
+        ["separate", "in.wav", "-q", "rain", "--colour", "blue"],
+        ["separate", "in.wav", "-q"],
+        ["prepare", "videos"],
+        ["prepare", "videos", "-o", "out", "--workers", "0"],
+        ["prepare", "videos", "-o", "out", "--workers", "many"],
+        ["--frob"],
+    ],
+)
+def test_wrong_usage(refused, argv):
+    assert "--help" in refused(2, *argv)
+
+
+def test_an_interrupt_leaves_nothing(recording, model, tmp_path, monkeypatch, capsys):
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("clipsep.files.SeparationFiles.write", interrupt)
+    before = contents(tmp_path)
+    argv = ["separate", recording, "-q", "rain", "--model", model, "-o", tmp_path / "out"]
+    assert main(list(map(str, argv))) == 130
+    assert capsys.readouterr().err.count("\n") == 1
+    assert contents(tmp_path) == before

@@ -1,0 +1,264 @@
+"""The other commands and what all share: a quick start, exit codes, interrupts, missing packages."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from clipsep import __version__
+from clipsep.cli import main
+from tests.cli.conftest import FakeEncoder
+from tests.models.tiny import published_model, randomize
+from tests.test_media import write_video
+
+COMMANDS = ["separate", "prepare", "embed", "train", "models", "info", "import-published"]
+
+
+def run(*argv: object) -> int:
+    return main([str(argument) for argument in argv])
+
+
+def in_a_process(code: str, **options: object) -> subprocess.CompletedProcess:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment, **options
+    )
+
+
+# Start, help and version
+
+
+@pytest.mark.parametrize("option", ["--help", "--version"])
+def test_the_first_answer_comes_without_heavy_imports(option):
+    code = f"""
+import sys
+from clipsep.cli import main
+assert main([{option!r}]) == 0
+heavy = {{"torch", "numpy", "av", "matplotlib", "pyarrow", "PIL"}} & set(sys.modules)
+assert not heavy, heavy
+"""
+    start = time.monotonic()
+    done = in_a_process(code)
+    assert done.returncode == 0, done.stderr
+    assert time.monotonic() - start < 3  # a loaded machine; about 0.1 s otherwise
+
+
+def test_version(capsys):
+    assert run("--version") == 0
+    assert capsys.readouterr().out == f"clipsep {__version__}\n"
+
+
+def test_help_lists_every_command(capsys):
+    assert run() == 0
+    overview = capsys.readouterr().out
+    for command in COMMANDS:
+        assert command in overview
+        assert run(command, "--help") == 0
+    assert "...\n" not in overview.split("Commands:")[1]  # every summary fits into its line
+
+
+def test_module_and_command_are_the_same():
+    done = subprocess.run(
+        [sys.executable, "-m", "clipsep", "--version"], capture_output=True, text=True
+    )
+    assert done.stdout == f"clipsep {__version__}\n"
+
+
+# Models
+
+
+def test_models_lists_the_shipped_ones(model, monkeypatch, capsys):
+    monkeypatch.setattr("clipsep.checkpoint.shipped_models", lambda: {"tiny": model})
+    assert run("models") == 0
+    out = capsys.readouterr().out
+    for word in ("tiny", "0.01 M", "embedded-v1", "text or picture"):
+        assert word in out
+
+
+def test_info_shows_config_and_training(model, capsys):
+    assert run("info", model) == 0
+    out = capsys.readouterr().out
+    assert "embedded-v1" in out and '"steps": 3' in out
+    assert run("info", model, "--json") == 0
+    content = json.loads(capsys.readouterr().out)
+    config = json.loads((model / "config.json").read_text())
+    assert content.pop("parameters") > 10_000
+    assert Path(content.pop("folder")) == model
+    assert content == config
+
+
+def test_a_published_checkpoint_becomes_a_model(tmp_path, capsys):
+    weights = randomize(published_model()).state_dict()
+    torch.save({f"module.{key}": value for key, value in weights.items()}, tmp_path / "last.pt")
+    assert run("import-published", tmp_path / "last.pt", "-o", tmp_path / "clipsep") == 0
+    assert str(tmp_path / "clipsep") in capsys.readouterr().out
+    assert run("info", tmp_path / "clipsep", "--json") == 0
+    content = json.loads(capsys.readouterr().out)
+    assert content["model"]["kind"] == "clipsep"
+
+
+def test_a_file_that_is_no_published_checkpoint(refused, tmp_path):
+    path = tmp_path / "last.pt"
+    refused(1, "import-published", path, "-o", tmp_path / "out", names=path)
+    path.write_bytes(b"no weights" * 100)
+    refused(1, "import-published", path, "-o", tmp_path / "out", names=path)
+
+
+# Data and training
+
+
+@pytest.fixture
+def videos(tmp_path: Path) -> Path:
+    """Two good videos, one cut in half."""
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    for name in ("a.mp4", "b.mp4"):
+        write_video(folder / name, seconds=3.0)
+    (folder / "cut.mp4").write_bytes((folder / "a.mp4").read_bytes()[:5000])
+    return folder
+
+
+def test_prepare_counts_and_lists_what_it_rejects(videos, tmp_path, capsys):
+    assert run("prepare", videos, "-o", tmp_path / "data", "--workers", 1) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2
+    assert lines[0].startswith("rejected cut.mp4: ") and str(videos / "cut.mp4") in lines[0]
+    assert lines[1].startswith("2 videos are stored") and "1 were rejected" in lines[1]
+    assert run("prepare", videos, "-o", tmp_path / "data", "--workers", 1) == 0
+    assert "(0 of them now)" in capsys.readouterr().out
+
+
+def test_prepare_fails_if_no_video_is_of_use(videos, tmp_path, capsys):
+    assert run("prepare", videos / "cut.mp4", "-o", tmp_path / "data", "--workers", 1) == 1
+    assert "0 videos are stored" in capsys.readouterr().out
+
+
+def test_prepare_refuses_senseless_sources(refused, videos, tmp_path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").touch()
+    refused(2, "prepare", tmp_path / "none", "-o", tmp_path / "data", names=tmp_path / "none")
+    refused(2, "prepare", tmp_path / "empty", "-o", tmp_path / "data")
+    refused(1, "prepare", videos, "-o", tmp_path / "file" / "data", names=tmp_path / "file")
+    labels = tmp_path / "labels.csv"
+    refused(2, "prepare", videos, "-o", tmp_path / "data", "--labels", labels, names=labels)
+
+
+def test_from_videos_to_a_model_that_separates(videos, tmp_path, recording, capsys):
+    data, config = tmp_path / "data", tmp_path / "tiny.yaml"
+    config.write_text(TINY_CONFIG.format(data=data, output=tmp_path / "run"))
+    assert run("prepare", videos, "-o", data, "--workers", 1) == 0
+    assert run("embed", data, "--encoder", "embedded") == 0
+    assert "6 pictures" in capsys.readouterr().out
+    assert run("embed", data, "--encoder", "embedded") == 0
+    assert capsys.readouterr().out.startswith("0 pictures")
+    assert run("train", config, "steps=2") == 0
+    best = tmp_path / "run" / "best"
+    assert str(best) in capsys.readouterr().out
+    out = tmp_path / "out"
+    assert run("separate", recording, "-q", "rain", "-o", out, "--model", best) == 0
+    assert (out / "street.rain.wav").is_file()
+
+
+TINY_CONFIG = f"""
+name: tiny
+output: {{output}}
+data: {{{{train: {{data}}, val: {{data}}}}}}
+query_encoder: embedded
+prompts: plain
+model:
+  network: {{{{kind: patch_unet, widths: [4, 8]}}}}
+  feature_channels: 4
+  query_dim: {FakeEncoder.dim}
+spectral: {{{{segment_frames: 64}}}}
+steps: 1000
+batch_size: 1
+validate_every: 2
+validation_pairs: 1
+device: cpu
+"""
+
+
+def test_train_refuses_bad_configs(refused, tmp_path):
+    config = tmp_path / "tiny.yaml"
+    refused(2, "train", config, names=config)
+    config.write_text(TINY_CONFIG.format(data=tmp_path / "data", output=tmp_path / "run"))
+    refused(1, "train", config, names=tmp_path / "data")
+    assert "stepps" in refused(2, "train", config, "stepps=3", names=config)
+    assert "steps" in refused(2, "train", config, "steps=many", names=config)
+    refused(2, "train", config, "steps", names="key=value")
+    config.write_text("name: [")
+    refused(2, "train", config, names=config)
+
+
+def test_embed_refuses_what_is_no_data_set(refused, tmp_path):
+    refused(1, "embed", tmp_path / "none", names=tmp_path / "none")
+
+
+# What every command shares
+
+
+@pytest.mark.parametrize(
+    ("argv", "hint"),
+    [
+        (["prepare", "v", "-o", "d"], "run the same command again"),
+        (["models"], "nothing was written"),
+    ],
+)
+def test_interrupted(argv, hint, monkeypatch, capsys):
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("clipsep.datasets.videos.find_videos", interrupt)
+    monkeypatch.setattr("clipsep.checkpoint.shipped_models", interrupt)
+    assert run(*argv) == 130
+    err = capsys.readouterr().err
+    assert hint in err and err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("package", "argv"),
+    [
+        ("pyarrow", ["prepare", "videos", "-o", "data"]),
+        ("pyarrow", ["embed", "data"]),
+        ("pytorch_lightning", ["train", "tiny.yaml"]),
+    ],
+)
+def test_a_missing_extra_is_named(package, argv, tmp_path):
+    (tmp_path / "tiny.yaml").write_text(TINY_CONFIG.format(data="data", output="run"))
+    code = f"""
+import sys
+sys.modules[{package!r}] = None
+from clipsep.cli import main
+sys.exit(main({argv!r}))
+"""
+    done = in_a_process(code, cwd=tmp_path)
+    assert done.returncode == 1
+    assert "pip install 'clipsep[train]'" in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_other_refusals_of_the_system_are_one_sentence(monkeypatch, capsys):
+    def refuse() -> None:
+        raise OSError(28, "No space left on device", "/some/file")
+
+    monkeypatch.setattr("clipsep.checkpoint.shipped_models", refuse)
+    assert run("models") == 1
+    err = capsys.readouterr().err
+    assert "No space left" in err and "/some/file" in err and err.count("\n") == 1
+
+
+@pytest.mark.skipif(os.name != "posix", reason="closed pipes are another matter elsewhere")
+def test_a_closed_pipe_is_left_quietly():
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [sys.executable, "-m", "clipsep", "--help"], stdout=writer, stderr=subprocess.PIPE
+    )
+    os.close(writer)
+    assert done.stderr == b""
