@@ -122,10 +122,15 @@ def nit_loss(
 def _union(x: torch.Tensor, noise: torch.Tensor, union: str) -> tuple[torch.Tensor, torch.Tensor]:
     """Log-probability that a position is inside, and outside, of either mask."""
     if union == "published":
-        p = (x.sigmoid() + noise.sigmoid()).clamp(max=1)
-        # F.binary_cross_entropy clamps both logarithms so, and published figures depend on it.
-        return p.log().clamp(min=-100), (1 - p).log().clamp(min=-100)
-    log_outside = -(F.softplus(x) + F.softplus(noise))
+        # Written as published, and with the published limits of the logarithms and their gradients,
+        # which decide where the sum of two probabilities rounds to 0 or 1.
+        p = 1 - F.relu(1 - (x.sigmoid() + noise.sigmoid()))
+        with torch.autocast(p.device.type, enabled=False):
+            log_inside = -F.binary_cross_entropy(p, torch.ones_like(p), reduction="none")
+            log_outside = -F.binary_cross_entropy(p, torch.zeros_like(p), reduction="none")
+        return log_inside, log_outside
+    # The limit keeps the logarithm below finite where both logits are far below zero.
+    log_outside = -(F.softplus(x) + F.softplus(noise)).clamp(min=1e-30)
     return torch.log(-torch.expm1(log_outside)), log_outside
 
 

@@ -1,0 +1,93 @@
+"""Laws of CLIPSep: how queries become masks."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from clipsep.models.clipsep import CLIPSep
+from tests.models.tiny import FEATURES, NETWORKS, make_network, random, randomize, spectrogram
+
+DIM = 7  # D
+CLOSE = {"atol": 1e-9, "rtol": 1e-9}
+
+
+def make_model(kind: str = "unet", **settings) -> CLIPSep:
+    model = CLIPSep(make_network(kind), DIM, FEATURES, **settings)
+    return randomize(model).double().eval()
+
+
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_one_pass_with_many_queries_equals_many_passes(kind: str):
+    model, mixture, query = make_model(kind), spectrogram(2), random(2, 3, DIM)
+    passes = []
+    model.network.register_forward_hook(lambda *_: passes.append(1))
+    together = model(mixture, query).query
+    assert len(passes) == 1
+    for n in range(3):
+        alone = model(mixture, query[:, [n]]).query
+        torch.testing.assert_close(together[:, [n]], alone, **CLOSE)
+
+
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_shared_queries_equal_repeated_ones(kind: str):
+    model, mixture, query = make_model(kind, noise_heads=2), spectrogram(3), random(1, 2, DIM)
+    shared, repeated = model(mixture, query), model(mixture, query.expand(3, -1, -1))
+    torch.testing.assert_close(shared.query, repeated.query, **CLOSE)
+    torch.testing.assert_close(shared.noise, repeated.noise, **CLOSE)
+    torch.testing.assert_close(model.query_logits(mixture, query), repeated.query, **CLOSE)
+
+
+def test_logits_are_affine_in_the_query_without_activation():
+    model = make_model(query_activation="none")
+    mixture, one, other = spectrogram(2), random(2, 1, DIM, seed=5), random(2, 1, DIM, seed=6)
+    between = model(mixture, 0.3 * one + 0.7 * other).query
+    expected = 0.3 * model(mixture, one).query + 0.7 * model(mixture, other).query
+    torch.testing.assert_close(between, expected, **CLOSE)
+    assert (model(mixture, one).query - model(mixture, other).query).std() > 0.01
+
+
+def test_published_activation_is_a_sigmoid_then_scale_and_bias():
+    model, mixture, query = make_model(), spectrogram(2), random(2, 1, DIM)
+    projection = query @ model.query_projection.weight.T + model.query_projection.bias
+    weights = model.scale / (1 + (-projection).exp())
+    expected = model.network.dot(model.network(mixture), weights) + model.bias
+    torch.testing.assert_close(model(mixture, query).query, expected, **CLOSE)
+
+
+def test_noise_heads_see_the_mean_projection_and_share_scale_and_bias():
+    model, mixture, query = make_model(noise_heads=2), spectrogram(2), random(2, 2, DIM)
+    logits = model(mixture, query)
+    swapped = model(mixture, query.flip(1))
+    torch.testing.assert_close(swapped.noise, logits.noise, **CLOSE)
+    torch.testing.assert_close(swapped.query, logits.query.flip(1), **CLOSE)
+    mean = model.project(query).mean(dim=1)
+    for index, head in enumerate(model.noise_projections):
+        weights = head(mean).sigmoid()[:, None] * model.scale
+        expected = model.network.dot(model.network(mixture), weights) + model.bias
+        torch.testing.assert_close(logits.noise[:, [index]], expected, **CLOSE)
+
+
+def test_noise_heads_do_not_change_query_masks():
+    model, mixture, query = make_model(noise_heads=2), spectrogram(2), random(2, 2, DIM)
+    expected = model(mixture, query).query
+    torch.testing.assert_close(model.query_logits(mixture, query), expected, **CLOSE)
+
+
+def test_normalised_queries_have_no_length():
+    mixture, query = spectrogram(2), random(2, 2, DIM)
+    plain, normalised = make_model(), make_model(normalize_query=True)
+    expected = normalised(mixture, query).query
+    torch.testing.assert_close(normalised(mixture, 5 * query).query, expected, **CLOSE)
+    unit = query / query.norm(dim=-1, keepdim=True)
+    torch.testing.assert_close(plain(mixture, unit).query, expected, **CLOSE)
+    assert (plain(mixture, 5 * query).query - plain(mixture, query).query).abs().max() > 1e-3
+
+
+def test_published_init_starts_without_preference():
+    """Scale 1, bias 0 and tiny projections: every query starts with nearly the same mask."""
+    model = CLIPSep(make_network("unet"), 512, FEATURES, noise_heads=2)
+    assert torch.equal(model.scale, torch.ones(FEATURES))
+    assert torch.equal(model.bias, torch.zeros(1))
+    for linear in (model.query_projection, *model.noise_projections):
+        assert 0 < linear.weight.std() < 3e-4

@@ -1,0 +1,117 @@
+"""Laws of the separation networks: features, folded dot products and their gradients."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from clipsep.models.patch_unet import PatchUNet
+from clipsep.models.unet import UNet
+from tests.models.tiny import FEATURES, N_BANDS, NETWORKS, make_network, random, spectrogram
+
+CLOSE = {"atol": 1e-9, "rtol": 1e-9}
+
+
+@pytest.fixture(params=NETWORKS)
+def network(request: pytest.FixtureRequest) -> UNet | PatchUNet:
+    return make_network(request.param)
+
+
+def explicit_features(network: nn.Module, hidden: torch.Tensor) -> torch.Tensor:
+    """The K feature maps [B, K, F, T] that `dot` folds away."""
+    if isinstance(network, PatchUNet):
+        return F.pixel_shuffle(network.head(hidden), network.patch)
+    up = F.interpolate(hidden.relu(), scale_factor=2, mode="bilinear", align_corners=True)
+    return network.head(up)
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_dot_equals_product_with_explicit_features(network, batch: int):
+    hidden = network(spectrogram(batch))
+    features = explicit_features(network, hidden)
+    assert features.shape == (batch, FEATURES, N_BANDS, 32)
+    weights = random(batch, 4, FEATURES)
+    expected = torch.einsum("bnk,bkft->bnft", weights, features)
+    assert expected.std() > 0.01
+    torch.testing.assert_close(network.dot(hidden, weights), expected, **CLOSE)
+
+
+def test_shared_queries_equal_repeated_ones(network):
+    hidden = network(spectrogram(3))
+    shared = random(1, 4, FEATURES)
+    expected = network.dot(hidden, shared.expand(3, -1, -1))
+    torch.testing.assert_close(network.dot(hidden, shared), expected, **CLOSE)
+
+
+def test_dot_is_linear_in_the_weights(network):
+    hidden = network(spectrogram(2))
+    one, other = random(2, 3, FEATURES, seed=5), random(2, 3, FEATURES, seed=6)
+    combined = network.dot(hidden, 2.0 * one - 3.0 * other)
+    expected = 2.0 * network.dot(hidden, one) - 3.0 * network.dot(hidden, other)
+    torch.testing.assert_close(combined, expected, **CLOSE)
+
+
+def test_items_of_a_batch_do_not_mix_in_evaluation(network):
+    mixtures = spectrogram(3)
+    together = network(mixtures)
+    for index in range(3):
+        torch.testing.assert_close(together[index : index + 1], network(mixtures[[index]]), **CLOSE)
+
+
+def test_every_weight_moves_the_output(network):
+    """A skip or level that is left out shows as a weight without gradient."""
+    network.train()
+    hidden = network(spectrogram(2, frames=64))
+    output = network.dot(hidden, random(2, 3, FEATURES))
+    (output * random(*output.shape)).sum().backward()
+    for name, parameter in network.named_parameters():
+        assert parameter.grad is not None and parameter.grad.abs().max() > 0, name
+
+
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_shortest_input_is_one_stride(kind: str):
+    network = make_network(kind)
+    hidden = network(spectrogram(1, frames=network.stride))
+    output = network.dot(hidden, random(1, 1, FEATURES))
+    assert output.shape == (1, 1, N_BANDS, network.stride)
+
+
+def test_patch_unet_moves_with_its_input_in_time():
+    """Convolutions only: a mixture that starts one stride later gives masks one stride later."""
+    network = make_network("patch_unet")
+    start, shift = 64, network.stride
+    mixture = F.pad(spectrogram(1, frames=32), (start, 96))
+    later = F.pad(spectrogram(1, frames=32), (start + shift, 96 - shift))
+    weights = random(1, 1, FEATURES)
+    before, after = (network.dot(network(x), weights) for x in (mixture, later))
+    window = slice(start, start + 32)
+    moved = slice(start + shift, start + shift + 32)
+    torch.testing.assert_close(after[..., moved], before[..., window], **CLOSE)
+
+
+def test_patch_unet_passes_detail_beside_its_inner_levels():
+    """With the inner levels cut off, the output still depends on the input."""
+    network = make_network("patch_unet")
+    for up in network.up:
+        nn.init.zeros_(up.weight)
+    one, other = (network(spectrogram(1, seed=seed)) for seed in (1, 2))
+    assert (one - other).abs().max() > 1e-3
+
+
+def test_patch_unet_tells_bands_apart():
+    """Its learnt offset per row of patches: the same sound in another band is another sound."""
+    network = make_network("patch_unet")
+    constant = torch.ones(1, 1, N_BANDS, 64, dtype=torch.float64)
+    rows = network(constant)[0, :, 2:-2, 8]  # away from the padding of time and frequency
+    assert (rows[:, 1:] - rows[:, :-1]).abs().max() > 1e-3
+
+
+def test_published_init_is_small_and_normalised():
+    network = UNet(num_downs=5, width=8).requires_grad_(False)
+    assert float(network.down_convs[3].weight.std()) == pytest.approx(1e-3, rel=0.05)
+    norm = network.up_norms[0]
+    assert float(norm.weight.mean()) == pytest.approx(1.0, abs=0.02)
+    assert 0.01 < float(norm.weight.std()) < 0.03
+    assert not norm.bias.any()
