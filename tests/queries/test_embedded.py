@@ -211,5 +211,5 @@ def test_encoders_load_by_name():
     assert load_query_encoder("embedded").id == "embedded-v1"
     assert load_query_encoder("embedded-v1").id == "embedded-v1"
     for unknown in ("bert", "", "clip2", "embedded:x", "clip:"):
-        with pytest.raises(UsageError, match=r'known are "embedded", "clip" and "clip:MODEL"'):
+        with pytest.raises(UsageError, match=r'known are "embedded", .*"clip:MODEL"'):
             load_query_encoder(unknown)
