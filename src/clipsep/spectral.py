@@ -163,7 +163,7 @@ def warp_matrix(n_bins: int, n_bands: int) -> torch.Tensor:
 def unwarp_matrix(n_fft: int, sample_rate: int, n_bands: int, max_frequency: float) -> torch.Tensor:
     """[n_fft // 2 + 1, n_bands]: linear interpolation of the bands at the bins' frequencies."""
     frequency = torch.arange(n_fft // 2 + 1, dtype=torch.float64) * sample_rate / n_fft  # Hz
-    relative_frequency = (2 * frequency / max_frequency - 1).clamp(max=1)
+    relative_frequency = 2 * frequency / max_frequency - 1
     band = 2 * torch.log(_SCALE * relative_frequency + _SHIFT) / math.log(_BASE) - 1
     return _interpolation_matrix((band + 1) / 2 * (n_bands - 1), n_bands)
 
