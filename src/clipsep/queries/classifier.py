@@ -24,6 +24,9 @@ WEIGHTS_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77
 SIZE = 224
 FEATURES = 1280
 CLASSES = 1000
+# On a CPU two pictures' activations stay in the cache: per picture nearly twice as fast as 16.
+_CPU_BATCH = 2
+_GPU_BATCH = 64
 
 # Which batch norm follows which convolution in each block of the package's network.
 _BLOCK_PAIRS = (("_expand_conv", "_bn0"), ("_depthwise_conv", "_bn1"), ("_project_conv", "_bn2"))
@@ -50,6 +53,17 @@ class PictureClassifier:
         x = (pixels.to(self._device, torch.float32) - 127.0) / 128.0
         x = self._network.extract_features(x.contiguous(memory_format=torch.channels_last))
         return x.mean((2, 3))
+
+    def image_features(self, images: list[Image.Image]) -> Tensor:
+        """Pictures of any mode and size, centre-cropped -> pooled features [B,1280] float32."""
+        size = _CPU_BATCH if self._device.type == "cpu" else _GPU_BATCH
+        chunks = [
+            self.features(
+                torch.stack([centre_crop(image) for image in images[start : start + size]])
+            )
+            for start in range(0, len(images), size)
+        ]
+        return torch.cat(chunks) if chunks else torch.zeros(0, FEATURES, device=self._device)
 
 
 def centre_crop(image: Image.Image) -> Tensor:

@@ -10,10 +10,9 @@ from PIL import Image
 from torch import Tensor
 
 from clipsep.errors import UsageError
-from clipsep.queries.classifier import FEATURES, PictureClassifier, centre_crop
+from clipsep.queries.classifier import FEATURES, PictureClassifier
 
 ID = "efficientnet-lite0"
-_BATCH = 16
 
 
 class PictureFeatureEncoder:
@@ -26,8 +25,7 @@ class PictureFeatureEncoder:
     dim = FEATURES
 
     def __init__(self, device: str | torch.device = "cpu") -> None:
-        self._device = torch.device(device)
-        self._classifier = PictureClassifier(self._device)
+        self._classifier = PictureClassifier(device)
 
     def encode_texts(self, texts: list[str]) -> Tensor:
         """Raises UsageError: the features have no words."""
@@ -35,10 +33,4 @@ class PictureFeatureEncoder:
 
     def encode_images(self, images: list[Image.Image]) -> Tensor:
         """Pictures of any mode and size -> features [B,1280] float32, not normalised."""
-        chunks = [
-            self._classifier.features(
-                torch.stack([centre_crop(im) for im in images[i : i + _BATCH]])
-            )
-            for i in range(0, len(images), _BATCH)
-        ]
-        return torch.cat(chunks) if chunks else torch.zeros(0, FEATURES, device=self._device)
+        return self._classifier.image_features(images)

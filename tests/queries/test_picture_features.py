@@ -1,0 +1,23 @@
+"""Laws of the picture-only encoder: any picture has features, no text has."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from PIL import Image
+
+from clipsep.errors import UsageError
+from clipsep.queries import load_query_encoder
+
+
+def test_pictures_have_features_and_texts_have_none():
+    encoder = load_query_encoder("efficientnet")
+    assert encoder.id == load_query_encoder(encoder.id).id
+    pictures = [Image.new("RGB", (300, 200), "red"), Image.new("L", (1, 1)), Image.new("P", (9, 9))]
+    features = encoder.encode_images(pictures)
+    assert features.shape == (3, encoder.dim) and features.dtype == torch.float32
+    alone = torch.cat([encoder.encode_images([picture]) for picture in pictures])
+    assert (features - alone).abs().max() < 1e-4
+    assert encoder.encode_images([]).shape == (0, encoder.dim)
+    with pytest.raises(UsageError, match="with a picture"):
+        encoder.encode_texts(["dog"])
