@@ -171,7 +171,7 @@ def embed(
         Path, typer.Argument(metavar="DATASET", help="Folder made by 'clipsep prepare'.")
     ],
     encoder: Annotated[
-        str, typer.Option(metavar="NAME", help="embedded, clip or clip:MODEL.")
+        str, typer.Option(metavar="NAME", help="embedded, clip, clip:MODEL or efficientnet.")
     ] = "embedded",
     device: Device = "auto",
 ) -> None:
