@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from unittest import mock
 
 import torch
 
@@ -52,8 +53,8 @@ def tiny_config(root: Path, **changes) -> TrainingConfig:
 
 def train_tiny(root: Path, **changes) -> Path:
     """Run or resume it."""
-    run.load_query_encoder = lambda name: TinyEncoder()
-    return run.train(tiny_config(root, **changes), progress=False)
+    with mock.patch.object(run, "load_query_encoder", lambda name: TinyEncoder()):
+        return run.train(tiny_config(root, **changes), progress=False)
 
 
 if __name__ == "__main__":
