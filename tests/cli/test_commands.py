@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from clipsep import __version__
+from clipsep import __version__, queries
 from clipsep.cli import main
 from tests.cli.conftest import FakeEncoder
 from tests.models.tiny import published_model, randomize
@@ -150,7 +150,9 @@ def test_prepare_refuses_senseless_sources(refused, videos, tmp_path):
     refused(2, "prepare", videos, "-o", tmp_path / "data", "--labels", labels, names=labels)
 
 
-def test_from_videos_to_a_model_that_separates(videos, tmp_path, recording, capsys):
+def test_from_videos_to_a_model_that_separates(videos, tmp_path, recording, capsys, monkeypatch):
+    # Another test may have imported the module already, with the real encoders.
+    monkeypatch.setattr("clipsep.training.run.load_query_encoder", queries.load_query_encoder)
     data, config = tmp_path / "data", tmp_path / "tiny.yaml"
     config.write_text(TINY_CONFIG.format(data=data, output=tmp_path / "run"))
     assert run("prepare", videos, "-o", data, "--workers", 1) == 0
