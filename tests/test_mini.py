@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +14,8 @@ import pytest
 from clipsep import Separator, load_checkpoint, shipped_models
 from clipsep.media import read_audio
 
-EXAMPLE = Path(__file__).parents[1] / "examples/speech-and-violin.flac"
+ROOT = Path(__file__).parents[1]
+EXAMPLE = ROOT / "examples/speech-and-violin.flac"
 SPEECH_STARTS = 1.3  # seconds; the violin plays from the beginning
 
 
@@ -46,3 +51,15 @@ def test_while_she_speaks_each_query_gets_its_share(parts):
     level = decibels(parts["mixture"][speech])
     assert level - 5 < decibels(parts["person speaking"][speech]) < level
     assert level - 12 < decibels(parts["violin"][speech]) < level - 1
+
+
+@pytest.mark.corpus
+@pytest.mark.skipif("CLIPSEP_CORPUS" not in os.environ, reason="CLIPSEP_CORPUS names no corpus")
+def test_it_separates_the_fixed_validation_mixtures(tmp_path: Path):
+    """Every fifth of them: 24 of 120, three quarters of the classes."""
+    corpus = Path(os.environ["CLIPSEP_CORPUS"])
+    scores = tmp_path / "scores.json"
+    command = [sys.executable, ROOT / "benchmarks/standin/score.py", corpus, "--every", "5"]
+    subprocess.run([*command, "--pairs", "pairs_val.csv", "--json", scores], check=True)
+    for query in ("text query", "picture query"):
+        assert np.mean([pair[query] for pair in json.loads(scores.read_text())]) > 6

@@ -83,7 +83,7 @@ def main() -> None:
     parser.add_argument("--pairs", default="pairs_test.csv")
     parser.add_argument("--queries", nargs="+", default=["text", "image"])
     parser.add_argument("--prompts", help="another prompt set than the model's own")
-    parser.add_argument("--limit", type=int)
+    parser.add_argument("--every", type=int, default=1, help="score only every n-th pair")
     parser.add_argument("--json", type=Path, help="write the scores of every pair here")
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -91,7 +91,7 @@ def main() -> None:
     if args.prompts:
         separator.config = separator.config.model_copy(update={"prompts": args.prompts})
     with open(args.corpus / args.pairs, newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))[: args.limit]
+        rows = list(csv.DictReader(file))[:: args.every]
     scores = [score_pair(args.corpus, row, separator, args.queries) for row in rows]
     print(
         f"{args.pairs}, {len(rows)} pairs, model {args.model}, {date.today()}, {platform.machine()}"
