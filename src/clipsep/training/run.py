@@ -51,7 +51,6 @@ def train(config: TrainingConfig, progress: bool = True) -> Path:
     labels = store.labels
     text_queries = _text_queries(config, encoder, store, validation)
     settings = _complete(config.model, encoder, labels)
-    model = build_model(settings, config.spectral.n_bands)
     checkpoint = CheckpointConfig(
         name=config.name,
         model=settings,
@@ -62,32 +61,13 @@ def train(config: TrainingConfig, progress: bool = True) -> Path:
         labels=labels if settings.kind == "labelsep" else [],
         training={"config": config.model_dump(mode="json", exclude={"output", "data"})},
     )
-    task = SeparationTask(model, config, text_queries)
+    task = SeparationTask(build_model(settings, config.spectral.n_bands), config, text_queries)
     export = ExportModel(config.output, checkpoint)
     trainer = _trainer(config, export, validate=validation is not None, progress=progress)
-
-    def first_index() -> int:
-        return trainer.global_step * config.batch_size
-
-    dataset = MixtureDataset(
-        store,
-        embeddings,
-        labels,
-        config.mixing,
-        config.spectral.segment_samples,
-        config.seed,
-        train=True,
-        length=config.steps * config.batch_size,
-    )
     resume = config.output / f"{_RESUME}.ckpt"
     trainer.fit(
         task,
-        DataLoader(
-            dataset,
-            config.batch_size,
-            sampler=ResumingSampler(len(dataset), first_index),
-            num_workers=config.loader_workers,
-        ),
+        _training_loader(config, store, embeddings, labels, lambda: trainer.global_step),
         _validation_loader(config, validation, encoder, labels) if validation else None,
         ckpt_path=resume if resume.is_file() else None,
         # Our own file, which holds more than weights (random states, schedules).
@@ -209,6 +189,30 @@ def _complete(
     if settings.kind == "labelsep":
         return settings.model_copy(update={"n_labels": len(labels)})
     return settings.model_copy(update={"query_dim": encoder.dim}) if encoder else settings
+
+
+def _training_loader(
+    config: TrainingConfig,
+    store: ClipStore,
+    embeddings: EmbeddingStore | None,
+    labels: list[str],
+    step: Callable[[], int],
+) -> DataLoader:
+    """All batches of the run in one pass, from the present ``step`` on."""
+    dataset = MixtureDataset(
+        store,
+        embeddings,
+        labels,
+        config.mixing,
+        config.spectral.segment_samples,
+        config.seed,
+        train=True,
+        length=config.steps * config.batch_size,
+    )
+    sampler = ResumingSampler(len(dataset), lambda: step() * config.batch_size)
+    return DataLoader(
+        dataset, config.batch_size, sampler=sampler, num_workers=config.loader_workers
+    )
 
 
 def _validation_loader(
