@@ -37,17 +37,16 @@ class FakeEncoder:
         return torch.randn(self.dim, generator=torch.Generator().manual_seed(seed))
 
 
-def load_fake(name: str, device: str = "cpu"):
-    """`embedded` and `another` are fake; every other name goes the usual way."""
-    known = {"embedded": "embedded-v1", "embedded-v1": "embedded-v1", "another": "another-v1"}
-    return FakeEncoder(known[name]) if name in known else load_query_encoder(name, device)
-
-
 @pytest.fixture(autouse=True)
 def fake_encoder(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test here loads the real encoder."""
-    monkeypatch.setattr("clipsep.separator.load_query_encoder", load_fake)
-    monkeypatch.setattr("clipsep.queries.load_query_encoder", load_fake)
+    """`embedded` and `another` are fake; every other name goes the usual way."""
+
+    def load(name: str, device: str = "cpu"):
+        known = {"embedded": "embedded-v1", "embedded-v1": "embedded-v1", "another": "another-v1"}
+        return FakeEncoder(known[name]) if name in known else load_query_encoder(name, device)
+
+    monkeypatch.setattr("clipsep.separator.load_query_encoder", load)
+    monkeypatch.setattr("clipsep.queries.load_query_encoder", load)
 
 
 @pytest.fixture(autouse=True)

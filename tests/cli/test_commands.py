@@ -13,7 +13,7 @@ import torch
 
 from clipsep import __version__, queries
 from clipsep.cli import main
-from tests.cli.conftest import FakeEncoder, load_fake
+from tests.cli.conftest import FakeEncoder
 from tests.models.tiny import published_model, randomize
 from tests.test_media import write_video
 
