@@ -156,6 +156,11 @@ def test_wrong_shapes_and_rates_are_named(separator):
         separator.separate(noise(9000), 0, ["dog"])
 
 
+def test_a_change_of_channels_within_a_stream_is_named(separator):
+    with pytest.raises(UsageError, match="2 channels, those before had 1"):
+        list(separator.stream([noise(9000), noise(2, 9000)], RATE, ["dog"]))
+
+
 def test_another_encoder_is_refused_by_name():
     with pytest.raises(UsageError, match="'embedded-v1' and works with no other, not 'hash'"):
         Separator(checkpoint(encoder="embedded-v1"), HashEncoder())

@@ -128,19 +128,13 @@ class Separator:
             ClipsepError: if the sound is empty, too short, or has NaN or infinite samples.
         """
         array = np.asarray(waveform, dtype=np.float32)
-        if array.ndim not in (1, 2):
-            raise UsageError(f"A waveform has the shape [T] or [C, T], not {list(array.shape)}.")
-        mixture = np.atleast_2d(array)
-        blocks = [SeparationResult({}, mixture[:, :0], sample_rate)]
-        blocks += self.stream([mixture], sample_rate, queries, binary)
-        names = blocks[-1].targets
-        shape = array.shape
+        blocks = list(self.stream([array], sample_rate, queries, binary))
         return SeparationResult(
             {
-                name: np.concatenate([b.targets[name] for b in blocks[1:]], axis=1).reshape(shape)
-                for name in names
+                name: np.concatenate([block.targets[name] for block in blocks], axis=-1)
+                for name in blocks[0].targets
             },
-            np.concatenate([b.residual for b in blocks], axis=1).reshape(shape),
+            np.concatenate([block.residual for block in blocks], axis=-1),
             sample_rate,
         )
 
@@ -217,10 +211,7 @@ class Separator:
         filtered: MaskedStream | None = None
         waiting = _SampleQueue()
         received, ndim = 0, 2
-        for block in blocks:
-            block = np.asarray(block, dtype=np.float32)
-            ndim, block = block.ndim, np.atleast_2d(block)
-            _check_samples(block, received, sample_rate)
+        for block, ndim in _pieces(blocks, sample_rate):
             received += block.shape[1]
             filtered = filtered or MaskedStream(
                 self._mask_function(queries.embeddings, binary),
@@ -272,6 +263,27 @@ class Separator:
             else:
                 self._encoder = load_query_encoder(self.config.query_encoder)
         return self._encoder
+
+
+def _pieces(blocks: Iterable[np.ndarray], sample_rate: int) -> Iterator[tuple[np.ndarray, int]]:
+    """Checked blocks as [C, n] of at most a second, and the number of axes they came with.
+
+    Short pieces keep the memory, and the work of moving samples along, small for blocks of any size.
+    """
+    received, channels = 0, None
+    for block in blocks:
+        array = np.asarray(block, dtype=np.float32)
+        if array.ndim not in (1, 2):
+            raise UsageError(f"Sound has the shape [T] or [C, T], not {list(array.shape)}.")
+        samples = np.atleast_2d(array)
+        if channels not in (None, len(samples)):
+            raise UsageError(f"A block has {len(samples)} channels, those before had {channels}.")
+        channels = len(samples)
+        for start in range(0, samples.shape[1], sample_rate):
+            piece = samples[:, start : start + sample_rate]
+            _check_samples(piece, received, sample_rate)
+            received += piece.shape[1]
+            yield piece, array.ndim
 
 
 class _SampleQueue:
