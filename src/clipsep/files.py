@@ -13,8 +13,7 @@ import numpy as np
 
 from clipsep.media import AudioStreamInfo, AudioWriter
 from clipsep.plotting import SpectrogramFigure
-
-RESIDUAL = "residual"
+from clipsep.queries.named import RESIDUAL
 
 
 @dataclass

@@ -12,20 +12,19 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from clipsep.checkpoint import Checkpoint, load_checkpoint
 from clipsep.errors import ClipsepError, UsageError
-from clipsep.files import RESIDUAL, FileReport, SeparationFiles
+from clipsep.files import FileReport, SeparationFiles
 from clipsep.media import AudioReader, check_writable
 from clipsep.queries import QueryEncoder, load_query_encoder
 from clipsep.queries.labels import LabelEncoder
+from clipsep.queries.named import Query, named_queries
 from clipsep.queries.prompts import encode_prompted
 from clipsep.streaming import MaskedStream
 
-Query = str | Path | Image.Image
 Progress = Callable[[float, float | None], None]  # (seconds done, seconds in all if known)
-PICTURE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 SHORTEST_SECONDS = 0.02
 
 
@@ -157,7 +156,7 @@ class Separator:
         Raises:
             as `separate`.
         """
-        encoded = self._encode(_named_queries(queries))
+        encoded = self._encode(named_queries(queries))
         if sample_rate <= 0:
             raise UsageError(f"A sample rate is a positive number of Hz, not {sample_rate}.")
         return self._stream(blocks, sample_rate, encoded, binary)
@@ -186,7 +185,7 @@ class Separator:
             UsageError, ClipsepError: if the input, the queries or the output are of no use.
         """
         path, output_dir = Path(path), Path(output_dir)
-        named = _named_queries(queries)
+        named = named_queries(queries)
         with AudioReader(path) as reader:
             check_writable(output_dir)
             output = SeparationFiles(reader.info, output_dir, list(named), residual, format, plot)
@@ -235,14 +234,13 @@ class Separator:
     def _mask_function(
         self, embeddings: torch.Tensor, binary: bool
     ) -> Callable[[torch.Tensor], torch.Tensor]:
-        def masks(log_magnitude: torch.Tensor) -> torch.Tensor:
+        def predict(log_magnitude: torch.Tensor) -> torch.Tensor:
             with torch.inference_mode():
-                logits = self._model.query_logits(log_magnitude.to(self.device), embeddings[None])[
-                    0
-                ]
-                return ((logits > 0).float() if binary else logits.sigmoid()).cpu()
+                logits = self._model.query_logits(log_magnitude.to(self.device), embeddings[None])
+                masks = (logits > 0).float() if binary else logits.sigmoid()
+                return masks[0].cpu()
 
-        return masks
+        return predict
 
     def _encode(self, queries: dict[str, str | Image.Image]) -> _Queries:
         """Embeddings of the queries, each computed once."""
@@ -309,47 +307,6 @@ def _result(
     if ndim == 1:
         arrays, residual = arrays[:, 0], residual[0]
     return SeparationResult(dict(zip(names, arrays, strict=True)), residual, sample_rate)
-
-
-def _named_queries(queries: Sequence[Query]) -> dict[str, str | Image.Image]:
-    """What to encode, by the name of the query; UsageError for a bad query."""
-    if isinstance(queries, str | Path | Image.Image):
-        queries = [queries]
-    if not queries:
-        raise UsageError("There is no query: name at least one sound.")
-    named: dict[str, str | Image.Image] = {}
-    for number, query in enumerate(queries, start=1):
-        name, content = _named(query, number)
-        if name in named:
-            raise UsageError(f"The query '{name}' is given twice.")
-        named[name] = content
-    return named
-
-
-def _named(query: Query, number: int) -> tuple[str, str | Image.Image]:
-    """Name of a query and what to encode."""
-    if isinstance(query, Image.Image):
-        return f"image {number}", query
-    is_picture = isinstance(query, Path) or Path(query).suffix.lower() in PICTURE_SUFFIXES
-    if is_picture:
-        return Path(query).name, _open_picture(Path(query))
-    text = query.strip()
-    if not text:
-        raise UsageError('A query is empty: name a sound, for example "dog barking".')
-    if text == RESIDUAL:
-        raise UsageError(f"'{RESIDUAL}' is the name of what no query takes; choose another query.")
-    return text, text
-
-
-def _open_picture(path: Path) -> Image.Image:
-    try:
-        picture = Image.open(path)
-        picture.load()
-    except FileNotFoundError as error:
-        raise UsageError(f"The picture '{path}' does not exist.") from error
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-        raise ClipsepError(f"'{path}' is no picture that can be read: {error}.") from error
-    return picture
 
 
 def _check_samples(block: np.ndarray, received: int, sample_rate: int) -> None:
