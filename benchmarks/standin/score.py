@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-import platform
 import random
 from datetime import date
 from pathlib import Path
@@ -75,6 +74,29 @@ def random_picture(corpus: Path, row: dict[str, str]) -> Path:
     return random.Random(row["id"]).choice(sorted(folder.glob("*.jpg")))
 
 
+def print_summary(scores: list[dict[str, float]]) -> None:
+    """A Markdown table of mean and median."""
+    print("| SDR, dB | mean | median |\n|---|---|---|")
+    for kind in scores[0]:
+        values = [score[kind] for score in scores]
+        print(f"| {kind} | {np.mean(values):.2f} | {np.median(values):.2f} |")
+
+
+def print_classes(rows: list[dict[str, str]], scores: list[dict[str, float]]) -> None:
+    """A Markdown table of the mean per class, best first by the first kind of query."""
+    kinds = list(scores[0])[1:]
+    by_class: dict[str, list[dict[str, float]]] = {}
+    for row, score in zip(rows, scores, strict=True):
+        by_class.setdefault(row["label"], []).append(score)
+    means = {
+        label: [float(np.mean([score[kind] for score in group])) for kind in kinds]
+        for label, group in by_class.items()
+    }
+    print(f"\n| class | {' | '.join(kinds)} |\n|---|{'---|' * len(kinds)}")
+    for label, values in sorted(means.items(), key=lambda item: -item[1][1]):
+        print(f"| {label} | {' | '.join(f'{value:.1f}' for value in values)} |")
+
+
 def main() -> None:
     """Parse the command line, score, print."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -84,6 +106,7 @@ def main() -> None:
     parser.add_argument("--queries", nargs="+", default=["text", "image"])
     parser.add_argument("--prompts", help="another prompt set than the model's own")
     parser.add_argument("--every", type=int, default=1, help="score only every n-th pair")
+    parser.add_argument("--classes", action="store_true", help="print a table by class as well")
     parser.add_argument("--json", type=Path, help="write the scores of every pair here")
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -93,13 +116,10 @@ def main() -> None:
     with open(args.corpus / args.pairs, newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))[:: args.every]
     scores = [score_pair(args.corpus, row, separator, args.queries) for row in rows]
-    print(
-        f"{args.pairs}, {len(rows)} pairs, model {args.model}, {date.today()}, {platform.machine()}"
-    )
-    print(f"{'SDR, dB':20} {'mean':>6} {'median':>7}")
-    for kind in scores[0]:
-        values = np.array([score[kind] for score in scores])
-        print(f"{kind:20} {values.mean():6.2f} {np.median(values):7.2f}")
+    print(f"{args.pairs}, {len(rows)} pairs, model {args.model}, {date.today()}\n")
+    print_summary(scores)
+    if args.classes:
+        print_classes(rows, scores)
     if args.json:
         records = [{"id": row["id"], **score} for row, score in zip(rows, scores, strict=True)]
         args.json.write_text(json.dumps(records, indent=1))
