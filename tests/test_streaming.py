@@ -102,6 +102,20 @@ def test_every_segment_is_made_of_the_whole_signals_frames():
     assert (first[:48] == 1).all() and (first[48:].diff() > 0).all() and first[-1] < 2
 
 
+def test_a_signal_shorter_than_a_segment_is_repeated_to_fill_it():
+    """As short clips are in training: the network sees no silence after it."""
+    seen = []
+
+    def remember(segment: torch.Tensor) -> torch.Tensor:
+        seen.append(segment.amax(dim=2))
+        return torch.ones_like(segment[0])
+
+    stream = MaskStream(remember, SETTINGS, overlap=0.25)
+    masks = stream.push(noise(1, SECOND // 5)[0], last=True)
+    assert masks.shape[-1] == 1 + SECOND // 5 // SETTINGS.hop_length
+    assert len(seen) == 1 and (seen[0] > 0).all()
+
+
 def test_a_loud_moment_is_filtered_where_it_is():
     """A mask that opens on one tone passes it, at any rate, and stops another."""
 

@@ -42,6 +42,12 @@ def test_an_item_is_a_function_of_seed_and_index(store: ClipStore):
     assert not np.array_equal(one[0].sources, one[len(store)].sources)
 
 
+def test_every_item_draws_anew(store: ClipStore):
+    items = dataset(store, rms=0.1)
+    levels = [np.sqrt(np.mean(items[index].sources ** 2, axis=1)) for index in range(30)]
+    assert len({level.tobytes() for level in levels}) == 30
+
+
 def test_no_clip_comes_twice_in_an_epoch(store: ClipStore):
     items = dataset(store)
     for epoch in range(3):
