@@ -210,7 +210,7 @@ def test_shipped_models_are_whole():
         assert load_checkpoint(name).folder == folder
 
 
-@pytest.mark.parametrize("name", ["no-such-model", "../model", "a/b/c", Path("owner/model")])
+@pytest.mark.parametrize("name", ["", "no-such-model", "../model", "a/b/c", Path("owner/model")])
 def test_unknown_model(name: str | Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda *_, **__: pytest.fail("asked"))
     with pytest.raises(UsageError, match="There is no model") as error:

@@ -143,7 +143,7 @@ def find_checkpoint(name: str | Path) -> Path:
     if str(name) in shipped:
         return shipped[str(name)]
     folder = Path(name)
-    if folder.is_dir():
+    if str(name).strip() and folder.is_dir():
         return folder
     if isinstance(name, str) and _HUB_ID.fullmatch(name) and not name.startswith("."):
         return _from_hub(name)

@@ -158,8 +158,8 @@ def prepare(
     for clip_id, reason in report.rejected.items():
         print(f"rejected {clip_id}: {reason}")
     print(
-        f"{report.stored + report.already_there} videos are stored in {output} "
-        f"({report.stored} of them now); {len(report.rejected)} were rejected."
+        f"videos: {report.stored + report.already_there} stored in {output} ({report.stored} of them now), "
+        f"{len(report.rejected)} rejected."
     )
     if report.stored + report.already_there == 0:
         raise typer.Exit(1)

@@ -128,14 +128,14 @@ def test_prepare_counts_and_lists_what_it_rejects(videos, tmp_path, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 2
     assert lines[0].startswith("rejected cut.mp4: ") and str(videos / "cut.mp4") in lines[0]
-    assert lines[1].startswith("2 videos are stored") and "1 were rejected" in lines[1]
+    assert lines[1].startswith("videos: 2 stored in") and "1 rejected" in lines[1]
     assert run("prepare", videos, "-o", tmp_path / "data", "--workers", 1) == 0
     assert "(0 of them now)" in capsys.readouterr().out
 
 
 def test_prepare_fails_if_no_video_is_of_use(videos, tmp_path, capsys):
     assert run("prepare", videos / "cut.mp4", "-o", tmp_path / "data", "--workers", 1) == 1
-    assert "0 videos are stored" in capsys.readouterr().out
+    assert "videos: 0 stored" in capsys.readouterr().out
 
 
 def test_prepare_refuses_senseless_sources(refused, videos, tmp_path):
