@@ -14,8 +14,8 @@ import clipsep
 from clipsep import load_checkpoint, save_checkpoint
 
 DATA = (
-    "Stand-in videos made by benchmarks/standin/make_videos.py from freely usable recordings and "
-    "photos; see docs/models/mini.md. No label reached training other than through the pictures."
+    "Stand-in videos made by benchmarks/standin/make_videos.py from recordings and photos whose "
+    "sources and licences docs/models/mini.md lists. No label reached training other than through the pictures."
 )
 
 
