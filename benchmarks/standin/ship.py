@@ -15,7 +15,8 @@ from clipsep import load_checkpoint, save_checkpoint
 
 DATA = (
     "Stand-in videos made by benchmarks/standin/make_videos.py from recordings and photos whose "
-    "sources and licences docs/models/mini.md lists. No label reached training other than through the pictures."
+    "sources and licences docs/models/mini.md lists. No label reached "
+    "training other than through the pictures."
 )
 
 
