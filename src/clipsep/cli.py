@@ -181,8 +181,8 @@ def embed(
     """
     from clipsep.datasets.store import ClipStore
     from clipsep.datasets.videos import embed as embed_pictures
+    from clipsep.devices import choose_device
     from clipsep.queries import load_query_encoder
-    from clipsep.separator import choose_device
 
     store = ClipStore(dataset)
     query_encoder = load_query_encoder(encoder, str(choose_device(device)))

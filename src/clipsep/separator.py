@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 
 from clipsep.checkpoint import Checkpoint, load_checkpoint
+from clipsep.devices import choose_device
 from clipsep.errors import ClipsepError, UsageError
 from clipsep.files import FileReport, SeparationFiles
 from clipsep.media import AudioReader, check_writable
@@ -209,7 +210,7 @@ class Separator:
     ) -> Iterator[SeparationResult]:
         filtered: MaskedStream | None = None
         waiting = _SampleQueue()
-        received, ndim = 0, 2
+        received = 0
         for block, ndim in _pieces(blocks, sample_rate):
             received += block.shape[1]
             filtered = filtered or MaskedStream(
@@ -316,15 +317,3 @@ def _check_samples(block: np.ndarray, received: int, sample_rate: int) -> None:
         raise ClipsepError(
             f"The sound has NaN or infinite samples, first at {seconds:.3f} s: repair it first."
         )
-
-
-def choose_device(name: str) -> torch.device:
-    """A torch device by name; ``auto`` takes a GPU if there is one. UsageError if there is none."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if name.startswith("cuda") and not torch.cuda.is_available():
-        raise UsageError("There is no CUDA device here: use --device cpu or auto.")
-    try:
-        return torch.device(name)
-    except RuntimeError as error:
-        raise UsageError(f"'{name}' is no device: use auto, cpu or cuda.") from error

@@ -14,7 +14,7 @@ import torch
 from clipsep.media import StreamingResampler
 from clipsep.spectral import SpectralSettings, from_bands, log_magnitude, stft
 
-# Log-magnitudes [1, 1, F, T] to masks [N, F, T].
+# Log-magnitudes [1, 1, F, T] to masks [N, F, T] on the CPU.
 MaskFunction = Callable[[torch.Tensor], torch.Tensor]
 
 
@@ -75,7 +75,7 @@ class MaskStream:
         masks = self._masks(self._samples[: self._segment_samples])[..., self._emitted - start :]
         if self._pending is not None:
             n = self._pending.shape[-1]
-            rise = torch.arange(1, n + 1, device=masks.device) / (n + 1)
+            rise = torch.arange(1, n + 1) / (n + 1)
             faded = torch.lerp(self._pending, masks[..., :n], rise)
             masks = torch.cat([faded, masks[..., n:]], dim=-1)
         final, self._pending = masks.split(
@@ -152,7 +152,6 @@ class MaskedStream:
         mono = self._resampler.push(block.mean(axis=0), last=last)
         masks = self._mask_stream.push(mono, last=last)
         if masks is not None:
-            masks = masks.cpu()
             self._masks = masks if self._masks is None else torch.cat([self._masks, masks], dim=-1)
         if self._masks is None:
             return None
@@ -198,10 +197,10 @@ class MaskedStream:
         samples = self._samples[:, : (n - 1) * self._hop + self._n_fft]
         frames = samples.unfold(-1, self._n_fft, self._hop) * self._window  # [C, n, n_fft]
         mask = from_bands(self._interpolated(n), self._settings, self._n_fft, self._sample_rate)
-        masked = (
+        spectrum = (
             torch.fft.rfft(frames) * mask.transpose(-1, -2)[:, None]
         )  # [N, C, n, n_fft // 2 + 1]
-        return torch.fft.irfft(masked, self._n_fft) * self._window
+        return torch.fft.irfft(spectrum, self._n_fft) * self._window
 
     def _interpolated(self, n: int) -> torch.Tensor:
         """Masks at the centres of the next ``n`` STFT frames, [N, F, n]."""

@@ -59,17 +59,19 @@ def test_finished_videos_are_not_decoded_again(videos: Path, tmp_path: Path, mon
     decoded = []
     read = module.read_video
 
-    def interrupted(path):
+    def interrupted(path, sample_rate):
         if len(decoded) == 3:
             raise KeyboardInterrupt
         decoded.append(path.name)
-        return read(path)
+        return read(path, sample_rate)
 
     monkeypatch.setattr(module, "read_video", interrupted)
     found = find_videos([videos])
     with pytest.raises(KeyboardInterrupt):
         prepare(found, tmp_path / "out", workers=1)
-    monkeypatch.setattr(module, "read_video", lambda path: decoded.append(path.name) or read(path))
+    monkeypatch.setattr(
+        module, "read_video", lambda path, rate: decoded.append(path.name) or read(path, rate)
+    )
     report = prepare(found, tmp_path / "out", workers=1)
     assert sorted(decoded) == ["a.mp4", "b.mp4", "broken.mp4", "silent.mp4"]
     assert report.stored + report.already_there == 2 and len(report.rejected) == 2

@@ -52,6 +52,8 @@ def test_published_defaults():
         ("optimizer.learning_rat=1", "optimizer.learning_rat: Extra"),
         ("batch_size=0", "batch_size: Input should be greater"),
         ("loss.kind=nit", "noise_heads go together"),
+        ("prompts=phto", "prompts must be one of plain"),
+        ("spectral.sample_rate=8000", "spectral.sample_rate must be 16000"),
         ("steps", "write key=value"),
         ("steps.more=1", "has no keys below it"),
     ],
@@ -61,6 +63,12 @@ def test_wrong_keys_and_values_are_named(override: str, sentence: str):
     overrides = ["steps=5", override]
     with pytest.raises(UsageError, match=sentence):
         load_config(path, overrides)
+
+
+def test_labels_are_asked_for_as_texts():
+    path = next(path for path in CONFIGS if path.stem == "labelsep")
+    with pytest.raises(UsageError, match="needs query 'text'"):
+        load_config(path, ["query=image"])
 
 
 def test_overrides_change_what_they_name():
@@ -74,3 +82,12 @@ def test_a_model_that_needs_labels_is_refused_without(tmp_path: Path):
     make_store(tmp_path / "val", clips=4)
     with pytest.raises(ClipsepError, match=r"6 clips without a label.*--labels"):
         train_tiny(tmp_path, query="text")
+
+
+def test_validation_clips_without_labels_are_scored_with_pictures_only(tmp_path: Path):
+    make_store(tmp_path / "train")
+    make_store(tmp_path / "val", clips=4, labeled=False)
+    scores = load_checkpoint(train_tiny(tmp_path, steps=4)).config.training
+    assert "val/sdr_image" in scores and "val/sdr_text" not in scores
+    with pytest.raises(ClipsepError, match="4 clips without a label"):
+        train_tiny(tmp_path, query="text", steps=4)

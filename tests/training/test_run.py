@@ -16,7 +16,7 @@ import safetensors.torch
 import torch
 
 from clipsep.checkpoint import load_checkpoint
-from clipsep.errors import ClipsepError
+from clipsep.errors import ClipsepError, UsageError
 from tests.stores import make_store
 from tests.training.run_tiny import train_tiny
 
@@ -85,3 +85,24 @@ def test_missing_embeddings_are_refused_before_training(root: Path):
     with pytest.raises(ClipsepError, match="clipsep embed"):
         train_tiny(root)
     assert not (root / "run").exists()
+
+
+def test_a_state_that_cannot_be_resumed_is_named_and_the_models_stay(root: Path):
+    train_tiny(root, steps=4)
+    kept = weights(root / "run/best")
+    wider = {"network": {"kind": "patch_unet", "widths": [8, 8]}, "noise_heads": 2}
+    with pytest.raises(UsageError, match="another shape"):
+        train_tiny(root, steps=8, model=wider)
+    resume = root / "run/resume.ckpt"
+    resume.write_bytes(resume.read_bytes()[:1000])
+    with pytest.raises(ClipsepError, match="damaged"):
+        train_tiny(root, steps=8)
+    assert all(
+        torch.equal(kept[name], tensor) for name, tensor in weights(root / "run/best").items()
+    )
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_missing_gpu_is_named(root: Path):
+    with pytest.raises(UsageError, match="no CUDA device"):
+        train_tiny(root, device="cuda")

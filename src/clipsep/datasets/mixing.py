@@ -13,7 +13,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 from torch.utils.data import Dataset
 
-from clipsep.datasets.store import Clip, ClipStore, EmbeddingStore
+from clipsep.datasets.store import SAMPLE_RATE, Clip, ClipStore, EmbeddingStore
 from clipsep.errors import ClipsepError
 
 _FPS = 1  # pictures per second in a store
@@ -137,7 +137,7 @@ class MixtureDataset(Dataset):
         if self.train and self.settings.jitter:
             centre += rng.uniform(-self.settings.jitter, self.settings.jitter)
         audio = self.store.audio(clip)
-        segment = cut_segment(audio, round(centre * 16000), self.samples)
+        segment = cut_segment(audio, round(centre * SAMPLE_RATE), self.samples)
         if self.settings.rms:
             rms = float(np.sqrt(np.mean(segment**2)))
             segment *= self.settings.rms / max(rms, self.settings.rms / _LOUDEST_GAIN)

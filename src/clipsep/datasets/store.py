@@ -30,6 +30,7 @@ from PIL import Image
 from clipsep.errors import ClipsepError
 
 CLIPS_PER_SHARD = 64
+SAMPLE_RATE = 16000  # Hz, of the sound in every data set
 _SCHEMA = pa.schema(
     {
         "id": pa.string(),
@@ -69,20 +70,19 @@ def stage_clip(
     label: str | None,
     audio: np.ndarray,
     frames: list[Image.Image],
-    sample_rate: int = 16000,
 ) -> None:
     """Write one finished clip where `StoreWriter` will find it. Safe from several processes.
 
     Args:
         fingerprint: of the video file; a changed video is prepared again.
-        audio: mono sound in [-1, 1], float [T].
+        audio: mono sound at `SAMPLE_RATE` in [-1, 1], float [T].
         frames: its pictures, one per second.
     """
     row = {
         "id": clip_id,
         "fingerprint": fingerprint,
         "label": label,
-        "seconds": len(audio) / sample_rate,
+        "seconds": len(audio) / SAMPLE_RATE,
         "n_frames": len(frames),
         "audio": np.round(np.clip(audio, -1, 1) * 32767).astype(np.int16),
         "frames": [_to_jpeg(frame) for frame in frames],

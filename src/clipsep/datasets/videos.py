@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from clipsep.datasets.store import ClipStore, EmbeddingStore, StoreWriter, stage_clip
+from clipsep.datasets.store import SAMPLE_RATE, ClipStore, EmbeddingStore, StoreWriter, stage_clip
 from clipsep.errors import ClipsepError, UsageError
 from clipsep.media import read_video
 from clipsep.queries import QueryEncoder
@@ -196,7 +196,7 @@ def _interrupts_ignored() -> Iterator[None]:
 def _stage_one(video: VideoFile, output: Path) -> str | None:
     """Decode and stage one video; returns why it is of no use, or None."""
     try:
-        decoded = read_video(video.path)
+        decoded = read_video(video.path, SAMPLE_RATE)
     except ClipsepError as error:
         return str(error)
     if np.abs(decoded.audio).max(initial=0) < SILENCE:

@@ -9,8 +9,10 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from clipsep.datasets.mixing import MixingSettings
+from clipsep.datasets.store import SAMPLE_RATE
 from clipsep.errors import UsageError
 from clipsep.models.registry import ModelSettings
+from clipsep.queries.prompts import PROMPT_SETS
 from clipsep.spectral import SpectralSettings
 
 
@@ -99,10 +101,16 @@ class TrainingConfig(_Settings):
             raise ValueError("loss.kind 'pit' and model.kind 'pit' go together")
         if (self.model.kind == "labelsep") != (self.query_encoder == "labels"):
             raise ValueError("model.kind 'labelsep' and query_encoder 'labels' go together")
+        if self.model.kind == "labelsep" and self.query != "text":
+            raise ValueError("model.kind 'labelsep' needs query 'text': its queries are labels")
         if (self.model.kind == "pit") != (self.query == "none"):
             raise ValueError("model.kind 'pit' and query 'none' go together")
         if self.model.noise_heads and self.model.noise_heads < self.mixing.n_sources:
             raise ValueError("model.noise_heads must be at least mixing.n_sources")
+        if self.spectral.sample_rate != SAMPLE_RATE:
+            raise ValueError(f"spectral.sample_rate must be {SAMPLE_RATE}, as that of data sets")
+        if self.prompts not in PROMPT_SETS:
+            raise ValueError(f"prompts must be one of {', '.join(PROMPT_SETS)}")
         return self
 
 

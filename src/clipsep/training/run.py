@@ -21,6 +21,7 @@ from torch.utils.data import DataLoader, Sampler
 from clipsep.checkpoint import CheckpointConfig, save_checkpoint
 from clipsep.datasets.mixing import MixtureDataset
 from clipsep.datasets.store import ClipStore, EmbeddingStore
+from clipsep.devices import choose_device
 from clipsep.errors import ClipsepError, UsageError
 from clipsep.models.registry import ModelSettings, build_model
 from clipsep.queries import QueryEncoder, load_query_encoder
@@ -43,9 +44,11 @@ def train(config: TrainingConfig, progress: bool = True) -> Path:
         ClipsepError: if data are missing or do not fit the config, before anything is trained.
     """
     _quieten_libraries()
+    choose_device(config.device)
     pl.seed_everything(config.seed, verbose=False)
     store = ClipStore(config.data.train)
     validation = ClipStore(config.data.val) if config.data.val else None
+    _require_labels(config, store, validation)
     encoder = _load_encoder(config, store)
     embeddings = _embeddings(config, store, encoder)
     labels = store.labels
@@ -64,12 +67,11 @@ def train(config: TrainingConfig, progress: bool = True) -> Path:
     task = SeparationTask(build_model(settings, config.spectral.n_bands), config, text_queries)
     export = ExportModel(config.output, checkpoint)
     trainer = _trainer(config, export, validate=validation is not None, progress=progress)
-    resume = config.output / f"{_RESUME}.ckpt"
     trainer.fit(
         task,
         _training_loader(config, store, embeddings, labels, lambda: trainer.global_step),
         _validation_loader(config, validation, encoder, labels) if validation else None,
-        ckpt_path=resume if resume.is_file() else None,
+        ckpt_path=_resume_point(config, task),
         # Our own file, which holds more than weights (random states, schedules).
         weights_only=False,
     )
@@ -135,16 +137,49 @@ def _score(metrics: dict[str, float]) -> float:
     return sum(sdrs) / len(sdrs) if sdrs else -metrics.get("val/loss", float("inf"))
 
 
+def _resume_point(config: TrainingConfig, task: SeparationTask) -> Path | None:
+    """State to go on from, if there is one; ClipsepError if it is damaged or of another model."""
+    path = config.output / f"{_RESUME}.ckpt"
+    if not path.is_file():
+        return None
+    try:
+        saved = torch.load(path, map_location="cpu", weights_only=False)["state_dict"]
+    except Exception as error:  # torch.load raises whatever the damage leads to
+        raise ClipsepError(
+            f"'{path}' is damaged and the run cannot go on: delete it to begin anew; the models beside "
+            "it are untouched."
+        ) from error
+    if _shapes(saved) != _shapes(task.state_dict()):
+        raise UsageError(
+            f"'{path}' belongs to a model of another shape: choose another output, or delete it."
+        )
+    return path
+
+
+def _shapes(state: dict[str, torch.Tensor]) -> dict[str, torch.Size]:
+    return {name: tensor.shape for name, tensor in state.items()}
+
+
+def _require_labels(config: TrainingConfig, *stores: ClipStore | None) -> None:
+    """Raise ClipsepError if the config needs labels and a data set lacks some."""
+    if config.query not in ("text", "hybrid"):
+        return
+    for store in filter(None, stores):
+        unlabeled = _unlabeled(store)
+        if unlabeled:
+            raise ClipsepError(
+                f"'{store.root}' has {unlabeled} clips without a label, which this config needs: "
+                "prepare it with --labels."
+            )
+
+
+def _unlabeled(store: ClipStore) -> int:
+    return sum(clip.label is None for clip in store.clips)
+
+
 def _load_encoder(config: TrainingConfig, store: ClipStore) -> QueryEncoder | None:
     if config.query == "none":
         return None
-    needs_labels = config.query in ("text", "hybrid") or config.model.kind == "labelsep"
-    unlabeled = sum(clip.label is None for clip in store.clips)
-    if needs_labels and unlabeled:
-        raise ClipsepError(
-            f"'{store.root}' has {unlabeled} clips without a label, which this config needs: "
-            "prepare it with --labels."
-        )
     if config.query_encoder == "labels":
         return LabelEncoder(store.labels)
     return load_query_encoder(config.query_encoder)
@@ -167,8 +202,11 @@ def _text_queries(
     store: ClipStore,
     validation: ClipStore | None,
 ) -> torch.Tensor | None:
-    """Embeddings of the labels [labels, D]; training and validation share the list."""
-    if encoder is None or not store.labels:
+    """Embeddings of the labels [labels, D]; training and validation share the list.
+
+    None where nothing can be asked in words: no labels, or validation clips without one.
+    """
+    if encoder is None or not store.labels or (validation and _unlabeled(validation)):
         return None
     if validation and not set(validation.labels) <= set(store.labels):
         unknown = sorted(set(validation.labels) - set(store.labels))
