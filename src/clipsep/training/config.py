@@ -132,8 +132,9 @@ def load_config(path: Path, overrides: list[str] | None = None) -> TrainingConfi
         return TrainingConfig.model_validate(data)
     except ValidationError as error:
         first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"]) or "config"
-        raise UsageError(f"In the config '{path}', {key}: {first['msg']}.") from error
+        key = ".".join(str(part) for part in first["loc"])
+        reason = first["msg"].removeprefix("Value error, ")
+        raise UsageError(f"In the config '{path}', {key + ': ' if key else ''}{reason}.") from error
 
 
 def _override(data: dict[str, Any], override: str) -> None:
