@@ -11,9 +11,9 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import (
     Callback,
-    EMAWeightAveraging,
     ModelCheckpoint,
     TQDMProgressBar,
+    WeightAveraging,
 )
 from pytorch_lightning.loggers import CSVLogger
 from torch.utils.data import DataLoader, Sampler
@@ -129,6 +129,19 @@ class ExportModel(Callback):
     def load_state_dict(self, state_dict: dict) -> None:
         """See `state_dict`."""
         self.best = state_dict["best"]
+
+
+def moving_average(decay: float) -> Callable[[torch.Tensor, torch.Tensor, int], torch.Tensor]:
+    """Exponential moving average whose memory grows with the run.
+
+    A constant decay near one would carry the random first weights for thousands of steps.
+    """
+
+    def average(mean: torch.Tensor, current: torch.Tensor, updates: int) -> torch.Tensor:
+        present = min(decay, (1 + int(updates)) / (10 + int(updates)))
+        return present * mean + (1 - present) * current
+
+    return average
 
 
 def _score(metrics: dict[str, float]) -> float:
@@ -274,7 +287,7 @@ def _trainer(
 ) -> pl.Trainer:
     callbacks: list[Callback] = [export]
     if config.optimizer.average:
-        callbacks.append(EMAWeightAveraging(decay=config.optimizer.average))
+        callbacks.append(WeightAveraging(avg_fn=moving_average(config.optimizer.average)))
     callbacks.append(
         ModelCheckpoint(
             config.output,

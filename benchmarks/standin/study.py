@@ -1,0 +1,91 @@
+"""Train variants of a model with several seeds and compare them: `study.py CORPUS STUDY.yaml --data DIR`.
+
+A study names a config, changes for all runs, and changes per variant; every run is scored on the
+study's list of mixtures. Finished runs are kept and cut-off ones go on; prints a Markdown table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import torch
+import yaml
+from score import score_pair
+
+from clipsep import Separator
+from clipsep.training.config import load_config
+from clipsep.training.run import train
+
+
+def run_folder(runs: Path, study: str, variant: str, seed: int) -> Path:
+    """Where a run lives: by the variant's first words."""
+    slug = "-".join(variant.split("(")[0].split())
+    return runs / study / f"{slug}-seed{seed}"
+
+
+def train_and_score(
+    folder: Path, study: dict, changes: list[str], seed: int, data: Path, corpus: Path
+) -> None:
+    """One run from wherever it stands to its ``scores.json``."""
+    overrides = [*study["set"], *changes, f"seed={seed}", f"output={folder}"]
+    config = load_config(
+        Path(study["config"]), [change.replace("{data}", str(data)) for change in overrides]
+    )
+    train(config, progress=False)
+    # The last weights: choosing among validations would look at labels.
+    separator = Separator.from_pretrained(str(folder / "last"), device="cpu")
+    with open(corpus / study["pairs"], newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    kinds = study.get("queries", ["text", "image"])
+    scores = [score_pair(corpus, row, separator, kinds) for row in rows]
+    (folder / "scores.json").write_text(json.dumps(scores))
+
+
+def print_table(study: dict, runs: Path, name: str) -> None:
+    """Mean over the list, then mean over seeds and the seeds' own standard deviation."""
+    print("| variant | runs | SDR by text, dB | SDR by picture, dB |\n|---|---|---|---|")
+    for variant in study["variants"]:
+        files = [run_folder(runs, name, variant, seed) / "scores.json" for seed in study["seeds"]]
+        scores = [json.loads(file.read_text()) for file in files if file.is_file()]
+        cells = [_spread(scores, kind) for kind in ("text query", "picture query")]
+        print(f"| {variant} | {len(scores)} | {cells[0]} | {cells[1]} |")
+
+
+def _spread(runs: list[list[dict[str, float]]], kind: str) -> str:
+    means = [np.mean([pair[kind] for pair in run]) for run in runs if kind in run[0]]
+    if not means:
+        return ""
+    spread = f" ± {np.std(means, ddof=1):.2f}" if len(means) > 1 else ""
+    return f"{np.mean(means):.2f}{spread}"
+
+
+def main() -> None:
+    """Run what is missing, seed by seed, then print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("corpus", type=Path)
+    parser.add_argument("study", type=Path)
+    parser.add_argument("--data", type=Path, default=Path("data"), help="the prepared data sets")
+    parser.add_argument("--runs", type=Path, default=Path("runs"))
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--report", action="store_true", help="only print what is there")
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    study = yaml.safe_load(args.study.read_text(encoding="utf-8"))
+    name = args.study.stem
+    for seed in [] if args.report else study["seeds"]:
+        for variant, changes in study["variants"].items():
+            folder = run_folder(args.runs, name, variant, seed)
+            if not (folder / "scores.json").is_file():
+                train_and_score(folder, study, changes, seed, args.data, args.corpus)
+                print(f"{folder} done", flush=True)
+    print(f"{args.study.name}, {study['pairs']}, seeds {study['seeds']}, {date.today()}\n")
+    print_table(study, args.runs, name)
+
+
+if __name__ == "__main__":
+    main()
