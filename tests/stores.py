@@ -7,7 +7,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from clipsep.datasets.store import ClipStore, EmbeddingStore, StoreWriter, stage_clip
+from clipsep.datasets.embeddings import EmbeddingStore
+from clipsep.datasets.store import ClipStore
+from clipsep.datasets.store_writer import StoreWriter, stage_clip
 
 LABELS = ("hum", "hiss")
 

@@ -7,8 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from clipsep.datasets.embeddings import EmbeddingStore
 from clipsep.datasets.mixing import MixingSettings, MixtureDataset, cut_segment
-from clipsep.datasets.store import ClipStore, EmbeddingStore, StoreWriter
+from clipsep.datasets.store import ClipStore
+from clipsep.datasets.store_writer import StoreWriter
 from clipsep.errors import ClipsepError
 from tests.stores import LABELS, make_store
 

@@ -8,13 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from clipsep.datasets.store import (
-    CLIPS_PER_SHARD,
-    ClipStore,
-    EmbeddingStore,
-    StoreWriter,
-    stage_clip,
-)
+from clipsep.datasets.embeddings import EmbeddingStore
+from clipsep.datasets.store import ClipStore
+from clipsep.datasets.store_writer import CLIPS_PER_SHARD, StoreWriter, stage_clip
 from clipsep.errors import ClipsepError
 from tests.stores import embed_by_label, make_store
 

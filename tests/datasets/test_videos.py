@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from clipsep.datasets.store import ClipStore, EmbeddingStore
+from clipsep.datasets.embeddings import EmbeddingStore
+from clipsep.datasets.store import ClipStore
 from clipsep.datasets.videos import embed, find_videos, prepare
 from clipsep.errors import UsageError
 from tests.test_media import tones, write, write_video

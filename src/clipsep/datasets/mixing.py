@@ -13,7 +13,8 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 from torch.utils.data import Dataset
 
-from clipsep.datasets.store import SAMPLE_RATE, Clip, ClipStore, EmbeddingStore
+from clipsep.datasets.embeddings import EmbeddingStore
+from clipsep.datasets.store import SAMPLE_RATE, Clip, ClipStore
 from clipsep.errors import ClipsepError
 
 _FPS = 1  # pictures per second in a store

@@ -22,7 +22,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from clipsep.datasets.store import SAMPLE_RATE, ClipStore, EmbeddingStore, StoreWriter, stage_clip
+from clipsep.datasets.embeddings import EmbeddingStore
+from clipsep.datasets.store import SAMPLE_RATE, ClipStore
+from clipsep.datasets.store_writer import StoreWriter, stage_clip
 from clipsep.errors import ClipsepError, UsageError
 from clipsep.media import read_video
 from clipsep.queries import QueryEncoder

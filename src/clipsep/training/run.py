@@ -19,8 +19,9 @@ from pytorch_lightning.loggers import CSVLogger
 from torch.utils.data import DataLoader, Sampler
 
 from clipsep.checkpoint import CheckpointConfig, save_checkpoint
+from clipsep.datasets.embeddings import EmbeddingStore
 from clipsep.datasets.mixing import MixtureDataset
-from clipsep.datasets.store import ClipStore, EmbeddingStore
+from clipsep.datasets.store import ClipStore
 from clipsep.devices import choose_device
 from clipsep.errors import ClipsepError, UsageError
 from clipsep.models.registry import ModelSettings, build_model

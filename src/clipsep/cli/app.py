@@ -1,0 +1,118 @@
+"""The command line: which commands there are, and how errors become one sentence and an exit code.
+
+Each command parses, calls the Python API and prints; nothing else happens here. Heavy imports stand
+inside the commands, so that `--help` and mistakes in the options answer at once.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from clipsep import __version__
+from clipsep.cli.data import embed, prepare
+from clipsep.cli.models import import_published, info, models
+from clipsep.cli.separation import separate
+from clipsep.cli.training import train
+from clipsep.errors import ClipsepError, UsageError
+
+app = typer.Typer(
+    help="Separate the sound that a text or a picture names out of any recording.",
+    add_completion=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+INTERRUPTED = 130
+_RESUMABLE = ("prepare", "embed", "train")
+# What is not installed with the plain package, and the extra that brings it.
+_EXTRA_OF = {"pyarrow": "train", "pytorch_lightning": "train", "transformers": "clip"}
+# Typer's own errors (unknown option, missing argument, ...), whichever click it is built on.
+_ParseError = typer.BadParameter.__base__
+
+for command in (separate, prepare, embed, train, models, info, import_published):
+    app.command()(command)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line and return its exit code: 0, 1 failed, 2 wrong usage, 130 interrupted.
+
+    Args:
+        argv: the arguments without the program's name; by default those of the process.
+    """
+    argv = sys.argv[1:] if argv is None else argv
+    command = typer.main.get_command(app)
+    try:
+        code = command.main(argv or ["--help"], prog_name="clipsep", standalone_mode=False)
+        sys.stdout.flush()
+    except ClipsepError as error:
+        return _fail(str(error), error.exit_code)
+    except _ParseError as error:
+        return _fail(_explain(error), UsageError.exit_code)
+    except ModuleNotFoundError as error:
+        return _fail(_how_to_install(error))
+    except (KeyboardInterrupt, typer.Abort):
+        code = INTERRUPTED
+    except SystemExit as error:
+        code = error.code if isinstance(error.code, int) else 1
+    except BrokenPipeError:
+        return _leave_closed_pipe()
+    except OSError as error:
+        where = f" '{error.filename}'" if error.filename else ""
+        return _fail(f"The system refused{where}: {error.strerror or error}.")
+    except MemoryError:
+        return _fail("There is not enough memory for this.")
+    if code == INTERRUPTED:
+        print(_interrupted(argv), file=sys.stderr)
+    return code or 0
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        print(f"clipsep {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    """Separate the sound that a text or a picture names out of any recording."""
+
+
+def _fail(sentence: str, exit_code: int = ClipsepError.exit_code) -> int:
+    print("clipsep: error:", re.sub(r"\s*\n\s*", " ", sentence), file=sys.stderr)
+    return exit_code
+
+
+def _explain(error: Any) -> str:
+    command = error.ctx.command_path if error.ctx else "clipsep"
+    return f"{error.format_message().rstrip('.')}: see '{command} --help'."
+
+
+def _how_to_install(error: ModuleNotFoundError) -> str:
+    package = (error.name or "").split(".")[0]
+    if package in _EXTRA_OF:
+        return (
+            f"This command needs the package {package}: pip install 'clipsep[{_EXTRA_OF[package]}]'"
+        )
+    return f"The package {package} is missing: install clipsep again with pip."
+
+
+def _interrupted(argv: list[str]) -> str:
+    if argv and argv[0] in _RESUMABLE:
+        return "clipsep: interrupted: run the same command again to go on."
+    return "clipsep: interrupted: nothing was written."
+
+
+def _leave_closed_pipe() -> int:
+    """Quietly: the reader of our output has seen enough."""
+    # Else the interpreter would complain about it once more when it flushes at its end.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 1

@@ -1,0 +1,77 @@
+"""Commands about models: `models`, `info` and `import-published`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from clipsep.cli.output import AsJson, cells, stdout, table_of
+
+
+def models() -> None:
+    """List the models that come with the package."""
+    from clipsep.checkpoint import shipped_models
+    from clipsep.model_summary import summarize
+
+    table = table_of("name", "parameters", "size", "query encoder", "what for")
+    for folder in shipped_models().values():
+        summary = summarize(folder)
+        table.add_row(*cells(summary.name, *_sizes(summary), summary.encoder, summary.purpose))
+    stdout().print(table)
+    print("A folder or a Hugging Face id (owner/model) of another model can be used as well.")
+
+
+def info(
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="Shipped model, folder or Hugging Face id.")
+    ],
+    as_json: AsJson = False,
+) -> None:
+    """Show what a model is and how it was trained."""
+    from clipsep.checkpoint import find_checkpoint, load_config
+    from clipsep.model_summary import summarize
+
+    folder = find_checkpoint(model)
+    config, summary = load_config(folder), summarize(folder)
+    content = config.model_dump(mode="json")
+    if as_json:
+        print(
+            json.dumps(
+                {"parameters": summary.parameters, "folder": str(folder), **content}, indent=2
+            )
+        )
+        return
+    parameters, size = _sizes(summary)
+    print(f"{config.name}: {summary.purpose}; {parameters} parameters, {size}, in {folder}\n")
+    training = content.pop("training")
+    stdout().print_json(data=content)
+    print("\nTraining:" if training else "\nNothing is noted of its training.")
+    if training:
+        stdout().print_json(data=training)
+
+
+def import_published(
+    checkpoint: Annotated[Path, typer.Argument(metavar="CHECKPOINT.pt")],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", metavar="FOLDER", help="Folder of the new model.")
+    ],
+    args: Annotated[
+        Path | None,
+        typer.Option(metavar="JSON", help="The train-args.json published beside the weights."),
+    ] = None,
+) -> None:
+    """Import weights of the published CLIPSep."""
+    from clipsep.published import import_published as import_checkpoint
+
+    config = import_checkpoint(checkpoint, output, args)
+    print(
+        f"{output} is now the model '{config.name}' ({config.model.kind}, query encoder "
+        f"{config.query_encoder}): clipsep separate INPUT -q TEXT --model {output}"
+    )
+
+
+def _sizes(summary: Any) -> tuple[str, str]:
+    return f"{summary.parameters / 1e6:.2f} M", f"{summary.n_bytes / 1e6:.1f} MB"
