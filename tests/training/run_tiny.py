@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from unittest import mock
 
 import torch
 
-from clipsep.training import run
+from clipsep.training import inputs, run
 from clipsep.training.config import TrainingConfig
 
 
@@ -53,10 +54,10 @@ def tiny_config(root: Path, **changes) -> TrainingConfig:
 
 def train_tiny(root: Path, **changes) -> Path:
     """Run or resume it."""
-    with mock.patch.object(run, "load_query_encoder", lambda name: TinyEncoder()):
+    with mock.patch.object(inputs, "load_query_encoder", lambda name: TinyEncoder()):
         return run.train(tiny_config(root, **changes), progress=False)
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    train_tiny(Path(sys.argv[1]))
+    train_tiny(Path(sys.argv[1]), **json.loads(sys.argv[2] if len(sys.argv) > 2 else "{}"))

@@ -29,7 +29,12 @@ app = typer.Typer(
 INTERRUPTED = 130
 _RESUMABLE = ("prepare", "embed", "train")
 # What is not installed with the plain package, and the extra that brings it.
-_EXTRA_OF = {"pyarrow": "train", "pytorch_lightning": "train", "transformers": "clip"}
+_EXTRA_OF = {
+    "pyarrow": "train",
+    "pytorch_lightning": "train",
+    "tensorboard": "train",
+    "transformers": "clip",
+}
 # Typer's own errors (unknown option, missing argument, ...), whichever click it is built on.
 _ParseError = typer.BadParameter.__base__
 

@@ -20,6 +20,7 @@ def train(
     Run the command again to go on after an interrupt.
     """
     from clipsep.training.config import load_config
+    from clipsep.training.run import is_main_process
     from clipsep.training.run import train as run_training
 
     settings = load_config(config, overrides)
@@ -28,4 +29,5 @@ def train(
     except SystemExit as error:
         # Lightning turns Ctrl-C into this.
         raise KeyboardInterrupt from error
-    print(f"The best model is in {best}: clipsep separate INPUT -q TEXT --model {best}")
+    if is_main_process():
+        print(f"The best model is in {best}: clipsep separate INPUT -q TEXT --model {best}")

@@ -50,11 +50,13 @@ class Mixture(NamedTuple):
         sources: float32 [N, samples], already divided by N; the mixture is their sum.
         image_query: mean embedding of each source's pictures, float32 [N, D].
         label: index of each source's label, int64 [N]; -1 if it has none.
+        index: of the mixture in its data set.
     """
 
     sources: np.ndarray
     image_query: np.ndarray
     label: np.ndarray
+    index: int
 
 
 class _Source(NamedTuple):
@@ -112,6 +114,7 @@ class MixtureDataset(Dataset):
             np.stack([source.samples for source in sources]) / np.float32(len(sources)),
             np.stack([source.image_query for source in sources]),
             np.array([source.label for source in sources]),
+            index,
         )
 
     def _first_clip(self, index: int) -> Clip:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -68,6 +68,11 @@ class TrainingConfig(_Settings):
         prompts: prompt set for text queries.
         save_every: steps between saves of the run's state, all that a crash can cost.
         validation_pairs: mixtures scored per validation.
+        examples: mixtures of each validation that are drawn and written as sound for TensorBoard.
+        batch_size: mixtures per optimizer step, over all devices and accumulated passes.
+        accumulate: passes whose gradients are added up to one step, each with its part of the batch.
+        devices: of each machine, ``auto`` for all GPUs; ``nodes``: machines.
+        compile: let torch.compile translate the network: minutes at the start, then faster steps.
     """
 
     name: str
@@ -84,13 +89,18 @@ class TrainingConfig(_Settings):
     optimizer: OptimizerSettings = OptimizerSettings()
     steps: int = Field(200_000, ge=1)
     batch_size: int = Field(32, ge=1)
+    accumulate: int = Field(1, ge=1)
     validate_every: int = Field(10_000, ge=1)
     validation_pairs: int = Field(256, ge=1)
+    examples: int = Field(4, ge=0)
     save_every: int = Field(500, ge=1)
     log_every: int = Field(20, ge=1)
     seed: int = Field(1234, ge=0)
     precision: Literal["32", "bf16", "16"] = "32"
+    compile: bool = False
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    devices: Annotated[int, Field(ge=1)] | Literal["auto"] = 1
+    nodes: int = Field(1, ge=1)
     loader_workers: int = Field(0, ge=0)
 
     @model_validator(mode="after")
@@ -107,11 +117,19 @@ class TrainingConfig(_Settings):
             raise ValueError("model.kind 'pit' and query 'none' go together")
         if self.model.noise_heads and self.model.noise_heads < self.mixing.n_sources:
             raise ValueError("model.noise_heads must be at least mixing.n_sources")
+        if isinstance(self.devices, int) and self.batch_size % self.parts(
+            self.devices * self.nodes
+        ):
+            raise ValueError("batch_size must be a multiple of devices x nodes x accumulate")
         if self.spectral.sample_rate != SAMPLE_RATE:
             raise ValueError(f"spectral.sample_rate must be {SAMPLE_RATE}, as that of data sets")
         if self.prompts not in PROMPT_SETS:
             raise ValueError(f"prompts must be one of {', '.join(PROMPT_SETS)}")
         return self
+
+    def parts(self, world_size: int) -> int:
+        """Equal parts into which each batch is dealt on so many devices."""
+        return world_size * self.accumulate
 
 
 def load_config(path: Path, overrides: list[str] | None = None) -> TrainingConfig:

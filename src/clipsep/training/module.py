@@ -5,8 +5,6 @@ It knows batches of mixtures; where they come from and where checkpoints go is r
 
 from __future__ import annotations
 
-from itertools import permutations
-
 import pytorch_lightning as pl
 import torch
 from torch import nn
@@ -48,12 +46,14 @@ class SeparationTask(pl.LightningModule):
         size = len(batch.sources)
         logits, targets = self._predict(batch.sources, self._plain_query(batch, batch_idx))
         loss = self._loss(logits, targets)
-        self.log("val/loss", loss.total, batch_size=size)
+        self.log("val/loss", loss.total, batch_size=size, sync_dist=True)
         if loss.noise_activation is not None:
-            self.log("val/noise_activation", loss.noise_activation, batch_size=size)
-        for kind, query in self._validation_queries(batch).items():
-            sdr = self._sdr(batch.sources, query)
-            self.log(f"val/sdr_{kind}", sdr.mean(), batch_size=size, prog_bar=True)
+            activation = loss.noise_activation
+            self.log("val/noise_activation", activation, batch_size=size, sync_dist=True)
+        for kind, query in self.validation_queries(batch).items():
+            _, estimates = self.estimate(batch.sources, query)
+            sdr = _sdr(batch.sources[:, 0], estimates[:, 0]).mean()
+            self.log(f"val/sdr_{kind}", sdr, batch_size=size, prog_bar=True, sync_dist=True)
 
     def configure_optimizers(self) -> dict:
         """AdamW (Adam without weight decay) with the config's schedule, per step."""
@@ -102,11 +102,16 @@ class SeparationTask(pl.LightningModule):
         query = self._plain_query(batch, self.global_step)
         if not self.config.query_noise:
             return query
-        # A generator of the step's own: a resumed run draws what an unbroken one would have drawn.
-        generator = torch.Generator().manual_seed(self.config.seed * 1_000_003 + self.global_step)
-        noise = torch.randn(query.shape, generator=generator) * query.shape[-1] ** -0.5
+        noise = torch.stack([self._noise(query.shape[1:], index) for index in batch.index.tolist()])
         scale = self.config.query_noise * query.norm(dim=-1, keepdim=True)
         return query + scale * noise.to(query.device)
+
+    def _noise(self, shape: torch.Size, index: int) -> torch.Tensor:
+        """Vectors of about unit length; the mixture's own, so that neither a resumed run nor another
+        number of devices changes them.
+        """
+        generator = torch.Generator().manual_seed(self.config.seed * 1_000_003 + index)
+        return torch.randn(shape, generator=generator) * shape[-1] ** -0.5
 
     def _plain_query(self, batch: Mixture, step: int) -> torch.Tensor:
         """Queries of the config's kind; hybrid training takes pictures on even steps, as published."""
@@ -115,7 +120,8 @@ class SeparationTask(pl.LightningModule):
             kind = "image" if step % 2 == 0 else "text"
         return self.text_queries[batch.label] if kind == "text" else batch.image_query
 
-    def _validation_queries(self, batch: Mixture) -> dict[str, torch.Tensor]:
+    def validation_queries(self, batch: Mixture) -> dict[str, torch.Tensor]:
+        """The kinds of queries that are scored, [B, N, D] each; "best" stands for no query (PIT)."""
         if self.config.query == "none":
             return {"best": batch.image_query}
         queries = {}
@@ -125,21 +131,36 @@ class SeparationTask(pl.LightningModule):
             queries["text"] = self.text_queries[batch.label]
         return queries
 
-    def _sdr(self, sources: torch.Tensor, query: torch.Tensor) -> torch.Tensor:
-        """SDR in dB of the first source of each mixture, [B]; of the better mask without queries."""
-        spectral = self.config.spectral
+    def estimate(
+        self, sources: torch.Tensor, query: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Separate mixtures of sources [B, N, samples] as at test time.
+
+        Returns:
+            masks [B, N, F, T] and estimates [B, N, samples]; of models without queries in the order in
+            which the first estimate is nearest to the first source.
+        """
+        spectral, samples = self.config.spectral, sources.shape[-1]
         mixture = stft(sources.sum(dim=1), spectral.n_fft, spectral.hop_length)
         logits = self.model.query_logits(log_magnitude(mixture, spectral)[:, None], query)
         masks = logits.float().sigmoid()
-        target = sources[:, 0]
+        estimates = apply_mask(mixture[:, None], masks, spectral, samples)
+        if self.config.query == "none":
+            first = _sdr(sources[:, :1], estimates).argmax(dim=1)
+            order = (
+                first[:, None] + torch.arange(masks.shape[1], device=first.device)
+            ) % masks.shape[1]
+            rows = torch.arange(len(masks), device=first.device)[:, None]
+            masks, estimates = masks[rows, order], estimates[rows, order]
+        return masks, estimates
 
-        def score(index: int) -> torch.Tensor:
-            estimate = apply_mask(mixture, masks[:, index], spectral, target.shape[-1])
-            error = (target - estimate).square().sum(dim=-1)
-            return 10 * torch.log10((target.square().sum(dim=-1) + 1e-8) / (error + 1e-8))
+    def noise_masks(self, log_mixture: torch.Tensor, batch: Mixture) -> torch.Tensor | None:
+        """Masks of the noise heads [B, H, F, T], as in training; None for models without."""
+        noise = self.model(log_mixture, self._plain_query(batch, self.global_step)).noise
+        return None if noise is None else noise.float().sigmoid()
 
-        if self.config.query != "none":
-            return score(0)
-        return torch.stack([score(order[0]) for order in permutations(range(masks.shape[1]))]).amax(
-            0
-        )
+
+def _sdr(target: torch.Tensor, estimate: torch.Tensor) -> torch.Tensor:
+    """10 log10 of the ratio of the target's energy to the error's, in dB: [..., samples] to [...]."""
+    error = (target - estimate).square().sum(dim=-1)
+    return 10 * torch.log10((target.square().sum(dim=-1) + 1e-8) / (error + 1e-8))

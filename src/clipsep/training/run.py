@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytorch_lightning as pl
@@ -15,21 +16,21 @@ from pytorch_lightning.callbacks import (
     TQDMProgressBar,
     WeightAveraging,
 )
-from pytorch_lightning.loggers import CSVLogger
-from torch.utils.data import DataLoader, Sampler
+from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
+from pytorch_lightning.utilities import rank_zero_only
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
+from torch.utils.data import DataLoader
 
-from clipsep.checkpoint import CheckpointConfig, save_checkpoint
-from clipsep.datasets.embeddings import EmbeddingStore
-from clipsep.datasets.mixing import MixtureDataset
-from clipsep.datasets.store import ClipStore
+from clipsep.checkpoint import CheckpointConfig
 from clipsep.devices import choose_device
 from clipsep.errors import ClipsepError, UsageError
 from clipsep.models.registry import ModelSettings, build_model
-from clipsep.queries import QueryEncoder, load_query_encoder
-from clipsep.queries.labels import LabelEncoder
-from clipsep.queries.prompts import encode_prompted
 from clipsep.training.config import TrainingConfig
+from clipsep.training.examples import ValidationExamples
+from clipsep.training.export import ExportModel
+from clipsep.training.inputs import TrainingInputs, load_inputs
 from clipsep.training.module import SeparationTask
+from clipsep.training.sampling import EvenSampler, StepSampler
 
 _PRECISION = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
 _RESUME = "resume"
@@ -38,98 +39,48 @@ _RESUME = "resume"
 def train(config: TrainingConfig, progress: bool = True) -> Path:
     """Run a training to its end; the same call again goes on after a kill.
 
+    On several devices it is called in a process for each; all return the same.
+
     Returns:
         the folder of the best checkpoint (of the last one, if nothing was validated).
 
     Raises:
-        ClipsepError: if data are missing or do not fit the config, before anything is trained.
+        ClipsepError: if data are missing or do not fit the config, before anything is trained; or if
+            the state can no longer be saved, which leaves what was saved before as it was.
     """
     _quieten_libraries()
-    choose_device(config.device)
+    device = choose_device(config.device)
+    if config.precision == "16" and device.type == "cpu":
+        raise UsageError("Half precision (16) needs a GPU: use precision=bf16 or 32.")
     pl.seed_everything(config.seed, verbose=False)
-    store = ClipStore(config.data.train)
-    validation = ClipStore(config.data.val) if config.data.val else None
-    _require_labels(config, store, validation)
-    encoder = _load_encoder(config, store)
-    embeddings = _embeddings(config, store, encoder)
-    labels = store.labels
-    text_queries = _text_queries(config, encoder, store, validation)
-    settings = _complete(config.model, encoder, labels)
-    checkpoint = CheckpointConfig(
-        name=config.name,
-        model=settings,
-        spectral=config.spectral,
-        query_encoder=encoder.id if encoder else "none",
-        query_encoder_revision=getattr(encoder, "revision", None),
-        prompts=config.prompts,
-        labels=labels if settings.kind == "labelsep" else [],
-        training={"config": config.model_dump(mode="json", exclude={"output", "data"})},
-    )
-    task = SeparationTask(build_model(settings, config.spectral.n_bands), config, text_queries)
+    inputs = load_inputs(config)
+    checkpoint = _describe(config, inputs)
+    model = build_model(checkpoint.model, config.spectral.n_bands)
+    task = SeparationTask(model, config, inputs.text_queries)
+    if config.compile:
+        model.compile()
     export = ExportModel(config.output, checkpoint)
-    trainer = _trainer(config, export, validate=validation is not None, progress=progress)
-    trainer.fit(
-        task,
-        _training_loader(config, store, embeddings, labels, lambda: trainer.global_step),
-        _validation_loader(config, validation, encoder, labels) if validation else None,
-        ckpt_path=_resume_point(config, task),
-        # Our own file, which holds more than weights (random states, schedules).
-        weights_only=False,
-    )
-    export.save("last", task)
+    callbacks: list[Callback] = [export]
+    if inputs.validation and config.examples:
+        callbacks.append(ValidationExamples(inputs.validation, config.examples))
+    with _failures_explained(config):
+        trainer = _trainer(config, callbacks, device, inputs.validation is not None, progress)
+        trainer.fit(
+            task,
+            _training_loader(config, inputs, trainer),
+            _validation_loader(config, inputs, trainer),
+            ckpt_path=_resume_point(config, task),
+            # Our own file, which holds more than weights (random states, schedules).
+            weights_only=False,
+        )
+        export.save("last", trainer, task)
     best = config.output / "best"
     return best if best.is_dir() else config.output / "last"
 
 
-class ResumingSampler(Sampler[int]):
-    """Indices in order, from where the run stands: mixtures are functions of their index alone."""
-
-    def __init__(self, length: int, first_index: Callable[[], int]):
-        self.length, self.first_index = length, first_index
-
-    def __len__(self) -> int:
-        return self.length
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(range(self.first_index(), self.length))
-
-
-class ExportModel(Callback):
-    """Writes the checkpoint folders ``last/`` and ``best/`` (highest validation SDR).
-
-    It must stand before weight averaging in the list of callbacks, because that takes the averaged
-    weights out of the model when its turn at the end of a validation comes.
-    """
-
-    def __init__(self, output: Path, config: CheckpointConfig):
-        self.output, self.config = output, config
-        self.best = float("-inf")
-
-    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: SeparationTask) -> None:
-        """Save, and note the scores in the checkpoint."""
-        metrics = {
-            name: round(value.item(), 4)
-            for name, value in trainer.callback_metrics.items()
-            if name.startswith("val/")
-        }
-        self.config.training.update(step=trainer.global_step, **metrics)
-        self.save("last", pl_module)
-        score = _score(metrics)
-        if score > self.best:
-            self.best = score
-            self.save("best", pl_module)
-
-    def save(self, name: str, task: SeparationTask) -> None:
-        """Write the task's present weights to ``output/name``."""
-        save_checkpoint(self.output / name, self.config, task.model)
-
-    def state_dict(self) -> dict:
-        """The best score comes back with the run."""
-        return {"best": self.best}
-
-    def load_state_dict(self, state_dict: dict) -> None:
-        """See `state_dict`."""
-        self.best = state_dict["best"]
+def is_main_process() -> bool:
+    """Whether this is the one process of a training on several devices that speaks to the user."""
+    return rank_zero_only.rank in (None, 0)
 
 
 def moving_average(decay: float) -> Callable[[torch.Tensor, torch.Tensor, int], torch.Tensor]:
@@ -145,10 +96,112 @@ def moving_average(decay: float) -> Callable[[torch.Tensor, torch.Tensor, int], 
     return average
 
 
-def _score(metrics: dict[str, float]) -> float:
-    """What makes a model the best: mean of the SDRs with text and with image queries."""
-    sdrs = [value for name, value in metrics.items() if name.startswith("val/sdr")]
-    return sum(sdrs) / len(sdrs) if sdrs else -metrics.get("val/loss", float("inf"))
+def _describe(config: TrainingConfig, inputs: TrainingInputs) -> CheckpointConfig:
+    """What will stand in the config.json of the run's models."""
+    settings = _complete(config.model, inputs)
+    return CheckpointConfig(
+        name=config.name,
+        model=settings,
+        spectral=config.spectral,
+        query_encoder=inputs.encoder.id if inputs.encoder else "none",
+        query_encoder_revision=getattr(inputs.encoder, "revision", None),
+        prompts=config.prompts,
+        labels=inputs.labels if settings.kind == "labelsep" else [],
+        training={"config": config.model_dump(mode="json", exclude={"output", "data"})},
+    )
+
+
+def _complete(settings: ModelSettings, inputs: TrainingInputs) -> ModelSettings:
+    """Fill in what follows from the data: sizes of the query and of the label table."""
+    if settings.kind == "labelsep":
+        return settings.model_copy(update={"n_labels": len(inputs.labels)})
+    if inputs.encoder is None:
+        return settings
+    return settings.model_copy(update={"query_dim": inputs.encoder.dim})
+
+
+def _training_loader(
+    config: TrainingConfig, inputs: TrainingInputs, trainer: pl.Trainer
+) -> DataLoader:
+    """This device's batches of the whole run in one pass, from the present step on."""
+    parts = config.parts(trainer.world_size)
+    if config.batch_size % parts:
+        raise UsageError(
+            f"batch_size {config.batch_size} cannot be dealt out evenly to {trainer.world_size} "
+            f"devices with accumulate {config.accumulate}: make it a multiple of {parts}."
+        )
+    sampler = StepSampler(
+        config.steps,
+        config.batch_size,
+        parts,
+        lambda: trainer.global_step,
+        lambda: (trainer.global_rank, trainer.world_size),
+    )
+    return DataLoader(
+        inputs.mixtures,
+        config.batch_size // parts,
+        sampler=sampler,
+        num_workers=config.loader_workers,
+    )
+
+
+def _validation_loader(
+    config: TrainingConfig, inputs: TrainingInputs, trainer: pl.Trainer
+) -> DataLoader | None:
+    if inputs.validation is None:
+        return None
+    sampler = EvenSampler(len(inputs.validation), lambda: (trainer.global_rank, trainer.world_size))
+    batch_size = config.batch_size // config.parts(trainer.world_size)
+    return DataLoader(inputs.validation, batch_size, sampler=sampler)
+
+
+def _trainer(
+    config: TrainingConfig,
+    callbacks: list[Callback],
+    device: torch.device,
+    validate: bool,
+    progress: bool,
+) -> pl.Trainer:
+    if config.optimizer.average:
+        callbacks.append(WeightAveraging(avg_fn=moving_average(config.optimizer.average)))
+    callbacks.append(
+        ModelCheckpoint(
+            config.output,
+            filename=_RESUME,
+            every_n_train_steps=config.save_every,
+            save_top_k=1,
+            enable_version_counter=False,
+        )
+    )
+    if progress:
+        callbacks.append(TQDMProgressBar(refresh_rate=config.log_every))
+    several = config.nodes > 1 or config.devices != 1
+    return pl.Trainer(
+        accelerator="gpu" if device.type == "cuda" else device.type,
+        devices=config.devices,
+        num_nodes=config.nodes,
+        strategy="ddp" if several else "auto",
+        sync_batchnorm=several and device.type == "cuda",  # there is none for CPUs
+        precision=_PRECISION[config.precision],
+        accumulate_grad_batches=config.accumulate,
+        max_steps=config.steps,
+        max_epochs=-1,
+        gradient_clip_val=config.optimizer.gradient_clip,
+        # Lightning counts passes here, not steps.
+        val_check_interval=config.validate_every * config.accumulate if validate else None,
+        check_val_every_n_epoch=None if validate else 1,
+        limit_val_batches=1.0 if validate else 0,
+        num_sanity_val_steps=0,
+        log_every_n_steps=config.log_every,
+        logger=[
+            CSVLogger(config.output, name="log"),  # a new version per start, none overwritten
+            TensorBoardLogger(config.output, name="tensorboard", version=""),
+        ],
+        callbacks=callbacks,
+        enable_progress_bar=progress,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+    )
 
 
 def _resume_point(config: TrainingConfig, task: SeparationTask) -> Path | None:
@@ -174,150 +227,29 @@ def _shapes(state: dict[str, torch.Tensor]) -> dict[str, torch.Size]:
     return {name: tensor.shape for name, tensor in state.items()}
 
 
-def _require_labels(config: TrainingConfig, *stores: ClipStore | None) -> None:
-    """Raise ClipsepError if the config needs labels and a data set lacks some."""
-    if config.query not in ("text", "hybrid"):
-        return
-    for store in filter(None, stores):
-        unlabeled = _unlabeled(store)
-        if unlabeled:
-            raise ClipsepError(
-                f"'{store.root}' has {unlabeled} clips without a label, which this config needs: "
-                "prepare it with --labels."
-            )
-
-
-def _unlabeled(store: ClipStore) -> int:
-    return sum(clip.label is None for clip in store.clips)
-
-
-def _load_encoder(config: TrainingConfig, store: ClipStore) -> QueryEncoder | None:
-    if config.query == "none":
-        return None
-    if config.query_encoder == "labels":
-        return LabelEncoder(store.labels)
-    return load_query_encoder(config.query_encoder)
-
-
-def _embeddings(
-    config: TrainingConfig, store: ClipStore, encoder: QueryEncoder | None
-) -> EmbeddingStore | None:
-    """Stored picture embeddings, unless the model never sees a picture."""
-    if encoder is None or config.query == "text" or config.query_encoder == "labels":
-        return None
-    embeddings = EmbeddingStore(store, encoder.id)
-    embeddings.require_complete()
-    return embeddings
-
-
-def _text_queries(
-    config: TrainingConfig,
-    encoder: QueryEncoder | None,
-    store: ClipStore,
-    validation: ClipStore | None,
-) -> torch.Tensor | None:
-    """Embeddings of the labels [labels, D]; training and validation share the list.
-
-    None where nothing can be asked in words: no labels, or validation clips without one.
-    """
-    if encoder is None or not store.labels or (validation and _unlabeled(validation)):
-        return None
-    if validation and not set(validation.labels) <= set(store.labels):
-        unknown = sorted(set(validation.labels) - set(store.labels))
-        raise UsageError(f"The validation data have labels that training has not: {unknown[0]}.")
+@contextmanager
+def _failures_explained(config: TrainingConfig) -> Iterator[None]:
+    """Turn what can befall a good config on a real machine into one sentence."""
     try:
-        return encode_prompted(encoder, store.labels, config.prompts)
-    except UsageError:
-        # Picture features have no words; that matters only to a model that is trained with texts.
-        if config.query in ("text", "hybrid"):
-            raise
-        return None
-
-
-def _complete(
-    settings: ModelSettings, encoder: QueryEncoder | None, labels: list[str]
-) -> ModelSettings:
-    """Fill in what follows from the data: sizes of the query and of the label table."""
-    if settings.kind == "labelsep":
-        return settings.model_copy(update={"n_labels": len(labels)})
-    return settings.model_copy(update={"query_dim": encoder.dim}) if encoder else settings
-
-
-def _training_loader(
-    config: TrainingConfig,
-    store: ClipStore,
-    embeddings: EmbeddingStore | None,
-    labels: list[str],
-    step: Callable[[], int],
-) -> DataLoader:
-    """All batches of the run in one pass, from the present ``step`` on."""
-    dataset = MixtureDataset(
-        store,
-        embeddings,
-        labels,
-        config.mixing,
-        config.spectral.segment_samples,
-        config.seed,
-        train=True,
-        length=config.steps * config.batch_size,
-    )
-    sampler = ResumingSampler(len(dataset), lambda: step() * config.batch_size)
-    return DataLoader(
-        dataset, config.batch_size, sampler=sampler, num_workers=config.loader_workers
-    )
-
-
-def _validation_loader(
-    config: TrainingConfig, store: ClipStore, encoder: QueryEncoder | None, labels: list[str]
-) -> DataLoader:
-    dataset = MixtureDataset(
-        store,
-        _embeddings(config, store, encoder),
-        labels,
-        config.mixing,
-        config.spectral.segment_samples,
-        config.seed,
-        train=False,
-        length=config.validation_pairs,
-    )
-    return DataLoader(dataset, config.batch_size)
-
-
-def _trainer(
-    config: TrainingConfig, export: ExportModel, validate: bool, progress: bool
-) -> pl.Trainer:
-    callbacks: list[Callback] = [export]
-    if config.optimizer.average:
-        callbacks.append(WeightAveraging(avg_fn=moving_average(config.optimizer.average)))
-    callbacks.append(
-        ModelCheckpoint(
-            config.output,
-            filename=_RESUME,
-            every_n_train_steps=config.save_every,
-            save_top_k=1,
-            enable_version_counter=False,
-        )
-    )
-    if progress:
-        callbacks.append(TQDMProgressBar(refresh_rate=config.log_every))
-    return pl.Trainer(
-        accelerator="gpu" if config.device == "cuda" else config.device,
-        devices=1,
-        precision=_PRECISION[config.precision],
-        max_steps=config.steps,
-        max_epochs=-1,
-        gradient_clip_val=config.optimizer.gradient_clip,
-        val_check_interval=config.validate_every if validate else None,
-        check_val_every_n_epoch=None if validate else 1,
-        limit_val_batches=1.0 if validate else 0,
-        num_sanity_val_steps=0,
-        log_every_n_steps=config.log_every,
-        logger=CSVLogger(config.output, name="log"),  # a new version per start, none overwritten
-        callbacks=callbacks,
-        enable_progress_bar=progress,
-        enable_model_summary=False,
-        use_distributed_sampler=False,
-    )
+        yield
+    except OSError as error:
+        raise ClipsepError(
+            f"Cannot write to '{config.output}': {error.strerror or error}. What was saved before is "
+            "intact: run the same command again to go on from it."
+        ) from error
+    except torch.OutOfMemoryError as error:
+        raise ClipsepError(
+            f"The GPU's memory does not hold {config.batch_size} mixtures at once: accumulate="
+            f"{2 * config.accumulate} takes the batch in smaller passes."
+        ) from error
+    except MisconfigurationException as error:
+        raise UsageError(f"This machine cannot train as asked: {error}") from error
+    except Exception as error:
+        if config.compile and type(error).__module__.startswith("torch._"):
+            raise ClipsepError(
+                f"torch.compile failed here ({str(error).splitlines()[0]}): set compile=false."
+            ) from error
+        raise
 
 
 def _quieten_libraries() -> None:

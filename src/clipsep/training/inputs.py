@@ -1,0 +1,140 @@
+"""What a run is trained and validated on: data sets, embeddings, text queries; refused here if unfit.
+
+Everything that can be known to go wrong is found before the first step. How batches are dealt out to
+devices is sampling.py's business.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from clipsep.datasets.embeddings import EmbeddingStore
+from clipsep.datasets.mixing import MixtureDataset
+from clipsep.datasets.store import ClipStore
+from clipsep.errors import ClipsepError, UsageError
+from clipsep.queries import QueryEncoder, load_query_encoder
+from clipsep.queries.labels import LabelEncoder
+from clipsep.queries.prompts import encode_prompted
+from clipsep.training.config import TrainingConfig
+
+
+@dataclass(frozen=True)
+class TrainingInputs:
+    """The data of one run.
+
+    Attributes:
+        encoder: of the queries; None for models that take none.
+        text_queries: embeddings of the labels [labels, D]; None where nothing can be asked in words.
+        mixtures: of training, as many as the run will see.
+        validation: the fixed mixtures that are scored, if there are validation data.
+    """
+
+    labels: list[str]
+    encoder: QueryEncoder | None
+    text_queries: torch.Tensor | None
+    mixtures: MixtureDataset
+    validation: MixtureDataset | None
+
+
+def load_inputs(config: TrainingConfig) -> TrainingInputs:
+    """Open everything that the config names.
+
+    Raises:
+        ClipsepError: if data are missing, damaged, or unfit for what the config wants to train.
+    """
+    store = ClipStore(config.data.train)
+    validation = ClipStore(config.data.val) if config.data.val else None
+    for data in filter(None, (store, validation)):
+        _require_labels(config, data)
+    encoder = _load_encoder(config, store)
+    return TrainingInputs(
+        labels=store.labels,
+        encoder=encoder,
+        text_queries=_text_queries(config, encoder, store, validation),
+        mixtures=_mixtures(config, store, encoder, store.labels, train=True),
+        validation=(
+            _mixtures(config, validation, encoder, store.labels, train=False)
+            if validation
+            else None
+        ),
+    )
+
+
+def _mixtures(
+    config: TrainingConfig,
+    store: ClipStore,
+    encoder: QueryEncoder | None,
+    labels: list[str],
+    train: bool,
+) -> MixtureDataset:
+    return MixtureDataset(
+        store,
+        _embeddings(config, store, encoder),
+        labels,
+        config.mixing,
+        config.spectral.segment_samples,
+        config.seed,
+        train=train,
+        length=config.steps * config.batch_size if train else config.validation_pairs,
+    )
+
+
+def _require_labels(config: TrainingConfig, store: ClipStore) -> None:
+    """Raise ClipsepError if a data set lacks labels that the config needs, or holds one class only."""
+    unlabeled = _unlabeled(store)
+    if unlabeled and config.query in ("text", "hybrid"):
+        raise ClipsepError(
+            f"'{store.root}' has {unlabeled} clips without a label, which this config needs: "
+            "prepare it with --labels."
+        )
+    if not unlabeled and len(store.labels) == 1:
+        raise ClipsepError(
+            f"All clips of '{store.root}' have the label '{store.labels[0]}': what a query asks for can "
+            "only be learnt from two or more kinds of sound."
+        )
+
+
+def _unlabeled(store: ClipStore) -> int:
+    return sum(clip.label is None for clip in store.clips)
+
+
+def _load_encoder(config: TrainingConfig, store: ClipStore) -> QueryEncoder | None:
+    if config.query == "none":
+        return None
+    if config.query_encoder == "labels":
+        return LabelEncoder(store.labels)
+    return load_query_encoder(config.query_encoder)
+
+
+def _embeddings(
+    config: TrainingConfig, store: ClipStore, encoder: QueryEncoder | None
+) -> EmbeddingStore | None:
+    """Stored picture embeddings, unless the model never sees a picture."""
+    if encoder is None or config.query == "text" or config.query_encoder == "labels":
+        return None
+    embeddings = EmbeddingStore(store, encoder.id)
+    embeddings.require_complete()
+    return embeddings
+
+
+def _text_queries(
+    config: TrainingConfig,
+    encoder: QueryEncoder | None,
+    store: ClipStore,
+    validation: ClipStore | None,
+) -> torch.Tensor | None:
+    """None without labels, with validation clips that have none, or with an encoder without words."""
+    if encoder is None or not store.labels or (validation and _unlabeled(validation)):
+        return None
+    if validation and not set(validation.labels) <= set(store.labels):
+        unknown = sorted(set(validation.labels) - set(store.labels))
+        raise UsageError(f"The validation data have labels that training has not: {unknown[0]}.")
+    try:
+        return encode_prompted(encoder, store.labels, config.prompts)
+    except UsageError:
+        # Picture features have no words; that matters only to a model that is trained with texts.
+        if config.query in ("text", "hybrid"):
+            raise
+        return None
