@@ -1,4 +1,4 @@
-"""Trains a tiny model as `clipsep train` would, in a process that a test can kill."""
+"""Trains a tiny model as `clipsep train` would, in a process that a test can kill or look into."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ import sys
 from pathlib import Path
 from unittest import mock
 
+import safetensors.torch
 import torch
 
 from clipsep.training import inputs, run
 from clipsep.training.config import TrainingConfig
+from clipsep.training.module import SeparationTask
 
 
 class TinyEncoder:
@@ -58,6 +60,37 @@ def train_tiny(root: Path, **changes) -> Path:
         return run.train(tiny_config(root, **changes), progress=False)
 
 
+class RecordingTask(SeparationTask):
+    """Writes which mixtures each process saw, and the first step's gradient, as files in the root.
+
+    Batch norm is frozen, because it sees only the part of a batch that is on its device.
+    """
+
+    def on_train_start(self):
+        self.seen = []
+        for module in self.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                module.eval()
+
+    def training_step(self, batch, batch_idx):
+        self.seen += batch.index.tolist()
+        return super().training_step(batch, batch_idx)
+
+    def on_before_optimizer_step(self, optimizer):
+        if self.global_step == 0 and self.global_rank == 0:
+            gradient = {name: weight.grad for name, weight in self.named_parameters()}
+            safetensors.torch.save_file(
+                gradient, self.config.output.parent / "gradient.safetensors"
+            )
+
+    def on_train_end(self):
+        path = self.config.output.parent / f"seen-{self.global_rank}.json"
+        path.write_text(json.dumps(self.seen))
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    train_tiny(Path(sys.argv[1]), **json.loads(sys.argv[2] if len(sys.argv) > 2 else "{}"))
+    root, changes = Path(sys.argv[1]), json.loads(sys.argv[2])
+    if changes.pop("record", False):
+        run.SeparationTask = RecordingTask
+    train_tiny(root, **changes)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -14,11 +16,12 @@ from pathlib import Path
 import pytest
 import safetensors.torch
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from clipsep.checkpoint import load_checkpoint
 from clipsep.errors import ClipsepError, UsageError
 from tests.stores import make_store
-from tests.training.run_tiny import train_tiny
+from tests.training.run_tiny import tiny_config, train_tiny
 
 
 @pytest.fixture
@@ -44,10 +47,23 @@ def test_a_run_ends_with_checkpoints_and_a_log(root: Path):
     assert logged <= columns and {"val/sdr_image", "val/sdr_text"} <= columns
 
 
+def command(root: Path, **changes) -> list[str]:
+    """The same training in a process of its own."""
+    return [sys.executable, "-m", "tests.training.run_tiny", str(root), json.dumps(changes)]
+
+
+def assert_equal(one: Path, other: Path) -> None:
+    """Bit for bit."""
+    expected = weights(other)
+    assert weights(one).keys() == expected.keys()
+    for name, tensor in weights(one).items():
+        assert torch.equal(tensor, expected[name]), name
+
+
 def test_a_killed_run_ends_with_the_weights_of_an_unbroken_one(root: Path):
     """SIGKILL after the first save; the same command again goes on, bit for bit."""
-    command = [sys.executable, "-m", "tests.training.run_tiny", str(root)]
-    process = subprocess.Popen(command, env={**os.environ, "CUDA_VISIBLE_DEVICES": ""})
+    tiny = command(root, accumulate=2)
+    process = subprocess.Popen(tiny, env={**os.environ, "CUDA_VISIBLE_DEVICES": ""})
     resume = root / "run/resume.ckpt"
     deadline = time.monotonic() + 120
     while not resume.is_file() and process.poll() is None and time.monotonic() < deadline:
@@ -56,14 +72,76 @@ def test_a_killed_run_ends_with_the_weights_of_an_unbroken_one(root: Path):
     assert process.wait() == -signal.SIGKILL, "the run ended before it could be killed"
     step = torch.load(resume, weights_only=False)["global_step"]
     assert 0 < step < 12
-    subprocess.run(command, check=True)
-    resumed = weights(root / "run/last")
+    subprocess.run(tiny, check=True)
+    (root / "run").rename(root / "resumed")
+    subprocess.run(tiny, check=True)
+    assert_equal(root / "resumed/last", root / "run/last")
+
+
+def test_a_full_disk_costs_no_more_than_the_steps_since_the_last_save(root: Path):
+    """The state does not fit any more; what was saved stays, and the run goes on from it later."""
+    train_tiny(root, steps=3)
+    kept = (root / "run/resume.ckpt").read_bytes()
+    limited = f"ulimit -f {len(kept) // 2048}; exec {shlex.join(command(root))}"
+    process = subprocess.run(["bash", "-c", limited], capture_output=True, text=True)
+    assert process.returncode != 0
+    assert "ClipsepError: Cannot write to" in process.stderr.splitlines()[-1]
+    assert (root / "run/resume.ckpt").read_bytes() == kept
+    assert {path.name for path in (root / "run").iterdir()} <= {
+        *("best", "last", "log", "tensorboard", "resume.ckpt")
+    }
+    train_tiny(root)
+    (root / "run").rename(root / "resumed")
+    train_tiny(root)
+    assert_equal(root / "resumed/last", root / "run/last")
+
+
+@pytest.mark.parametrize("split", [{"devices": 2}, {"accumulate": 2}], ids=str)
+def test_a_step_is_the_same_however_its_batch_is_split(root: Path, split: dict):
+    """Two processes (gloo), or two passes, of half the batch: the gradient of the whole batch, and
+    every mixture of an epoch once.
+    """
+    settings = {"record": True, "batch_size": 4, "steps": 3, "data": {"train": str(root / "train")}}
+    subprocess.run(command(root, **settings), check=True)
+    expected = safetensors.torch.load_file(root / "gradient.safetensors")
+    (root / "gradient.safetensors").unlink()
     shutil.rmtree(root / "run")
-    subprocess.run(command, check=True)
-    unbroken = weights(root / "run/last")
-    assert resumed.keys() == unbroken.keys()
-    for name, tensor in unbroken.items():
-        assert torch.equal(resumed[name], tensor), name
+    subprocess.run(command(root, **settings, **split), check=True)
+    gradient = safetensors.torch.load_file(root / "gradient.safetensors")
+    for name, tensor in expected.items():
+        torch.testing.assert_close(gradient[name], tensor, rtol=1e-3, atol=1e-6)
+    seen = [
+        json.loads((root / f"seen-{n}.json").read_text()) for n in range(split.get("devices", 1))
+    ]
+    assert sorted(index for part in seen for index in part) == list(range(12))
+
+
+def test_devices_that_do_not_divide_the_batch_are_refused(root: Path):
+    with pytest.raises(ValueError, match="multiple of devices"):
+        tiny_config(root, devices=2, batch_size=3)
+
+
+def test_listenable_examples_are_written_for_tensorboard(root: Path):
+    train_tiny(root, steps=4, examples=1)
+    events = EventAccumulator(str(root / "run/tensorboard"))
+    events.Reload()
+    kinds = ("mixture", "target", "estimate (image)", "estimate (text)")
+    assert set(events.Tags()["audio"]) == {f"example 1/{kind}" for kind in kinds}
+    (sound,) = events.Audio("example 1/mixture")
+    assert sound.step == 4 and sound.sample_rate == 16000
+    assert events.Tags()["images"] == ["example 1"]
+    assert {"train/loss", "val/loss", "val/sdr_text"} <= set(events.Tags()["scalars"])
+
+
+def test_half_precision_without_a_gpu_is_refused(root: Path):
+    with pytest.raises(UsageError, match="bf16"):
+        train_tiny(root, precision="16")
+
+
+def test_one_class_only_is_refused(root: Path):
+    make_store(root / "one", clips=1)
+    with pytest.raises(ClipsepError, match="the label 'hum'"):
+        train_tiny(root, data={"train": root / "one"})
 
 
 def test_training_learns_to_follow_the_query(root: Path):

@@ -254,6 +254,7 @@ def _failures_explained(config: TrainingConfig) -> Iterator[None]:
 
 def _quieten_libraries() -> None:
     """Lightning's advice about loader workers and hardware is not for our users."""
-    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    for library in ("pytorch_lightning", "lightning_fabric"):
+        logging.getLogger(library).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", module="pytorch_lightning")
     warnings.filterwarnings("ignore", message=".*TreeSpec.*")
