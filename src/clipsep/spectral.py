@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 # The published warp is exponential with base 21: a bin at the relative frequency g in [-1, 1] sits at
 # the relative band position 2 log(10 g + 11) / log(21) - 1, so that low frequencies get more bands.
 _BASE, _SCALE, _SHIFT = 21.0, 10.0, 11.0
+_CPU = torch.device("cpu")
 
 
 class SpectralSettings(BaseModel):
@@ -105,8 +106,8 @@ def log_magnitude(spectrum: torch.Tensor, settings: SpectralSettings) -> torch.T
 
 def to_bands(magnitude: torch.Tensor, settings: SpectralSettings) -> torch.Tensor:
     """Warp [..., n_fft // 2 + 1, T] to the log-frequency bands [..., n_bands, T]."""
-    warp = warp_matrix(settings.n_fft // 2 + 1, settings.n_bands)
-    return warp.to(magnitude.device, magnitude.dtype) @ magnitude
+    warp = warp_matrix(settings.n_fft // 2 + 1, settings.n_bands, magnitude.device)
+    return warp.to(magnitude.dtype) @ magnitude
 
 
 def from_bands(
@@ -131,8 +132,9 @@ def from_bands(
         sample_rate or settings.sample_rate,
         settings.n_bands,
         settings.max_frequency,
+        mask.device,
     )
-    return unwarp.to(mask.device, mask.dtype) @ mask
+    return unwarp.to(mask.dtype) @ mask
 
 
 def apply_mask(
@@ -152,20 +154,27 @@ def apply_mask(
 
 
 @lru_cache(maxsize=16)
-def warp_matrix(n_bins: int, n_bands: int) -> torch.Tensor:
+def warp_matrix(n_bins: int, n_bands: int, device: torch.device = _CPU) -> torch.Tensor:
     """[n_bands, n_bins]: linear interpolation of the bins at the bands' frequencies (Zhao et al., 2018)."""
     band = torch.linspace(-1, 1, n_bands, dtype=torch.float64)
     relative_frequency = (_BASE ** ((band + 1) / 2) - _SHIFT) / _SCALE
-    return _interpolation_matrix((relative_frequency + 1) / 2 * (n_bins - 1), n_bins)
+    matrix = _interpolation_matrix((relative_frequency + 1) / 2 * (n_bins - 1), n_bins)
+    return matrix.to(device)
 
 
 @lru_cache(maxsize=64)
-def unwarp_matrix(n_fft: int, sample_rate: int, n_bands: int, max_frequency: float) -> torch.Tensor:
+def unwarp_matrix(
+    n_fft: int,
+    sample_rate: int,
+    n_bands: int,
+    max_frequency: float,
+    device: torch.device = _CPU,
+) -> torch.Tensor:
     """[n_fft // 2 + 1, n_bands]: linear interpolation of the bands at the bins' frequencies."""
     frequency = torch.arange(n_fft // 2 + 1, dtype=torch.float64) * sample_rate / n_fft  # Hz
     relative_frequency = 2 * frequency / max_frequency - 1
     band = 2 * torch.log(_SCALE * relative_frequency + _SHIFT) / math.log(_BASE) - 1
-    return _interpolation_matrix((band + 1) / 2 * (n_bands - 1), n_bands)
+    return _interpolation_matrix((band + 1) / 2 * (n_bands - 1), n_bands).to(device)
 
 
 def _interpolation_matrix(positions: torch.Tensor, size: int) -> torch.Tensor:

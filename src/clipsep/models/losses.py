@@ -48,10 +48,13 @@ def make_targets(source_spectra: torch.Tensor, settings: SpectralSettings) -> Ta
     mixture_bands = to_bands(mixture.abs() + settings.log_floor, settings)
     source_bands = to_bands(source_spectra.abs(), settings)
     # The transposed unwarp adds up the linear bins whose mask a band sets.
-    unwarp = unwarp_matrix(
-        settings.n_fft, settings.sample_rate, settings.n_bands, settings.max_frequency
-    )
-    collect = unwarp.to(mixture.device).T
+    collect = unwarp_matrix(
+        settings.n_fft,
+        settings.sample_rate,
+        settings.n_bands,
+        settings.max_frequency,
+        mixture.device,
+    ).T
     return Targets(
         log_mixture=log_magnitude(mixture, settings),
         mask=(source_bands > 0.5 * mixture_bands).float(),
