@@ -77,14 +77,19 @@ def mask_loss(logits: MaskLogits, targets: Targets, sdr_weight: float = 0.0) -> 
     return Loss(cost.mean())
 
 
-def pit_loss(logits: MaskLogits, targets: Targets) -> Loss:
-    """Permutation invariant training (Yu et al., 2017): the best assignment of masks to sources."""
+def pit_loss(logits: MaskLogits, targets: Targets, sdr_weight: float = 0.0) -> Loss:
+    """Permutation invariant training (Yu et al., 2017): the best assignment of masks to sources.
+
+    Args:
+        sdr_weight: as in `mask_loss`.
+    """
     x = logits.query.float()
     n_sources = targets.mask.shape[1]
     costs = [
-        _cost(F.logsigmoid(x[:, order]), F.logsigmoid(-x[:, order]), targets, 0.0).mean(dim=1)
+        _cost(F.logsigmoid(x[:, order]), F.logsigmoid(-x[:, order]), targets, sdr_weight)
         for order in permutations(range(n_sources))
     ]
+    costs = [cost.mean(dim=1) for cost in costs]
     return Loss(torch.stack(costs).amin(dim=0).mean())
 
 

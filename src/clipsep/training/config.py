@@ -135,15 +135,12 @@ class TrainingConfig(_Settings):
 def load_config(path: Path, overrides: list[str] | None = None) -> TrainingConfig:
     """Read a YAML file and apply ``key.sub=value`` overrides (values are YAML too).
 
+    A file that says ``extends: OTHER.yaml`` (a path beside it) only has to name what differs.
+
     Raises:
         UsageError: naming the file and the key that is missing, unknown or out of range.
     """
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UsageError(f"Cannot read the config '{path}': {error}.") from error
-    if not isinstance(data, dict):
-        raise UsageError(f"The config '{path}' is no mapping of keys to values.")
+    data = _read(path)
     for override in overrides or []:
         _override(data, override)
     try:
@@ -153,6 +150,31 @@ def load_config(path: Path, overrides: list[str] | None = None) -> TrainingConfi
         key = ".".join(str(part) for part in first["loc"])
         reason = first["msg"].removeprefix("Value error, ")
         raise UsageError(f"In the config '{path}', {key + ': ' if key else ''}{reason}.") from error
+
+
+def _read(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UsageError(f"Cannot read the config '{path}': {error}.") from error
+    if not isinstance(data, dict):
+        raise UsageError(f"The config '{path}' is no mapping of keys to values.")
+    base = data.pop("extends", None)
+    if base is None:
+        return data
+    base_path = path.parent / str(base)
+    if path.resolve() in seen:
+        raise UsageError(f"The config '{path}' extends itself.")
+    return _merge(_read(base_path, (*seen, path.resolve())), data)
+
+
+def _merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """``base`` with ``changes``, key by key on every level."""
+    merged = dict(base)
+    for key, value in changes.items():
+        both = isinstance(value, dict) and isinstance(base.get(key), dict)
+        merged[key] = _merge(base[key], value) if both else value
+    return merged
 
 
 def _override(data: dict[str, Any], override: str) -> None:

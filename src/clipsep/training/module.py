@@ -85,7 +85,7 @@ class SeparationTask(pl.LightningModule):
     def _loss(self, logits: MaskLogits, targets: Targets) -> Loss:
         settings = self.config.loss
         if settings.kind == "pit":
-            return pit_loss(logits, targets)
+            return pit_loss(logits, targets, settings.sdr_weight)
         if settings.kind == "mask":
             return mask_loss(logits, targets, settings.sdr_weight)
         return nit_loss(
