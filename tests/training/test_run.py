@@ -158,6 +158,19 @@ def test_training_learns_to_follow_the_query(root: Path):
     assert scores["val/sdr_text"] > 6
 
 
+def test_a_run_can_start_from_the_weights_of_another(root: Path):
+    first = train_tiny(root, steps=4).rename(root / "first")
+    still = {"learning_rate": 1e-12, "warmup_steps": 0}
+    train_tiny(root, init=str(first), output=root / "second", steps=1, optimizer=still)
+    start, end = weights(first), weights(root / "second/last")
+    for name, tensor in start.items():
+        if "running" not in name and "num_batches" not in name:
+            torch.testing.assert_close(end[name], tensor)
+    wider = {"network": {"kind": "patch_unet", "widths": [8, 8]}, "noise_heads": 2}
+    with pytest.raises(UsageError, match="another shape"):
+        train_tiny(root, init=str(first), output=root / "third", model=wider)
+
+
 def test_missing_embeddings_are_refused_before_training(root: Path):
     shutil.rmtree(root / "train/embeddings")
     with pytest.raises(ClipsepError, match="clipsep embed"):

@@ -63,6 +63,7 @@ class TrainingConfig(_Settings):
     Attributes:
         output: folder of the run: ``best/`` and ``last/`` are checkpoints, ``resume.ckpt`` its state.
         query_encoder: name of the encoder whose embeddings are the queries; ``labels`` for LabelSep.
+        init: model whose weights the run starts from (a shipped one, a folder or a hub id).
         query: what a source is queried with in training; ``hybrid`` alternates image and text.
         query_noise: length of the Gaussian noise added to a query embedding, relative to its own.
         prompts: prompt set for text queries.
@@ -78,6 +79,7 @@ class TrainingConfig(_Settings):
     name: str
     output: Path
     data: DataSettings
+    init: str | None = None
     query_encoder: str = "clip"
     query: Literal["image", "text", "hybrid", "none"] = "image"
     query_noise: float = Field(0.0, ge=0)

@@ -19,9 +19,10 @@ from pytorch_lightning.callbacks import (
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 from pytorch_lightning.utilities import rank_zero_only
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
+from torch import nn
 from torch.utils.data import DataLoader
 
-from clipsep.checkpoint import CheckpointConfig
+from clipsep.checkpoint import CheckpointConfig, load_checkpoint
 from clipsep.devices import choose_device
 from clipsep.errors import ClipsepError, UsageError
 from clipsep.models.registry import ModelSettings, build_model
@@ -55,7 +56,7 @@ def train(config: TrainingConfig, progress: bool = True) -> Path:
     pl.seed_everything(config.seed, verbose=False)
     inputs = load_inputs(config)
     checkpoint = _describe(config, inputs)
-    model = build_model(checkpoint.model, config.spectral.n_bands)
+    model = _build(config, checkpoint)
     task = SeparationTask(model, config, inputs.text_queries)
     if config.compile:
         model.compile()
@@ -109,6 +110,23 @@ def _describe(config: TrainingConfig, inputs: TrainingInputs) -> CheckpointConfi
         labels=inputs.labels if settings.kind == "labelsep" else [],
         training={"config": config.model_dump(mode="json", exclude={"output", "data"})},
     )
+
+
+def _build(config: TrainingConfig, checkpoint: CheckpointConfig) -> nn.Module:
+    """The model to train, with random weights or with those of ``config.init``."""
+    model = build_model(checkpoint.model, config.spectral.n_bands)
+    if config.init is None:
+        return model
+    start = load_checkpoint(config.init)
+    if start.config.query_encoder != checkpoint.query_encoder:
+        raise UsageError(
+            f"init '{config.init}' was trained with the query encoder '{start.config.query_encoder}', not "
+            f"with '{checkpoint.query_encoder}'."
+        )
+    if _shapes(start.model.state_dict()) != _shapes(model.state_dict()):
+        raise UsageError(f"init '{config.init}' is a model of another shape than this config's.")
+    model.load_state_dict(start.model.state_dict())
+    return model
 
 
 def _complete(settings: ModelSettings, inputs: TrainingInputs) -> ModelSettings:
