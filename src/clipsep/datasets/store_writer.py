@@ -16,6 +16,7 @@ import pyarrow as pa
 from PIL import Image
 
 from clipsep.datasets.arrow_files import read_table, shard_paths, write_table
+from clipsep.datasets.index import INDEX_FILE, ShardSize, write_index
 from clipsep.datasets.store import SAMPLE_RATE
 
 CLIPS_PER_SHARD = 64
@@ -110,8 +111,11 @@ class StoreWriter:
         """Put every staged clip into a shard and write the index."""
         self.compact(everything=True)
         rows: dict[str, list] = {name: [] for name in (*_INDEX_COLUMNS, "shard", "row")}
+        sizes = {}
         for path in shard_paths(self.root):
             table = read_table(path).select(list(_INDEX_COLUMNS)).to_pylist()
+            frames = sum(row["n_frames"] for row in table)
+            sizes[path.stem] = ShardSize(path.stat().st_size, frames)
             for number, row in enumerate(table):
                 # A video that changed since stands in two shards; only its last version counts.
                 if self.done[row["id"]] == row["fingerprint"]:
@@ -119,8 +123,7 @@ class StoreWriter:
                         rows[name].append(row[name])
                     rows["shard"].append(path.stem)
                     rows["row"].append(number)
-        # By id, so that the order of clips does not depend on how often the work was interrupted.
-        write_table(pa.table(rows).sort_by("id"), self.root / "index.arrow")
+        write_index(self.root / INDEX_FILE, pa.table(rows), sizes)
 
     def _new_shard_path(self, table: pa.Table) -> Path:
         identity = json.dumps([table["id"].to_pylist(), table["fingerprint"].to_pylist()])
