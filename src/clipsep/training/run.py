@@ -276,3 +276,4 @@ def _quieten_libraries() -> None:
         logging.getLogger(library).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", module="pytorch_lightning")
     warnings.filterwarnings("ignore", message=".*TreeSpec.*")
+    warnings.filterwarnings("ignore", message="Grad strides")
