@@ -107,3 +107,17 @@ def test_one_clip_cannot_be_mixed(tmp_path: Path):
     store = make_store(tmp_path, clips=1)
     with pytest.raises(ClipsepError, match="at least"):
         dataset(store)
+
+
+def test_solo_mixtures_hold_their_first_source_only(store: ClipStore):
+    plain, solo = dataset(store), dataset(store, solo=0.5)
+    alone = 0
+    for index in range(40):
+        before, after = plain[index].sources, solo[index].sources
+        np.testing.assert_array_equal(before[0], after[0])
+        if not after[1].any():
+            alone += 1
+        else:
+            np.testing.assert_array_equal(before[1], after[1])
+    assert 10 < alone < 30
+    assert dataset(store, train=False, solo=1.0)[0].sources[1].any(), "validation stays as it is"

@@ -9,7 +9,15 @@ import torch
 from torch.nn import functional as F
 
 from clipsep.models.clipsep import MaskLogits
-from clipsep.models.losses import Targets, make_targets, mask_loss, nit_loss, pit_loss
+from clipsep.models.losses import (
+    Targets,
+    absence_confidence,
+    absent_loss,
+    make_targets,
+    mask_loss,
+    nit_loss,
+    pit_loss,
+)
 from clipsep.spectral import SpectralSettings, from_bands, stft, to_bands
 from tests.models.tiny import random
 
@@ -258,3 +266,29 @@ def test_published_union_works_in_mixed_precision():
     expected = nit_loss(logits, targets).total
     with torch.autocast("cpu", dtype=torch.bfloat16):
         torch.testing.assert_close(nit_loss(logits, targets).total, expected, **CLOSE)
+
+
+# Absent sounds
+
+
+def test_an_absent_sound_costs_what_its_mask_lets_through():
+    targets = make_targets(make_spectra(), SETTINGS)
+    shape = (3, 1, SETTINGS.n_bands, SETTINGS.segment_frames)
+    sure = torch.ones(3, 1)
+    costs = [
+        absent_loss(torch.full(shape, logit), targets, sure, sdr_weight=0.3).item()
+        for logit in (-30.0, -3.0, 0.0, 3.0)
+    ]
+    assert costs == sorted(costs)
+    expected = F.binary_cross_entropy(
+        torch.full(shape, 0.5), torch.zeros(shape), targets.weight, reduction="mean"
+    )
+    assert absent_loss(torch.zeros(shape), targets, sure).item() == pytest.approx(expected.item())
+    assert absent_loss(torch.zeros(shape), targets, 0 * sure).item() == 0
+
+
+def test_a_query_like_one_of_the_mixture_is_not_called_absent():
+    others = torch.tensor([[[1.0, 0.0, 0.0], [0.0, 2.0, 0.0]]])
+    queries = torch.tensor([[[0.0, 0.0, 1.0], [3.0, 0.0, 0.0], [0.0, 0.75, 0.6614]]])
+    confidence = absence_confidence(queries, others)
+    torch.testing.assert_close(confidence, torch.tensor([[1.0, 0.0, 0.5]]), atol=1e-3, rtol=0)

@@ -151,6 +151,7 @@ def test_training_learns_to_follow_the_query(root: Path):
         validate_every=120,
         batch_size=6,
         optimizer={"learning_rate": 0.02, "warmup_steps": 5, "average": 0.9},
+        loss={"kind": "nit", "union": "either", "sdr_weight": 0.3, "absent": 0.2},
     )
     scores = load_checkpoint(best).config.training
     # The untrained masks are flat and score 3 dB on two equally loud sources.

@@ -31,6 +31,8 @@ class MixingSettings(BaseModel):
         jitter: the segment's centre moves by up to this many seconds off its picture.
         rms: bring every segment to this root mean square before the gain; None leaves it as it is.
         gain: range of the random gain of each source in training.
+        solo: share of training mixtures in which only the first source sounds; the others' pictures
+            still ask for theirs, and there is nothing to be found.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -41,6 +43,7 @@ class MixingSettings(BaseModel):
     jitter: float = Field(0.0, ge=0)
     rms: float | None = Field(None, gt=0)
     gain: tuple[float, float] = (0.5, 1.5)
+    solo: float = Field(0.0, ge=0, le=1)
 
 
 class Mixture(NamedTuple):
@@ -110,6 +113,9 @@ class MixtureDataset(Dataset):
         first = self._first_clip(index)
         clips = [first, *(self._partner(first, rng) for _ in range(self.settings.n_sources - 1))]
         sources = [self._draw(clip, rng) for clip in clips]
+        if self.train and self.settings.solo and rng.random() < self.settings.solo:
+            for source in sources[1:]:
+                source.samples[:] = 0
         return Mixture(
             np.stack([source.samples for source in sources]) / np.float32(len(sources)),
             np.stack([source.image_query for source in sources]),

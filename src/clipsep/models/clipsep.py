@@ -14,10 +14,17 @@ from torch.nn import functional as F
 
 
 class MaskLogits(NamedTuple):
-    """Logits of the masks: of the queries [B, N, F, T], and of the noise heads [B, H, F, T] or None."""
+    """Logits of the masks.
+
+    Attributes:
+        query: of the queries, [B, N, F, T].
+        noise: of the noise heads, [B, H, F, T]; None without.
+        absent: of queries for sounds that are not in the mixture, [B, M, F, T]; None without.
+    """
 
     query: torch.Tensor
-    noise: torch.Tensor | None
+    noise: torch.Tensor | None = None
+    absent: torch.Tensor | None = None
 
 
 class CLIPSep(nn.Module):
@@ -55,27 +62,41 @@ class CLIPSep(nn.Module):
             for linear in (self.query_projection, *self.noise_projections):
                 nn.init.normal_(linear.weight, 0.0, 1e-4)
 
-    def forward(self, log_magnitude: torch.Tensor, query: torch.Tensor) -> MaskLogits:
+    def forward(
+        self,
+        log_magnitude: torch.Tensor,
+        query: torch.Tensor,
+        absent: torch.Tensor | None = None,
+    ) -> MaskLogits:
         """Mask logits for N queries of one mixture, from one pass of the network.
 
         Args:
             log_magnitude: of the mixture, [B, 1, F, T].
             query: query embeddings, [B, N, D], or [1, N, D] for the same queries on the whole batch.
+            absent: embeddings of sounds that are not in the mixture, [B, M, D]; training only.
 
         Returns:
             logits of the query masks [B, N, F, T]; with noise heads also theirs, which depend on the
-            mean of the mixture's query projections.
+            mean of the mixture's query projections; likewise those of absent queries.
         """
         hidden = self.network(log_magnitude)
         projection = self.project(query)  # [B, N, K]
-        weights = self.activation(projection) * self.scale
-        if not self.noise_projections:
-            return MaskLogits(self.network.dot(hidden, weights) + self.bias, None)
-        mean = projection.mean(dim=1)
-        noise = torch.stack([self.activation(head(mean)) for head in self.noise_projections], dim=1)
-        weights = torch.cat([weights, noise * self.scale], dim=1)
-        logits = self.network.dot(hidden, weights) + self.bias
-        return MaskLogits(*logits.split([query.shape[1], noise.shape[1]], dim=1))
+        weights = [self.activation(projection)]
+        if self.noise_projections:
+            mean = projection.mean(dim=1)
+            weights.append(
+                torch.stack([self.activation(p(mean)) for p in self.noise_projections], 1)
+            )
+        if absent is not None:
+            weights.append(self.activation(self.project(absent)))
+        joined = torch.cat(weights, dim=1) * self.scale
+        logits = self.network.dot(hidden, joined) + self.bias
+        parts = list(logits.split([part.shape[1] for part in weights], dim=1))
+        return MaskLogits(
+            query=parts.pop(0),
+            noise=parts.pop(0) if self.noise_projections else None,
+            absent=parts.pop(0) if absent is not None else None,
+        )
 
     def query_logits(self, log_magnitude: torch.Tensor, query: torch.Tensor) -> torch.Tensor:
         """`forward` at test time: the noise heads are left out. [B, 1, F, T] to [B, N, F, T]."""

@@ -127,6 +127,40 @@ def nit_loss(
     return Loss(cost + noise_weight * F.relu(activation - noise_gamma), activation.detach())
 
 
+def absent_loss(
+    logits: torch.Tensor, targets: Targets, confidence: torch.Tensor, sdr_weight: float = 0.0
+) -> torch.Tensor:
+    """Cost of what queries let through for sounds that the mixture does not hold: their masks are 0.
+
+    Args:
+        logits: of the absent queries' masks, [B, M, F, T].
+        confidence: 0 to 1, that the sound is indeed absent, [B, M].
+        sdr_weight: as in `mask_loss`.
+    """
+    x = logits.float()
+    nothing = targets._replace(
+        mask=torch.zeros_like(x),
+        cross=torch.zeros_like(x),
+        energy=torch.zeros_like(x[..., 0, 0]),
+    )
+    cost = _cost(F.logsigmoid(x), F.logsigmoid(-x), nothing, sdr_weight)
+    return (confidence * cost).mean()
+
+
+def absence_confidence(query: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
+    """How surely ``query`` asks for none of ``others``, from their cosine similarity: 1 up to 0.5, then
+    falling to 0 at 1 (the published weight of dissimilar pairs).
+
+    Args:
+        query: embeddings [B, M, D]. others: [B, N, D].
+
+    Returns:
+        [B, M].
+    """
+    similarity = F.normalize(query, dim=-1) @ F.normalize(others, dim=-1).mT
+    return F.relu(1 - 2 * F.relu(similarity.amax(dim=-1) - 0.5))
+
+
 def _union(x: torch.Tensor, noise: torch.Tensor, union: str) -> tuple[torch.Tensor, torch.Tensor]:
     """Log-probability that a position is inside, and outside, of either mask."""
     if union == "published":

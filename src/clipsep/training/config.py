@@ -28,7 +28,11 @@ class DataSettings(_Settings):
 
 
 class LossSettings(_Settings):
-    """See `clipsep.models.losses`; the defaults are the published ones."""
+    """See `clipsep.models.losses`; the defaults are the published ones.
+
+    Attributes:
+        absent: weight of the cost of asking a mixture for the sound of another one.
+    """
 
     kind: Literal["mask", "nit", "pit"] = "mask"
     noise_weight: float = Field(0.1, ge=0)
@@ -36,6 +40,7 @@ class LossSettings(_Settings):
     union: Literal["published", "either"] = "published"
     alone: float = Field(0.0, ge=0, le=1)
     sdr_weight: float = Field(0.0, ge=0)
+    absent: float = Field(0.0, ge=0)
 
 
 class OptimizerSettings(_Settings):
@@ -113,6 +118,8 @@ class TrainingConfig(_Settings):
             raise ValueError("loss.kind 'pit' and model.kind 'pit' go together")
         if (self.model.kind == "labelsep") != (self.query_encoder == "labels"):
             raise ValueError("model.kind 'labelsep' and query_encoder 'labels' go together")
+        if self.loss.absent and self.query == "none":
+            raise ValueError("loss.absent needs queries")
         if self.model.kind == "labelsep" and self.query != "text":
             raise ValueError("model.kind 'labelsep' needs query 'text': its queries are labels")
         if (self.model.kind == "pit") != (self.query == "none"):

@@ -11,7 +11,16 @@ from torch import nn
 
 from clipsep.datasets.mixing import Mixture
 from clipsep.models.clipsep import MaskLogits
-from clipsep.models.losses import Loss, Targets, make_targets, mask_loss, nit_loss, pit_loss
+from clipsep.models.losses import (
+    Loss,
+    Targets,
+    absence_confidence,
+    absent_loss,
+    make_targets,
+    mask_loss,
+    nit_loss,
+    pit_loss,
+)
 from clipsep.spectral import apply_mask, log_magnitude, stft
 from clipsep.training.config import TrainingConfig
 
@@ -34,18 +43,28 @@ class SeparationTask(pl.LightningModule):
     def training_step(self, batch: Mixture, batch_idx: int) -> torch.Tensor:
         """One batch of sources [B, N, samples] to the loss."""
         query = self._training_query(batch)
-        loss = self._loss(*self._predict(batch.sources, query))
-        self.log("train/loss", loss.total, prog_bar=True)
+        targets = self._targets(batch.sources)
+        # Another mixture's first query: what it asks for is not in this one, most likely.
+        absent = query[:, :1].roll(1, dims=0) if self.config.loss.absent else None
+        logits = self._predict(targets, query, absent)
+        loss = self._loss(logits, targets)
+        total = loss.total
+        if absent is not None:
+            confidence = absence_confidence(absent, query)
+            cost = absent_loss(logits.absent, targets, confidence, self.config.loss.sdr_weight)
+            self.log("train/absent", cost)
+            total = total + self.config.loss.absent * cost
+        self.log("train/loss", total, prog_bar=True)
         if loss.noise_activation is not None:
             self.log("train/noise_activation", loss.noise_activation)
         self.log("train/learning_rate", self.optimizers().param_groups[0]["lr"])
-        return loss.total
+        return total
 
     def validation_step(self, batch: Mixture, batch_idx: int) -> None:
         """Loss with the training query; SDR of the first source for every kind of query."""
         size = len(batch.sources)
-        logits, targets = self._predict(batch.sources, self._plain_query(batch, batch_idx))
-        loss = self._loss(logits, targets)
+        targets = self._targets(batch.sources)
+        loss = self._loss(self._predict(targets, self._plain_query(batch, batch_idx)), targets)
         self.log("val/loss", loss.total, batch_size=size, sync_dist=True)
         if loss.noise_activation is not None:
             activation = loss.noise_activation
@@ -75,12 +94,18 @@ class SeparationTask(pl.LightningModule):
             "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
         }
 
-    def _predict(self, sources: torch.Tensor, query: torch.Tensor) -> tuple[MaskLogits, Targets]:
-        """Sources [B, N, samples] and queries [B, N, D] to mask logits and their targets."""
+    def _targets(self, sources: torch.Tensor) -> Targets:
+        """Of mixtures of sources [B, N, samples]; always in single precision."""
         spectral = self.config.spectral
         with torch.no_grad(), torch.autocast(sources.device.type, enabled=False):
-            targets = make_targets(stft(sources, spectral.n_fft, spectral.hop_length), spectral)
-        return self.model(targets.log_mixture, query), targets
+            return make_targets(stft(sources, spectral.n_fft, spectral.hop_length), spectral)
+
+    def _predict(
+        self, targets: Targets, query: torch.Tensor, absent: torch.Tensor | None = None
+    ) -> MaskLogits:
+        """PIT's network takes no absent queries, so they are only handed over where there are some."""
+        extra = () if absent is None else (absent,)
+        return self.model(targets.log_mixture, query, *extra)
 
     def _loss(self, logits: MaskLogits, targets: Targets) -> Loss:
         settings = self.config.loss
