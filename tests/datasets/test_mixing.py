@@ -121,3 +121,16 @@ def test_solo_mixtures_hold_their_first_source_only(store: ClipStore):
             np.testing.assert_array_equal(before[1], after[1])
     assert 10 < alone < 30
     assert dataset(store, train=False, solo=1.0)[0].sources[1].any(), "validation stays as it is"
+
+
+def test_speed_changes_pitch_and_keeps_the_length(store: ClipStore):
+    """The tones of the store's "hum" clips, 200 to 400 Hz, move by up to a fifth and no further."""
+    plain, changed = dataset(store, gain=(1, 1)), dataset(store, gain=(1, 1), speed=0.2)
+    ratios = []
+    for index in range(30):
+        if plain[index].label[0] != LABELS.index("hum"):
+            continue
+        assert changed[index].sources.shape == plain[index].sources.shape
+        tones = [np.abs(np.fft.rfft(item[index].sources[0])).argmax() for item in (changed, plain)]
+        ratios.append(tones[0] / tones[1])
+    assert 0.78 < min(ratios) < 0.95 and 1.05 < max(ratios) < 1.22

@@ -31,6 +31,8 @@ class MixingSettings(BaseModel):
         jitter: the segment's centre moves by up to this many seconds off its picture.
         rms: bring every segment to this root mean square before the gain; None leaves it as it is.
         gain: range of the random gain of each source in training.
+        speed: sounds are played up to this much faster or slower in training, pitch included
+            (Ko et al., 2015); 0.1 for 0.9 to 1.1 times.
         solo: share of training mixtures in which only the first source sounds; the others' pictures
             still ask for theirs, and there is nothing to be found.
     """
@@ -43,6 +45,7 @@ class MixingSettings(BaseModel):
     jitter: float = Field(0.0, ge=0)
     rms: float | None = Field(None, gt=0)
     gain: tuple[float, float] = (0.5, 1.5)
+    speed: float = Field(0.0, ge=0, lt=1)
     solo: float = Field(0.0, ge=0, le=1)
 
 
@@ -147,7 +150,12 @@ class MixtureDataset(Dataset):
         if self.train and self.settings.jitter:
             centre += rng.uniform(-self.settings.jitter, self.settings.jitter)
         audio = self.store.audio(clip)
-        segment = cut_segment(audio, round(centre * SAMPLE_RATE), self.samples)
+        speed = 1.0
+        if self.train and self.settings.speed:
+            speed = rng.uniform(1 - self.settings.speed, 1 + self.settings.speed)
+        segment = cut_segment(audio, round(centre * SAMPLE_RATE), round(self.samples * speed))
+        if speed != 1:
+            segment = _stretch(segment, self.samples)
         if self.settings.rms:
             rms = float(np.sqrt(np.mean(segment**2)))
             segment *= self.settings.rms / max(rms, self.settings.rms / _LOUDEST_GAIN)
@@ -171,6 +179,12 @@ class MixtureDataset(Dataset):
         start = frame - self.settings.query_frames // 2
         wanted = np.arange(start, start + self.settings.query_frames).clip(0, len(table) - 1)
         return table[wanted].mean(axis=0)
+
+
+def _stretch(segment: np.ndarray, samples: int) -> np.ndarray:
+    """Play a segment in another time: linear interpolation, whose faint aliasing is of no matter here."""
+    positions = np.linspace(0, len(segment) - 1, samples, dtype=np.float32)
+    return np.interp(positions, np.arange(len(segment)), segment).astype(np.float32)
 
 
 def cut_segment(audio: np.ndarray, centre: int, samples: int) -> np.ndarray:
