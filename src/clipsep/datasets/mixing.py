@@ -14,9 +14,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch.utils.data import Dataset
 
 from clipsep.datasets.embeddings import EmbeddingStore
-from clipsep.datasets.store import SAMPLE_RATE, Clip, ClipStore
-from clipsep.errors import ClipsepError
+from clipsep.datasets.index import INDEX_FILE, Clip
+from clipsep.datasets.shuffling import ClipOrder, Window
+from clipsep.datasets.store import SAMPLE_RATE, ClipStore
+from clipsep.errors import ClipsepError, UsageError
 
+REMOTE_WINDOW = 16  # shards that are shuffled together where each has to be fetched
 _FPS = 1  # pictures per second in a store
 _LOUDEST_GAIN = 100.0  # of the RMS normalisation: silence stays silence
 
@@ -81,9 +84,12 @@ class MixtureDataset(Dataset):
         train: random centres, gains and partners that change with every epoch; otherwise (validation)
             the middle of each clip, no gain, and a partner of another label drawn once per clip.
         length: number of items; in training usually steps * batch size.
+        shuffle_shards: clips are shuffled and mixed among those of so many shards at a time (`ClipOrder`);
+            by default among all, or, where shards have to be fetched, of `REMOTE_WINDOW`.
 
     Raises:
         ClipsepError: if the data set has too few clips to mix.
+        UsageError: if its cache or its windows are too small.
     """
 
     def __init__(
@@ -96,6 +102,7 @@ class MixtureDataset(Dataset):
         seed: int,
         train: bool,
         length: int | None = None,
+        shuffle_shards: int | None = None,
     ):
         if len(store) < settings.n_sources:
             raise ClipsepError(
@@ -106,43 +113,79 @@ class MixtureDataset(Dataset):
         self.samples, self.seed, self.train = samples, seed, train
         self.length = length or len(store)
         self._label_index = {label: i for i, label in enumerate(labels)}
-        self._epoch_order: tuple[int, np.ndarray] = (-1, np.empty(0))
+        window = shuffle_shards or (REMOTE_WINDOW if store.root.remote else None)
+        self._order = ClipOrder(store.clips.shard_numbers, seed, window)
+        self._entered = -1  # number of the window in use
+        if train and self._order.fewest_clips < settings.n_sources:
+            raise UsageError(
+                f"{window} shards of '{store.root}' may hold too few clips to mix: raise "
+                "data.shuffle_shards."
+            )
+        if store.root.remote:
+            self._claim_room(2 * window if train else settings.n_sources * self.length)
 
     def __len__(self) -> int:
         return self.length
 
     def __getitem__(self, index: int) -> Mixture:
         rng = np.random.default_rng((self.seed, index))
-        first = self._first_clip(index)
-        clips = [first, *(self._partner(first, rng) for _ in range(self.settings.n_sources - 1))]
+        clips = self._training_clips(index, rng) if self.train else self._test_clips(index, rng)
         sources = [self._draw(clip, rng) for clip in clips]
         if self.train and self.settings.solo and rng.random() < self.settings.solo:
             for source in sources[1:]:
                 source.samples[:] = 0
+        samples = np.stack([source.samples for source in sources])
+        samples /= np.float32(len(sources))
         return Mixture(
-            np.stack([source.samples for source in sources]) / np.float32(len(sources)),
+            samples,
             np.stack([source.image_query for source in sources]),
             np.array([source.label for source in sources]),
             index,
         )
 
-    def _first_clip(self, index: int) -> Clip:
-        """Each epoch visits every clip once, in an order of its own."""
-        if not self.train:
-            return self.store.clips[index % len(self.store)]
-        epoch, position = divmod(index, len(self.store))
-        if self._epoch_order[0] != epoch:
-            order = np.random.default_rng((self.seed, epoch, 0)).permutation(len(self.store))
-            self._epoch_order = (epoch, order)
-        return self.store.clips[self._epoch_order[1][position]]
+    def _training_clips(self, index: int, rng: np.random.Generator) -> list[Clip]:
+        """Each epoch visits every clip once; its partners are any, as published, of the same window."""
+        window, first = self._order.locate(index)
+        if self.store.root.remote and window.number != self._entered:
+            self._enter(window)
+        n_partners = self.settings.n_sources - 1
+        partners = [window.clips[rng.integers(len(window.clips))] for _ in range(n_partners)]
+        return [self.store.clips[i] for i in (first, *partners)]
 
-    def _partner(self, first: Clip, rng: np.random.Generator) -> Clip:
-        """Any clip in training, as published; one of another label, if there is one, to score."""
+    def _test_clips(self, index: int, rng: np.random.Generator) -> list[Clip]:
+        first = self.store.clips[index % len(self.store)]
+        n_partners = self.settings.n_sources - 1
+        return [first, *(self._partner_of_another_label(first, rng) for _ in range(n_partners))]
+
+    def _partner_of_another_label(self, first: Clip, rng: np.random.Generator) -> Clip:
+        """Any clip if there is none of another label."""
         for _ in range(100):
             partner = self.store.clips[rng.integers(len(self.store))]
-            if self.train or partner.label is None or partner.label != first.label:
-                return partner
+            if partner.label is None or partner.label != first.label:
+                break
         return partner
+
+    def _enter(self, window: Window) -> None:
+        """Let go of the last window; fetch this one, as far as it is not there yet, and the next."""
+        self._entered = window.number
+        self.store.unmap()
+        following = self._order.window(window.number + 1)
+        shards = [self.store.shards[i] for i in (*window.shards, *following.shards)]
+        self.store.root.fetch_ahead(
+            [INDEX_FILE, *(file for shard in shards for file in self._files(shard))]
+        )
+
+    def _claim_room(self, n_shards: int) -> None:
+        """Refuse a cache in which so many shards cannot be kept: they would be fetched over and over."""
+        root = self.store.root
+        sizes = [sum(map(root.size, self._files(shard))) for shard in self.store.shards]
+        needed = root.size(INDEX_FILE) + sum(sorted(sizes, reverse=True)[:n_shards])
+        root.cache.claim(f"{'training' if self.train else 'validation'} with '{root}'", needed)
+
+    def _files(self, shard: str) -> list[str]:
+        """What is read of a shard, as paths below the data set's root."""
+        files = [self.store.shard_file(shard)]
+        return [*files, self.embeddings.file(shard)] if self.embeddings else files
 
     def _draw(self, clip: Clip, rng: np.random.Generator) -> _Source:
         frame = self._centre_frame(clip.n_frames, rng)
@@ -183,7 +226,7 @@ class MixtureDataset(Dataset):
 
 def _stretch(segment: np.ndarray, samples: int) -> np.ndarray:
     """Play a segment in another time: linear interpolation, whose faint aliasing is of no matter here."""
-    positions = np.linspace(0, len(segment) - 1, samples, dtype=np.float32)
+    positions = np.linspace(0, len(segment) - 1, samples)
     return np.interp(positions, np.arange(len(segment)), segment).astype(np.float32)
 
 
@@ -199,4 +242,5 @@ def cut_segment(audio: np.ndarray, centre: int, samples: int) -> np.ndarray:
     segment = np.zeros(samples, np.float32)
     low, high = max(start, 0), min(start + samples, len(audio))
     segment[low - start : high - start] = audio[low:high]
-    return segment / np.float32(32768)
+    segment /= np.float32(32768)
+    return segment
