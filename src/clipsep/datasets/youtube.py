@@ -60,7 +60,6 @@ class YouTube:
             "format": "bv*+ba/b",
             "format_sort": ["res:360", "vcodec:h264", "acodec:aac"],
             "merge_output_format": "mp4",
-            "force_keyframes_at_cuts": True,  # else a cut begins at the key frame before
             "ffmpeg_location": self._ffmpeg,
             "ratelimit": rate_limit,
             "noplaylist": True,
@@ -75,6 +74,8 @@ class YouTube:
 
     def fetch(self, clip: ListedClip, folder: Path, cancelled: threading.Event) -> Path:
         """Fetch ``clip`` into ``folder`` and return its file; what is there already is continued.
+
+        Nothing is encoded again: what a cut needs of the pictures before it is there, but not shown.
 
         Raises:
             VideoMissing: if the video is not to be had.
