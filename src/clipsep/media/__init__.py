@@ -8,7 +8,7 @@ from __future__ import annotations
 from clipsep.media.reading import AudioReader, probe, read_audio
 from clipsep.media.resampling import StreamingResampler, resample
 from clipsep.media.sound_track import AudioStreamInfo
-from clipsep.media.video import Video, read_video
+from clipsep.media.video import Video, read_video, square_picture
 from clipsep.media.writing import OUTPUT_FORMATS, AudioWriter, check_writable
 
 __all__ = [
@@ -23,4 +23,5 @@ __all__ = [
     "read_audio",
     "read_video",
     "resample",
+    "square_picture",
 ]

@@ -136,11 +136,16 @@ class _PictureTrack:
         picture = frame.to_image()
         if frame.rotation:
             picture = picture.rotate(frame.rotation, expand=True)
-        scale = self._size / min(picture.size)
-        width, height = (max(self._size, round(side * scale)) for side in picture.size)
-        picture = picture.resize((width, height), Image.Resampling.BICUBIC)
-        left, top = (width - self._size) // 2, (height - self._size) // 2
-        return picture.crop((left, top, left + self._size, top + self._size))
+        return square_picture(picture, self._size)
+
+
+def square_picture(picture: Image.Image, size: int) -> Image.Image:
+    """``picture`` with its short side scaled to ``size`` pixels (bicubic), then the centre cut out."""
+    scale = size / min(picture.size)
+    width, height = (max(size, round(side * scale)) for side in picture.size)
+    picture = picture.resize((width, height), Image.Resampling.BICUBIC)
+    left, top = (width - size) // 2, (height - size) // 2
+    return picture.crop((left, top, left + size, top + size))
 
 
 def _shift(audio: np.ndarray, offset: int, path: Path, sample_rate: int) -> np.ndarray:
