@@ -1,31 +1,23 @@
-"""Laws of prepare and embed: each video once, bad ones listed, the same result after an interrupt."""
+"""Laws of prepare: each video once, bad ones listed, the same files whoever did the work."""
 
 from __future__ import annotations
 
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-import numpy as np
 import pytest
-import torch
 
-from clipsep.datasets.embeddings import EmbeddingStore
+from clipsep.datasets import videos as videos_module
 from clipsep.datasets.store import ClipStore
-from clipsep.datasets.videos import embed, find_videos, prepare
-from clipsep.errors import UsageError
+from clipsep.datasets.videos import find_videos, prepare
+from clipsep.errors import ClipsepError, UsageError
 from tests.test_media import tones, write, write_video
-
-
-class ColourEncoder:
-    """The mean colour of a picture; counts what it is asked for."""
-
-    id, dim = "colour", 3
-
-    def __init__(self):
-        self.seen = 0
-
-    def encode_images(self, images):
-        self.seen += len(images)
-        return torch.tensor(np.array([np.asarray(im).mean(axis=(0, 1)) for im in images]))
 
 
 @pytest.fixture
@@ -79,14 +71,122 @@ def test_finished_videos_are_not_decoded_again(videos: Path, tmp_path: Path, mon
     assert len(ClipStore(tmp_path / "out")) == 2
 
 
-def test_processes_give_what_one_process_gives(videos: Path, tmp_path: Path):
+def files(root: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(root).as_posix(): path.read_bytes()
+        for path in root.rglob("*")
+        if path.is_file()
+    }
+
+
+@pytest.fixture(scope="module")
+def many_videos(tmp_path_factory) -> Path:
+    """More videos than a shard holds, some of them silent or broken."""
+    folder = tmp_path_factory.mktemp("many")
+    write_video(folder / "000.mp4", seconds=1.0)
+    for number in range(1, 70):
+        shutil.copy(folder / "000.mp4", folder / f"{number:03d}.mp4")
+    write_video(folder / "silent.mp4", seconds=1.0, gain=0.0)
+    (folder / "033.mp4").write_bytes(b"not a video")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def prepared(many_videos: Path, tmp_path_factory) -> dict[str, bytes]:
+    """What one process makes of them."""
+    output = tmp_path_factory.mktemp("prepared") / "out"
+    prepare(find_videos([many_videos]), output, workers=1)
+    return files(output)
+
+
+@pytest.mark.parametrize("place", ["processes", "Ray"], indirect=True)
+def test_the_files_are_the_same_whoever_made_them(many_videos, prepared, place, tmp_path):
+    calls = []
+    report = prepare(
+        find_videos([many_videos]), tmp_path, progress=lambda *call: calls.append(call), **place
+    )
+    assert (report.stored, len(report.rejected)) == (69, 2)
+    assert calls == [(number, 71) for number in range(1, 72)]
+    assert files(tmp_path) == prepared
+    assert len(prepared) == 4  # two shards, the index and rejected.csv
+
+
+@pytest.mark.parametrize("place", ["processes", "Ray"], indirect=True)
+def test_the_files_are_the_same_after_a_death_and_an_interrupt(
+    many_videos, prepared, place, tmp_path, monkeypatch
+):
+    marker = tmp_path / "killed"
+    monkeypatch.setattr(videos_module, "_Stage", partial(KilledOnce, marker))
+    output = tmp_path / "out"
+
+    def interrupt(finished: int, _: int) -> None:
+        if finished == 40:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        prepare(find_videos([many_videos]), output, progress=interrupt, **place)
+    assert marker.exists() and not (output / "index.arrow").exists()
+    report = prepare(find_videos([many_videos]), output, workers=1)
+    assert 0 < report.stored < 40
+    assert files(output) == prepared
+
+
+@dataclass(frozen=True)
+class KilledOnce(videos_module._Stage):
+    """Kills its process when it meets a certain video for the first time."""
+
+    def __init__(self, marker: Path, output: Path):
+        super().__init__(output)
+        object.__setattr__(self, "marker", marker)
+
+    def __call__(self, video):
+        if video.id == "005.mp4" and not self.marker.exists():
+            self.marker.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().__call__(video)
+
+
+def test_a_video_that_kills_its_workers_is_rejected(many_videos, tmp_path, monkeypatch):
+    monkeypatch.setattr(videos_module, "_Stage", KilledAlways)
+    found = find_videos([many_videos])[:12]
+    report = prepare(found, tmp_path, workers=2)
+    assert list(report.rejected) == ["005.mp4"] and "killed" in report.rejected["005.mp4"]
+    assert len(ClipStore(tmp_path)) == 11
+
+
+class KilledAlways(videos_module._Stage):
+    def __call__(self, video):
+        if video.id == "005.mp4":
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().__call__(video)
+
+
+def test_a_full_disk_is_one_sentence_and_damages_nothing(many_videos, prepared, tmp_path):
+    """A limit on the size of files stands for the disk: the second shard does not fit."""
+    output = tmp_path / "out"
+    limit = max(map(len, prepared.values())) - 1
+    code = f"""
+import resource, sys
+resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))
+from clipsep.cli import main
+sys.exit(main(["prepare", {str(many_videos)!r}, "-o", {str(output)!r}, "--workers", "1"]))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"clipsep: error: Cannot write to '{output}': ")
+    assert done.stderr.count("\n") == 1
+    with pytest.raises(ClipsepError, match="not finished"):
+        ClipStore(output)
+    prepare(find_videos([many_videos]), output, workers=1)
+    assert files(output) == prepared
+
+
+def test_a_folder_that_workers_do_not_see_is_no_reason_to_reject(videos, tmp_path):
     found = find_videos([videos])
-    prepare(found, tmp_path / "one", workers=1)
-    prepare(found, tmp_path / "two", workers=2)
-    one, two = ClipStore(tmp_path / "one"), ClipStore(tmp_path / "two")
-    assert one.clips == two.clips
-    for clip in one.clips:
-        assert np.array_equal(one.audio(clip), two.audio(clip))
+    shutil.rmtree(videos)
+    with pytest.raises(ClipsepError, match="does not see the folder"):
+        prepare(found, tmp_path / "out", workers=1)
+    assert not (tmp_path / "out" / "rejected.csv").exists()
 
 
 def test_labels_come_from_the_csv_only(videos: Path, tmp_path: Path):
@@ -108,19 +208,6 @@ def test_sources_that_cannot_be_used_are_named(videos: Path, tmp_path: Path):
         find_videos([tmp_path / "empty"])
     with pytest.raises(UsageError, match="would both be called"):
         find_videos([videos / "dog", videos / "dog/a.mp4"])
-
-
-def test_every_picture_is_embedded_once_and_a_second_call_does_nothing(
-    videos: Path, tmp_path: Path
-):
-    prepare(find_videos([videos]), tmp_path / "out", workers=1)
-    store, encoder = ClipStore(tmp_path / "out"), ColourEncoder()
-    assert embed(store, encoder, batch_size=4) == encoder.seen == 6
-    assert embed(store, encoder) == 0
-    embeddings = EmbeddingStore(store, "colour")
-    for clip in store.clips:
-        expected = [np.asarray(frame).mean(axis=(0, 1)) for frame in store.frames(clip)]
-        assert np.allclose(embeddings.clip(clip), expected, atol=1e-3)
 
 
 def test_a_sound_file_is_no_video(tmp_path: Path):

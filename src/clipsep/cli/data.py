@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from clipsep.cli.output import Device, progress_bar
+from clipsep.cli.output import Device, Ray, progress_bar
 
 
 def prepare(
@@ -24,6 +24,7 @@ def prepare(
     workers: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="Processes; by default one per core.")
     ] = None,
+    ray: Ray = None,
 ) -> None:
     """Make a data set of videos.
 
@@ -34,7 +35,7 @@ def prepare(
 
     videos = find_videos(sources, labels)
     with progress_bar("preparing videos") as progress:
-        report = prepare_videos(videos, output, workers, progress)
+        report = prepare_videos(videos, output, workers, progress, ray)
     for clip_id, reason in report.rejected.items():
         print(f"rejected {clip_id}: {reason}")
     print(
@@ -47,24 +48,26 @@ def prepare(
 
 def embed(
     dataset: Annotated[
-        Path, typer.Argument(metavar="DATASET", help="Folder made by 'clipsep prepare'.")
+        str, typer.Argument(metavar="DATASET", help="Folder made by 'clipsep prepare', or its URL.")
     ],
     encoder: Annotated[
         str, typer.Option(metavar="NAME", help="embedded, clip, clip:MODEL or efficientnet.")
     ] = "embedded",
     device: Device = "auto",
+    workers: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Processes; by default one per core.")
+    ] = None,
+    ray: Ray = None,
 ) -> None:
     """Embed the pictures of a data set.
 
     Run the command again to go on after an interrupt.
     """
-    from clipsep.datasets.store import ClipStore
-    from clipsep.datasets.videos import embed as embed_pictures
-    from clipsep.devices import choose_device
-    from clipsep.queries import load_query_encoder
+    from clipsep.datasets.embed import embed as embed_pictures
 
-    store = ClipStore(dataset)
-    query_encoder = load_query_encoder(encoder, str(choose_device(device)))
     with progress_bar("embedding pictures") as progress:
-        count = embed_pictures(store, query_encoder, progress=progress)
-    print(f"{count} pictures of {dataset} were embedded now by {query_encoder.id}; all are there.")
+        report = embed_pictures(dataset, encoder, device, workers, progress, ray)
+    print(
+        f"{report.pictures} pictures of {dataset} were embedded now by {report.encoder_id}; "
+        "all are there."
+    )

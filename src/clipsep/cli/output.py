@@ -16,6 +16,12 @@ from rich.text import Text
 Device = Annotated[
     str, typer.Option(metavar="NAME", help="auto (a GPU if there is one), cpu or cuda.")
 ]
+Ray = Annotated[
+    str | None,
+    typer.Option(
+        "--ray", metavar="ADDRESS", help="Work on Ray: local (started here), auto or HOST:PORT."
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 
 

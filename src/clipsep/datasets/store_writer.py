@@ -1,4 +1,4 @@
-"""Writing data sets: finished clips are staged, then moved into shards, so that a kill loses one clip.
+"""Writing data sets: finished clips are staged, then moved into shards in the order of their ids.
 
 The layout on disk is described in store.py; decoding is not done here.
 """
@@ -9,17 +9,21 @@ import csv
 import hashlib
 import io
 import json
+from collections import deque
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from PIL import Image
 
 from clipsep.datasets.arrow_files import read_table, shard_paths, write_table
-from clipsep.datasets.index import INDEX_FILE, ShardSize, write_index
+from clipsep.datasets.index import INDEX_FILE, ClipIndex, ShardSize, write_index
 from clipsep.datasets.store import SAMPLE_RATE
 
 CLIPS_PER_SHARD = 64
+STAGING = "staging"
 _SCHEMA = pa.schema(
     {
         "id": pa.string(),
@@ -31,7 +35,10 @@ _SCHEMA = pa.schema(
         "frames": pa.large_list(pa.binary()),
     }
 )
-_INDEX_COLUMNS = ("id", "fingerprint", "label", "seconds", "n_frames")
+_SHARD_COLUMNS = ["id", "fingerprint", "label", "seconds", "n_frames"]  # those that the index has
+_ROW_SCHEMA = pa.schema(
+    [*map(_SCHEMA.field, _SHARD_COLUMNS), ("shard", pa.string()), ("row", pa.int32())]
+)
 
 
 def stage_clip(
@@ -58,91 +65,150 @@ def stage_clip(
         "audio": np.round(np.clip(audio, -1, 1) * 32767).astype(np.int16),
         "frames": [_to_jpeg(frame) for frame in frames],
     }
-    name = hashlib.sha256(clip_id.encode()).hexdigest()[:24]
     columns = {key: pa.array([value], _SCHEMA.field(key).type) for key, value in row.items()}
-    write_table(pa.table(columns, schema=_SCHEMA), root / "staging" / f"{name}.arrow")
+    write_table(pa.table(columns, schema=_SCHEMA), _staged_path(root, clip_id))
 
 
 class StoreWriter:
-    """Adds clips to a data set so that a kill at any moment loses only the clip being written.
+    """Adds clips to a data set so that a kill at any moment loses only the clips being decoded.
 
-    Each clip is first written to ``staging/`` (`stage_clip`, in any process) and whole groups are then
-    moved into shards; both by a rename, so that no half-written file is ever taken for a finished one.
+    Each clip is first staged (`stage_clip`, in any process), in any order. Shards take them in the order
+    of their ids: one is written when the next 64 clips of use are known. So the files depend neither on
+    the number of workers nor on interruptions. Clips and shards appear by a rename, complete.
     """
 
     def __init__(self, root: Path):
         self.root = root
-        self._staging = root / "staging"
         (root / "shards").mkdir(parents=True, exist_ok=True)
-        self._staging.mkdir(exist_ok=True)
-        self.done: dict[str, str] = {}  # id -> fingerprint of the video it was made from
-        for path in shard_paths(root):
-            table = read_table(path)
-            self.done.update(
-                zip(*(table[c].to_pylist() for c in ("id", "fingerprint")), strict=True)
-            )
-        self._drop_stale_staging()
-        self.rejected = _read_rejected(root)
+        (root / STAGING).mkdir(exist_ok=True)
+        rows, _ = _rows_of_shards(root)
+        ids, fingerprints = (rows[name].to_pylist() for name in ("id", "fingerprint"))
+        self._stored = dict(zip(ids, fingerprints, strict=True))  # in shards
+        self._staged = self._take_over_staging()
+        self._useless: set[str] = set()  # rejected in this run, before it was their turn
+        self._queue = deque(sorted(self._staged))
+        self._group: list[str] = []  # staged clips of the next shard
+        self._next_number = max(map(_shard_number, shard_paths(root)), default=-1) + 1
+        self.rejected = _read_rejected(root)  # id -> fingerprint, reason
+        if self.rejected:
+            _write_rejected(root, self.rejected)
 
     def finished(self, clip_id: str, fingerprint: str) -> bool:
-        """Whether this very version of the video was already stored or rejected."""
-        return fingerprint in (self.done.get(clip_id), self.rejected.get(clip_id, ("", ""))[0])
+        """Whether this very version of the video was already stored, staged or rejected."""
+        rejected, _ = self.rejected.get(clip_id, (None, ""))
+        return fingerprint in (
+            self._stored.get(clip_id),
+            self._staged.get(clip_id),
+            rejected,
+        )
+
+    def expect(self, clip_ids: Iterable[str]) -> None:
+        """Name, once, the clips to come: `add` or `reject` is called for each, in any order."""
+        coming = set(clip_ids)
+        for clip_id in coming:
+            self._staged.pop(clip_id, None)  # of an older version of the video
+        self._queue = deque(sorted(coming | self._staged.keys()))
+        self._write_full_shards()
+
+    def add(self, clip_id: str, fingerprint: str) -> None:
+        """Take a clip that was staged."""
+        self._staged[clip_id] = fingerprint
+        self._write_full_shards()
 
     def reject(self, clip_id: str, fingerprint: str, reason: str) -> None:
         """Remember that a video is of no use, and why."""
         self.rejected[clip_id] = (fingerprint, reason)
-        with open(self.root / "rejected.csv", "a", newline="", encoding="utf-8") as file:
+        with open(_rejected_path(self.root), "a", newline="", encoding="utf-8") as file:
             csv.writer(file).writerow([clip_id, fingerprint, reason])
-
-    def compact(self, everything: bool = False) -> None:
-        """Move staged clips into shards: full groups only, or all of them."""
-        paths = sorted(self._staging.glob("*.arrow"))
-        while paths and (everything or len(paths) >= CLIPS_PER_SHARD):
-            group, paths = paths[:CLIPS_PER_SHARD], paths[CLIPS_PER_SHARD:]
-            table = pa.concat_tables([read_table(path) for path in group]).sort_by("id")
-            write_table(table, self._new_shard_path(table))
-            self.done.update(
-                zip(table["id"].to_pylist(), table["fingerprint"].to_pylist(), strict=True)
-            )
-            for path in group:
-                path.unlink()
+        self._useless.add(clip_id)
+        self._write_full_shards()
 
     def close(self) -> None:
-        """Put every staged clip into a shard and write the index."""
-        self.compact(everything=True)
-        rows: dict[str, list] = {name: [] for name in (*_INDEX_COLUMNS, "shard", "row")}
-        sizes = {}
-        for path in shard_paths(self.root):
-            table = read_table(path).select(list(_INDEX_COLUMNS)).to_pylist()
-            frames = sum(row["n_frames"] for row in table)
-            sizes[path.stem] = ShardSize(path.stat().st_size, frames)
-            for number, row in enumerate(table):
-                # A video that changed since stands in two shards; only its last version counts.
-                if self.done[row["id"]] == row["fingerprint"]:
-                    for name in _INDEX_COLUMNS:
-                        rows[name].append(row[name])
-                    rows["shard"].append(path.stem)
-                    rows["row"].append(number)
-        write_index(self.root / INDEX_FILE, pa.table(rows), sizes)
+        """Put what is left into a last shard and write the index."""
+        self._write_full_shards()
+        if self._group:
+            self._write_shard()
+        rows, sizes = _rows_of_shards(self.root)
+        write_index(self.root / INDEX_FILE, rows, sizes)
+        if self.rejected:
+            _write_rejected(self.root, self.rejected)
 
-    def _new_shard_path(self, table: pa.Table) -> Path:
+    def _write_full_shards(self) -> None:
+        """Go on in the order of ids for as long as it is known what became of the clips."""
+        while self._queue:
+            clip_id = self._queue[0]
+            if clip_id in self._staged:
+                self._group.append(clip_id)
+            elif clip_id in self._useless:
+                self._useless.remove(clip_id)
+            else:
+                return
+            self._queue.popleft()
+            if len(self._group) == CLIPS_PER_SHARD:
+                self._write_shard()
+
+    def _write_shard(self) -> None:
+        paths = [_staged_path(self.root, clip_id) for clip_id in self._group]
+        table = pa.concat_tables([read_table(path) for path in paths])
         identity = json.dumps([table["id"].to_pylist(), table["fingerprint"].to_pylist()])
         digest = hashlib.sha256(identity.encode()).hexdigest()[:8]
-        numbers = [int(path.stem.split("-")[0]) for path in shard_paths(self.root)]
-        return self.root / "shards" / f"{max(numbers, default=-1) + 1:05d}-{digest}.arrow"
+        write_table(table, self.root / "shards" / f"{self._next_number:05d}-{digest}.arrow")
+        del table  # it maps the files that go now
+        for path in paths:
+            path.unlink()
+        for clip_id in self._group:
+            self._stored[clip_id] = self._staged.pop(clip_id)
+        self._group = []
+        self._next_number += 1
 
-    def _drop_stale_staging(self) -> None:
-        """Remove what a killed run left: half-written files, and clips that reached their shard."""
-        for path in self._staging.iterdir():
-            if path.suffix != ".arrow":
-                path.unlink()
-                continue
-            table = read_table(path)
-            clip_id, fingerprint = table["id"][0].as_py(), table["fingerprint"][0].as_py()
-            if self.done.get(clip_id) == fingerprint:
-                path.unlink()
-            else:
-                self.done[clip_id] = fingerprint
+    def _take_over_staging(self) -> dict[str, str]:
+        """What a killed run left, without half-written files and clips that reached their shard."""
+        staged = {}
+        for path in (self.root / STAGING).iterdir():
+            if path.suffix == ".arrow":
+                table = read_table(path)
+                clip_id, fingerprint = table["id"][0].as_py(), table["fingerprint"][0].as_py()
+                if self._stored.get(clip_id) != fingerprint:
+                    staged[clip_id] = fingerprint
+                    continue
+            path.unlink()
+        return staged
+
+
+def _rows_of_shards(root: Path) -> tuple[pa.Table, dict[str, ShardSize]]:
+    """Rows for the index and the sizes of all shards, read from the index where it knows a shard."""
+    paths = {path.stem: path for path in shard_paths(root)}
+    tables, sizes = [_ROW_SCHEMA.empty_table()], {}
+    if (root / INDEX_FILE).is_file():
+        index = read_table(root / INDEX_FILE)
+        known = ClipIndex(index).shard_sizes
+        sizes = {shard: size for shard, size in known.items() if shard in paths}
+        rows = index.select(_ROW_SCHEMA.names).cast(_ROW_SCHEMA)
+        tables.append(rows.filter(pc.is_in(rows["shard"], pa.array(list(sizes), pa.string()))))
+    for shard in sorted(paths.keys() - sizes.keys()):
+        rows = read_table(paths[shard]).select(_SHARD_COLUMNS)
+        sizes[shard] = ShardSize(paths[shard].stat().st_size, pc.sum(rows["n_frames"]).as_py())
+        rows = rows.append_column("shard", pa.array([shard] * len(rows), pa.string()))
+        rows = rows.append_column("row", pa.array(range(len(rows)), pa.int32()))
+        tables.append(rows)
+    return _latest_versions(pa.concat_tables(tables)), sizes
+
+
+def _latest_versions(rows: pa.Table) -> pa.Table:
+    """A video that changed stands in several shards: only its last version counts."""
+    rows = rows.sort_by([("id", "ascending"), ("shard", "ascending")])
+    ids = np.asarray(rows["id"])
+    is_last = np.append(ids[:-1] != ids[1:], [True] * bool(len(ids)))
+    return rows.filter(pa.array(is_last, pa.bool_()))
+
+
+def _shard_number(path: Path) -> int:
+    return int(path.stem.split("-")[0])
+
+
+def _staged_path(root: Path, clip_id: str) -> Path:
+    name = hashlib.sha256(clip_id.encode()).hexdigest()[:24]
+    return root / STAGING / f"{name}.arrow"
 
 
 def _to_jpeg(frame: Image.Image) -> bytes:
@@ -151,9 +217,21 @@ def _to_jpeg(frame: Image.Image) -> bytes:
     return buffer.getvalue()
 
 
+def _rejected_path(root: Path) -> Path:
+    return root / "rejected.csv"
+
+
 def _read_rejected(root: Path) -> dict[str, tuple[str, str]]:
-    path = root / "rejected.csv"
+    path = _rejected_path(root)
     if not path.is_file():
         return {}
     with open(path, newline="", encoding="utf-8") as file:
         return {row[0]: (row[1], row[2]) for row in csv.reader(file) if len(row) == 3}
+
+
+def _write_rejected(root: Path, rejected: dict[str, tuple[str, str]]) -> None:
+    """In order and without what a killed run left half-written."""
+    temporary = _rejected_path(root).with_suffix(".tmp")
+    with open(temporary, "w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([clip_id, *rejected[clip_id]] for clip_id in sorted(rejected))
+    temporary.rename(_rejected_path(root))

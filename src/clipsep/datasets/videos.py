@@ -1,53 +1,46 @@
-"""`prepare` and `embed`: from video files to a data set with one embedding per picture.
+"""`prepare`: from video files to a data set of sound and pictures.
 
-Decoding is media's work and the layout on disk is the store's; nothing here knows of training.
+Decoding is media's work, the layout on disk the store's, and spreading the work that of workers.
 """
 
 from __future__ import annotations
 
 import csv
-import os
-import signal
-import threading
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from collections.abc import Iterable
+from contextlib import closing
 from dataclasses import dataclass, field
-from itertools import islice
-from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import ClassVar
 
 import numpy as np
-import torch
 
-from clipsep.datasets.embeddings import EmbeddingStore
-from clipsep.datasets.store import SAMPLE_RATE, ClipStore
-from clipsep.datasets.store_writer import StoreWriter, stage_clip
+from clipsep.datasets.store import SAMPLE_RATE
+from clipsep.datasets.store_writer import STAGING, StoreWriter, stage_clip
 from clipsep.errors import ClipsepError, UsageError
+from clipsep.input_files import VIDEO_SUFFIXES, find_files, fingerprint
 from clipsep.media import read_video
-from clipsep.queries import QueryEncoder
+from clipsep.workers import Progress, require_shared_folder, run_many
 
-_SUFFIXES = ".3gp .avi .flv .m4v .mkv .mov .mp4 .mpeg .mpg .ogv .ts .webm .wmv"
-VIDEO_SUFFIXES = frozenset(_SUFFIXES.split(" "))
 SILENCE = 1e-4  # peak below which a video counts as silent: three steps of 16 bits
-Progress = Callable[[int, int], None]  # (finished, total)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class VideoFile:
-    """A video file to prepare and the name it gets in the data set."""
+    """A video file to prepare.
 
+    Attributes:
+        id: its path below the folder, which is its name in the data set, too.
+        fingerprint: changes when the file does.
+    """
+
+    folder: Path
     id: str
-    path: Path
+    fingerprint: str
     label: str | None = None
 
     @property
-    def fingerprint(self) -> str:
-        """Changes when the file does."""
-        stat = self.path.stat()
-        return f"{stat.st_size}:{stat.st_mtime_ns}"
+    def path(self) -> Path:
+        return self.folder / self.id
 
 
 @dataclass
@@ -60,7 +53,7 @@ class PrepareReport:
 
 
 def find_videos(sources: Iterable[Path], labels: Path | None = None) -> list[VideoFile]:
-    """The video files among ``sources`` (files, or folders searched to any depth).
+    """The video files among ``sources`` (files, or folders searched to any depth), by their ids.
 
     Args:
         labels: CSV of ``path,label``, paths as ids: relative to the folder given.
@@ -71,16 +64,14 @@ def find_videos(sources: Iterable[Path], labels: Path | None = None) -> list[Vid
     label_of = _read_labels(labels) if labels else {}
     videos: dict[str, VideoFile] = {}
     for source in sources:
-        if not source.exists():
-            raise UsageError(f"'{source}' does not exist.")
-        for path in _videos_in(source):
-            clip_id = path.relative_to(source).as_posix() if source.is_dir() else path.name
-            if clip_id in videos:
+        for folder, name in find_files(source, VIDEO_SUFFIXES):
+            video = VideoFile(folder, name, fingerprint(folder / name), label_of.get(name))
+            if name in videos:
                 raise UsageError(
-                    f"'{videos[clip_id].path}' and '{path}' would both be called '{clip_id}': "
+                    f"'{videos[name].path}' and '{video.path}' would both be called '{name}': "
                     "prepare their common folder instead."
                 )
-            videos[clip_id] = VideoFile(clip_id, path, label_of.get(clip_id))
+            videos[name] = video
     if not videos:
         raise UsageError("There is no video file (.mp4, .mkv, .webm, ...) among the given paths.")
     return [videos[clip_id] for clip_id in sorted(videos)]
@@ -91,126 +82,86 @@ def prepare(
     output: Path,
     workers: int | None = None,
     progress: Progress | None = None,
+    ray: str | None = None,
 ) -> PrepareReport:
     """Decode every video once into a data set; finished ones are not done again.
 
     A video that cannot be used is recorded in ``rejected.csv`` with its reason and the rest goes on.
+    The files are the same whatever the workers, and however often the work was interrupted.
 
     Args:
-        workers: processes; by default one per core.
+        workers, ray: see `clipsep.workers.run_many`.
 
     Raises:
-        ClipsepError: if the output cannot be written or a worker process dies.
+        ClipsepError: if the output cannot be written or the workers cannot be used.
     """
+    output = output.absolute()
     try:
-        writer = StoreWriter(output)
+        return _prepare(videos, output, workers, progress, ray)
     except OSError as error:
-        raise ClipsepError(f"Cannot write to '{output}': {error.strerror}.") from error
+        raise ClipsepError(
+            f"Cannot write to '{output}': {error.strerror or error}; what is finished stays, the same "
+            "command goes on from there."
+        ) from error
+
+
+def _prepare(
+    videos: list[VideoFile],
+    output: Path,
+    workers: int | None,
+    progress: Progress | None,
+    ray: str | None,
+) -> PrepareReport:
+    writer = StoreWriter(output)
     report = PrepareReport()
     waiting = [video for video in videos if not writer.finished(video.id, video.fingerprint)]
+    writer.expect(video.id for video in waiting)
     finished = len(videos) - len(waiting)
-    for video, reason in _run(waiting, output, workers or os.cpu_count() or 1):
-        if reason is None:
-            report.stored += 1
-        else:
-            writer.reject(video.id, video.fingerprint, reason)
-        writer.compact()
-        finished += 1
-        if progress:
-            progress(finished, len(videos))
+    with closing(run_many(_Stage(output), waiting, workers, ray)) as outcomes:
+        for video, reason in outcomes:
+            if reason is None:
+                writer.add(video.id, video.fingerprint)
+                report.stored += 1
+            else:
+                writer.reject(video.id, video.fingerprint, reason)
+            finished += 1
+            if progress:
+                progress(finished, len(videos))
     writer.close()
     for video in videos:
-        fingerprint, reason = writer.rejected.get(video.id, ("", ""))
-        if fingerprint == video.fingerprint:
+        rejected, reason = writer.rejected.get(video.id, (None, ""))
+        if rejected == video.fingerprint:
             report.rejected[video.id] = reason
     report.already_there = len(videos) - report.stored - len(report.rejected)
     return report
 
 
-def embed(
-    store: ClipStore,
-    encoder: QueryEncoder,
-    batch_size: int = 64,
-    progress: Progress | None = None,
-) -> int:
-    """Store one embedding per picture of a data set; returns how many were computed now.
+@dataclass(frozen=True)
+class _Stage:
+    """Decodes and stages a video; the result is why it is of no use, or None."""
 
-    Resumes shard by shard after an interrupt.
-    """
-    embeddings = EmbeddingStore(store, encoder.id)
-    missing = embeddings.missing_shards()
-    done = len(store.shards) - len(missing)
-    count = 0
-    for shard in missing:
-        frames = (frame for clip in store.frames_of_shard(shard) for frame in clip)
-        parts = [encoder.encode_images(batch).cpu() for batch in _batches(frames, batch_size)]
-        embeddings.write(shard, torch.cat(parts).numpy())
-        count += sum(len(part) for part in parts)
-        done += 1
-        if progress:
-            progress(done, len(store.shards))
-    return count
+    output: Path
+    device: ClassVar[str] = "cpu"
 
-
-def _batches(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
-    iterator = iter(items)
-    while batch := list(islice(iterator, size)):
-        yield batch
-
-
-def _run(
-    videos: list[VideoFile], output: Path, workers: int
-) -> Iterator[tuple[VideoFile, str | None]]:
-    """Decode and stage the videos, in any order; yields each with why it was rejected, or None."""
-    if workers == 1 or len(videos) < 2:
-        for video in videos:
-            yield video, _stage_one(video, output)
-        return
-    # Spawned, not forked: a fork would copy the locks of torch's and ffmpeg's threads.
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        with _interrupts_ignored():
-            futures = {pool.submit(_stage_one, video, output): video for video in videos}
+    def __call__(self, video: VideoFile) -> str | None:
+        require_shared_folder(self.output / STAGING)
+        require_shared_folder(video.path.parent)
         try:
-            for future in as_completed(futures):
-                yield futures[future], future.result()
-        except BrokenProcessPool as error:
-            raise ClipsepError(
-                "A worker process died (out of memory?): run the same command again to go on, "
-                "with fewer --workers if it happens again."
-            ) from error
-        finally:
-            pool.shutdown(cancel_futures=True)
+            decoded = read_video(video.path, SAMPLE_RATE)
+        except ClipsepError as error:
+            return str(error)
+        if np.abs(decoded.audio).max(initial=0) < SILENCE:
+            return f"'{video.path}' is silent."
+        stage_clip(
+            self.output, video.id, video.fingerprint, video.label, decoded.audio, decoded.frames
+        )
+        return None
 
-
-@contextmanager
-def _interrupts_ignored() -> Iterator[None]:
-    """Processes started inside do not hear Ctrl-C: they end their video quietly, the parent stops."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread hears it, and only it may choose not to
-        return
-    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, handler)
-
-
-def _stage_one(video: VideoFile, output: Path) -> str | None:
-    """Decode and stage one video; returns why it is of no use, or None."""
-    try:
-        decoded = read_video(video.path, SAMPLE_RATE)
-    except ClipsepError as error:
-        return str(error)
-    if np.abs(decoded.audio).max(initial=0) < SILENCE:
-        return f"'{video.path}' is silent."
-    stage_clip(output, video.id, video.fingerprint, video.label, decoded.audio, decoded.frames)
-    return None
-
-
-def _videos_in(source: Path) -> list[Path]:
-    if source.is_file():
-        return [source]
-    return sorted(p for p in source.rglob("*") if p.suffix.lower() in VIDEO_SUFFIXES)
+    def died(self, video: VideoFile) -> str:
+        return (
+            f"'{video.path}' killed every process that decoded it (a damaged file, or too little "
+            "memory); to try it again, remove its line from rejected.csv."
+        )
 
 
 def _read_labels(path: Path) -> dict[str, str]:

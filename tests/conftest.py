@@ -1,0 +1,48 @@
+"""What tests of several packages share: a Ray cluster that stays up while they run."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+_CLUSTER = """
+import sys, ray
+ray.init("local", num_cpus=2, include_dashboard=False, object_store_memory=100 * 2**20)
+print(ray.get_runtime_context().gcs_address, flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture(scope="session")
+def ray_address() -> Iterator[str]:
+    """Address of a Ray of two workers on this machine."""
+    pytest.importorskip("ray")
+    root = str(Path(__file__).parents[1])  # so that workers can import what tests define
+    os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)  # for the cluster and who connects to it
+    environment = {**os.environ, "PYTHONPATH": root, "RAY_USAGE_STATS_ENABLED": "0"}
+    process = subprocess.Popen(
+        [sys.executable, "-c", _CLUSTER],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env=environment,
+    )
+    yield process.stdout.readline().strip()
+    process.stdin.close()
+    process.wait(60)
+    del os.environ["RAY_AUTH_TOKEN"]
+
+
+@pytest.fixture
+def place(request: pytest.FixtureRequest) -> dict:
+    """Arguments that say where many items are worked on: "here", "processes" or "Ray"."""
+    if request.param == "Ray":
+        return {"workers": 2, "ray": request.getfixturevalue("ray_address")}
+    return {"workers": {"here": 1, "processes": 2}[request.param]}

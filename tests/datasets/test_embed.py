@@ -1,0 +1,108 @@
+"""Laws of embed: every picture once, the same numbers whoever computed them."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from clipsep.datasets.embed import embed
+from clipsep.datasets.embeddings import EmbeddingStore
+from clipsep.datasets.store import ClipStore
+from clipsep.datasets.store_writer import StoreWriter, stage_clip
+from clipsep.errors import ClipsepError
+from tests.queries.pictures_for_tests import picture
+
+
+class ColourEncoder:
+    """The mean colour of a picture; counts what it is asked for."""
+
+    id, dim = "colour", 3
+
+    def __init__(self):
+        self.seen = 0
+
+    def encode_images(self, images):
+        self.seen += len(images)
+        return torch.tensor(np.array([np.asarray(im).mean(axis=(0, 1)) for im in images]))
+
+
+@pytest.fixture
+def encoder(monkeypatch) -> ColourEncoder:
+    encoder = ColourEncoder()
+    monkeypatch.setattr("clipsep.queries.load_query_encoder", lambda name, device: encoder)
+    return encoder
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory) -> Path:
+    """A data set of three shards of two clips, of one and of two pictures."""
+    root = tmp_path_factory.mktemp("pictures")
+    for shard in range(3):
+        StoreWriter(root)
+        for clip in range(2):
+            frames = [picture(10 * shard + 2 * clip + frame) for frame in range(clip + 1)]
+            stage_clip(root, f"{shard}{clip}.mp4", "1", None, np.zeros(16000), frames)
+        StoreWriter(root).close()
+    return root
+
+
+@pytest.fixture
+def dataset(pictures: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(pictures, tmp_path / "data"))
+
+
+@pytest.fixture(scope="module")
+def embedded(pictures: Path, tmp_path_factory) -> np.ndarray:
+    """What one process makes of them with the real encoder."""
+    copy = Path(shutil.copytree(pictures, tmp_path_factory.mktemp("embedded") / "data"))
+    embed(copy, "embedded", workers=1)
+    return embeddings(copy, "embedded-v1")
+
+
+def embeddings(dataset: Path, encoder_id: str) -> np.ndarray:
+    store = ClipStore(dataset)
+    found = EmbeddingStore(store, encoder_id)
+    return np.concatenate([found.clip(clip) for clip in store.clips])
+
+
+def test_every_picture_is_embedded_once_and_a_second_call_does_nothing(dataset, encoder):
+    calls = []
+    report = embed(dataset, "colour", workers=1, progress=lambda *call: calls.append(call))
+    assert (report.encoder_id, report.pictures, encoder.seen) == ("colour", 9, 9)
+    assert calls == [(1, 3), (2, 3), (3, 3)]
+    assert embed(dataset, "colour", workers=1).pictures == 0
+    store = ClipStore(dataset)
+    frames = [frame for clip in store.clips for frame in store.frames(clip)]
+    expected = [np.asarray(frame).mean(axis=(0, 1)) for frame in frames]
+    assert np.allclose(embeddings(dataset, "colour"), expected, atol=1e-3)
+
+
+def test_what_was_embedded_before_an_interrupt_stays(dataset, encoder, monkeypatch):
+    write = EmbeddingStore.write
+
+    def interrupted(self, shard, array):
+        if encoder.seen > 3:
+            raise KeyboardInterrupt
+        write(self, shard, array)
+
+    monkeypatch.setattr(EmbeddingStore, "write", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        embed(dataset, "colour", workers=1)
+    monkeypatch.undo()
+    monkeypatch.setattr("clipsep.queries.load_query_encoder", lambda name, device: encoder)
+    assert embed(dataset, "colour", workers=1).pictures == 6
+
+
+@pytest.mark.parametrize("place", ["processes", "Ray"], indirect=True)
+def test_embeddings_are_the_same_wherever_they_are_computed(dataset, embedded, place):
+    assert embed(dataset, "embedded", **place).pictures == 9
+    assert np.array_equal(embeddings(dataset, "embedded-v1"), embedded)
+
+
+def test_a_data_set_that_is_none_is_named(tmp_path: Path, encoder):
+    with pytest.raises(ClipsepError, match="is no data set"):
+        embed(tmp_path, "colour", workers=1)
