@@ -7,19 +7,19 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterable
-from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 
+from clipsep.datasets.filling import PrepareReport, fill_store
 from clipsep.datasets.store import SAMPLE_RATE
-from clipsep.datasets.store_writer import STAGING, StoreWriter, stage_clip
+from clipsep.datasets.store_writer import STAGING, stage_clip
 from clipsep.errors import ClipsepError, UsageError
 from clipsep.input_files import VIDEO_SUFFIXES, find_files, fingerprint
 from clipsep.media import read_video
-from clipsep.workers import Progress, require_shared_folder, run_many
+from clipsep.workers import Progress, require_shared_folder
 
 SILENCE = 1e-4  # peak below which a video counts as silent: three steps of 16 bits
 
@@ -41,15 +41,6 @@ class VideoFile:
     @property
     def path(self) -> Path:
         return self.folder / self.id
-
-
-@dataclass
-class PrepareReport:
-    """What became of the videos. ``rejected`` maps an id to the reason."""
-
-    stored: int = 0
-    already_there: int = 0
-    rejected: dict[str, str] = field(default_factory=dict)
 
 
 def find_videos(sources: Iterable[Path], labels: Path | None = None) -> list[VideoFile]:
@@ -96,44 +87,7 @@ def prepare(
         ClipsepError: if the output cannot be written or the workers cannot be used.
     """
     output = output.absolute()
-    try:
-        return _prepare(videos, output, workers, progress, ray)
-    except OSError as error:
-        raise ClipsepError(
-            f"Cannot write to '{output}': {error.strerror or error}; what is finished stays, the same "
-            "command goes on from there."
-        ) from error
-
-
-def _prepare(
-    videos: list[VideoFile],
-    output: Path,
-    workers: int | None,
-    progress: Progress | None,
-    ray: str | None,
-) -> PrepareReport:
-    writer = StoreWriter(output)
-    report = PrepareReport()
-    waiting = [video for video in videos if not writer.finished(video.id, video.fingerprint)]
-    writer.expect(video.id for video in waiting)
-    finished = len(videos) - len(waiting)
-    with closing(run_many(_Stage(output), waiting, workers, ray)) as outcomes:
-        for video, reason in outcomes:
-            if reason is None:
-                writer.add(video.id, video.fingerprint)
-                report.stored += 1
-            else:
-                writer.reject(video.id, video.fingerprint, reason)
-            finished += 1
-            if progress:
-                progress(finished, len(videos))
-    writer.close()
-    for video in videos:
-        rejected, reason = writer.rejected.get(video.id, (None, ""))
-        if rejected == video.fingerprint:
-            report.rejected[video.id] = reason
-    report.already_there = len(videos) - report.stored - len(report.rejected)
-    return report
+    return fill_store(output, videos, _Stage(output), workers, progress, ray)
 
 
 @dataclass(frozen=True)

@@ -78,7 +78,8 @@ class _PictureTrack:
         self._seconds = 0.0
         self._previous: av.VideoFrame | None = None
         self._kept: list[Image.Image] = []
-        stream.thread_type = "AUTO"
+        # Videos are read side by side, each in its own process, which one thread serves best.
+        stream.codec_context.thread_count = 1
 
     def feed(self, packet: av.Packet) -> None:
         """Decode one packet; raises ClipsepError for damaged pictures."""
