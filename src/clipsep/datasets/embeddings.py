@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
+import io
 import re
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
+from statistics import mode
+from typing import NamedTuple
 
 import numpy as np
 
-from clipsep.datasets.store import Clip, ClipStore
+from clipsep.datasets.index import Clip
+from clipsep.datasets.store import ClipStore
 from clipsep.errors import ClipsepError
+
+_HEADER = 128  # bytes before the numbers of an array file that NumPy wrote
+_DTYPE = np.dtype("<f4")
+
+
+class _Layout(NamedTuple):
+    """Where a shard's embeddings are in their file: D numbers each, from byte ``start`` on."""
+
+    offsets: np.ndarray
+    dim: int
+    start: int
 
 
 class EmbeddingStore:
@@ -22,45 +37,90 @@ class EmbeddingStore:
     def __init__(self, store: ClipStore, encoder_id: str):
         self.store = store
         self.encoder_id = encoder_id
-        self.folder = store.root / "embeddings" / re.sub(r"[^\w.-]+", "-", encoder_id)
+        self.folder = "embeddings/" + re.sub(r"[^\w.-]+", "-", encoder_id)
+
+    def file(self, shard: str) -> str:
+        """Path of a shard's embeddings below the data set's root."""
+        return f"{self.folder}/{shard}.npy"
 
     def missing_shards(self) -> list[str]:
         """Shards whose pictures were not embedded yet."""
-        return [shard for shard in self.store.shards if not self._path(shard).is_file()]
+        present = self._sizes()
+        return [shard for shard in self.store.shards if shard not in present]
 
     def write(self, shard: str, embeddings: np.ndarray) -> None:
         """Store the embeddings [frames of the shard, D] in one step."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        temporary = self.folder / f"{shard}.tmp"
-        with open(temporary, "wb") as file:
-            np.save(file, embeddings.astype(np.float32))
-        temporary.rename(self._path(shard))
+        buffer = io.BytesIO()
+        np.save(buffer, embeddings.astype(_DTYPE))
+        self.store.root.write(self.file(shard), buffer.getvalue())
 
     def require_complete(self) -> None:
-        """Raise ClipsepError unless every shard was embedded."""
-        missing = self.missing_shards()
+        """Raise ClipsepError unless every shard was embedded and no file was cut off."""
+        present = self._sizes()
+        missing = [shard for shard in self.store.shards if shard not in present]
         if missing:
             raise ClipsepError(
                 f"'{self.store.root}' lacks embeddings by '{self.encoder_id}' for {len(missing)} of "
                 f"{len(self.store.shards)} shards: run 'clipsep embed {self.store.root} "
                 f"--encoder {self.encoder_id}'."
             )
+        self._require_equal_dims(present)
 
     def clip(self, clip: Clip) -> np.ndarray:
         """Embeddings of a clip's pictures, float32 [n_frames, D]."""
-        array, offsets = self._shard(clip.shard)
-        return array[offsets[clip.row] : offsets[clip.row + 1]]
+        layout = self._layout(clip.shard)
+        first, last = (int(row) for row in layout.offsets[clip.row : clip.row + 2])
+        size = layout.dim * _DTYPE.itemsize
 
-    @cache  # noqa: B019 - lives as long as the data set, which is as long as a run
-    def _shard(self, shard: str) -> tuple[np.ndarray, np.ndarray]:
+        def read(path: Path) -> np.ndarray:
+            start = layout.start + first * size
+            return np.fromfile(path, _DTYPE, (last - first) * layout.dim, offset=start)
+
+        # Not mapped: NumPy's maps keep files open, of which a process may have a thousand or so.
+        return self.store.root.read(self.file(clip.shard), read).reshape(-1, layout.dim)
+
+    def _sizes(self) -> dict[str, int]:
+        """Bytes of the embeddings of every shard that has some."""
+        sizes = self.store.root.sizes(self.folder)
+        return {Path(name).stem: size for name, size in sizes.items() if name.endswith(".npy")}
+
+    def _require_equal_dims(self, present: dict[str, int]) -> None:
+        """Files that are too short or too long would give embeddings of another size than the rest."""
+        frames = {shard: size.frames for shard, size in self.store.clips.shard_sizes.items()}
+        dims = {
+            shard: (present[shard] - _HEADER) / (_DTYPE.itemsize * frames[shard])
+            for shard in self.store.shards
+            if shard in frames
+        }
+        usual = mode(dims.values()) if dims else 0
+        for shard, dim in dims.items():
+            if dim != usual or dim != round(dim):
+                raise self._damaged(shard, f"{present[shard]} bytes for {frames[shard]} pictures")
+        if not dims and not self.store.root.remote:
+            for shard in self.store.shards:
+                self._layout(shard)
+
+    @lru_cache(maxsize=4096)  # noqa: B019 - lives as long as the data set, which is as long as a run
+    def _layout(self, shard: str) -> _Layout:
         offsets = self.store.frame_offsets(shard)
-        array = np.load(self._path(shard), mmap_mode="r")
-        if len(array) != offsets[-1]:
-            raise ClipsepError(
-                f"'{self._path(shard)}' has {len(array)} embeddings for {offsets[-1]} pictures: "
-                "delete it and run 'clipsep embed' again."
-            )
-        return array, offsets
+        shape, start = self.store.root.read(self.file(shard), _read_header)
+        if shape[0] != offsets[-1]:
+            raise self._damaged(shard, f"{shape[0]} embeddings for {offsets[-1]} pictures")
+        return _Layout(offsets, shape[1], start)
 
-    def _path(self, shard: str) -> Path:
-        return self.folder / f"{shard}.npy"
+    def _damaged(self, shard: str, what: str) -> ClipsepError:
+        return ClipsepError(
+            f"'{self.store.root}/{self.file(shard)}' is damaged ({what}): delete it and run "
+            "'clipsep embed' again."
+        )
+
+
+def _read_header(path: Path) -> tuple[tuple[int, ...], int]:
+    """Shape of a stored array, and where its numbers start in bytes."""
+    with open(path, "rb") as file:
+        try:
+            np.lib.format.read_magic(file)
+            shape, _, _ = np.lib.format.read_array_header_1_0(file)
+        except ValueError as error:
+            raise ClipsepError(f"'{path}' is no array: run 'clipsep embed' again.") from error
+        return shape, file.tell()

@@ -1,6 +1,6 @@
-"""Prepared videos on disk: sound and pictures in memory-mapped Arrow shards, and an index of them.
+"""Prepared videos: sound and pictures in memory-mapped Arrow shards, and an index of them.
 
-Layout of a data set folder::
+Layout of a data set folder, on a disk or at an address (s3://bucket/folder)::
 
     index.arrow                 one row per clip: id, label, seconds, n_frames, shard, row
     shards/00000-<digest>.arrow up to 64 clips each: sound (int16) and one JPEG picture per second
@@ -15,74 +15,65 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from PIL import Image
 
-from clipsep.datasets.arrow_files import read_table, shard_paths
+from clipsep.datasets.arrow_files import read_table
+from clipsep.datasets.file_cache import FileCache
+from clipsep.datasets.folders import open_folder
+from clipsep.datasets.index import INDEX_FILE, Clip, ClipIndex
 from clipsep.errors import ClipsepError
 
 SAMPLE_RATE = 16000  # Hz, of the sound in every data set
-
-
-@dataclass(frozen=True)
-class Clip:
-    """What the index knows of one prepared video.
-
-    Attributes:
-        id: path of the video below the folder it was prepared from.
-        label: its class if one was given, else None; only supervised baselines and scores use it.
-        n_frames: number of pictures, one per second.
-    """
-
-    id: str
-    label: str | None
-    seconds: float
-    n_frames: int
-    shard: str
-    row: int
+_MAX_MAPPED = 4096  # shards; systems limit the memory maps of a process
 
 
 class ClipStore:
     """A prepared data set, read through memory maps.
 
+    Args:
+        root: folder, or address such as ``s3://bucket/folder``.
+        cache: where shards from an address are kept; by default `FileCache` with its defaults.
+
     Raises:
-        ClipsepError: if the folder is no data set, or a shard is missing or damaged.
+        ClipsepError: if there is no data set, or a shard is missing or damaged.
     """
 
-    def __init__(self, root: str | Path):
-        self.root = Path(root)
-        index = self.root / "index.arrow"
-        if not index.is_file():
-            state = "was not finished" if (self.root / "staging").is_dir() else "is no data set"
+    def __init__(self, root: str | Path, cache: FileCache | None = None):
+        self.root = open_folder(root, cache)
+        if not self.root.exists(INDEX_FILE):
+            unfinished = self.root.sizes("shards") or self.root.sizes("staging")
             raise ClipsepError(
-                f"'{self.root}' {state} (there is no index.arrow): run 'clipsep prepare' on it."
+                f"'{self.root}' {'was not finished' if unfinished else 'is no data set'} (there is no "
+                f"{INDEX_FILE}): run 'clipsep prepare' on it."
             )
-        rows = read_table(index).drop_columns(["fingerprint"]).to_pylist()
-        self.clips = [Clip(**row) for row in rows]
-        present = {path.stem for path in shard_paths(self.root)}
-        for shard in self.shards:
-            if shard not in present:
-                raise ClipsepError(
-                    f"'{self.root}' lacks the shard {shard}.arrow: run 'clipsep prepare' again."
-                )
+        self._open()
+        self._require_shards()
 
     def __len__(self) -> int:
         return len(self.clips)
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {"root": self.root}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # Another process maps the files itself; nobody sends it an index of millions.
+        self.root = state["root"]
+        self._open()
+
     @property
     def shards(self) -> list[str]:
         """Names of the shards in use, in order."""
-        return sorted({clip.shard for clip in self.clips})
+        return self.clips.shards
 
     @property
     def labels(self) -> list[str]:
         """The distinct labels, sorted; empty if the videos have none."""
-        return sorted({clip.label for clip in self.clips if clip.label})
+        return self.clips.labels
 
     def audio(self, clip: Clip) -> np.ndarray:
         """Mono sound of a clip, int16 [T], at 16 kHz; a view of the memory map."""
@@ -95,7 +86,8 @@ class ClipStore:
 
     def frames_of_shard(self, shard: str) -> Iterator[list[Image.Image]]:
         """The pictures of every clip of a shard, in row order."""
-        for jpegs in self._table(shard)["frames"]:
+        # Read once and in turn: not worth being kept in a map.
+        for jpegs in self.root.read(self.shard_file(shard), read_table)["frames"]:
             yield [Image.open(io.BytesIO(jpeg)) for jpeg in jpegs.as_py()]
 
     def frame_offsets(self, shard: str) -> np.ndarray:
@@ -103,10 +95,40 @@ class ClipStore:
         counts = self._table(shard)["n_frames"].to_numpy()
         return np.concatenate([[0], np.cumsum(counts)])
 
+    def shard_file(self, shard: str) -> str:
+        """Path of a shard below the root."""
+        return f"shards/{shard}.arrow"
+
+    def unmap(self) -> None:
+        """Let go of all shards, so that the disk space of those that a cache removed becomes free."""
+        self._tables.clear()
+
+    def _open(self) -> None:
+        self.clips = self.root.read(INDEX_FILE, lambda path: ClipIndex(read_table(path)))
+        self._tables: dict[str, pa.Table] = {}
+
     def _table(self, shard: str) -> pa.Table:
-        return _open_shard(self.root / "shards" / f"{shard}.arrow")
+        if shard not in self._tables:
+            if len(self._tables) >= _MAX_MAPPED:
+                self.unmap()
+            self._tables[shard] = self.root.read(self.shard_file(shard), read_table)
+        return self._tables[shard]
 
-
-@lru_cache(maxsize=4096)
-def _open_shard(path: Path) -> pa.Table:
-    return read_table(path)
+    def _require_shards(self) -> None:
+        """Compare names and sizes, which takes one listing; old indexes know no sizes."""
+        present = self.root.sizes("shards")
+        for shard in self.shards:
+            file = self.shard_file(shard)
+            found = present.get(Path(file).name)
+            if found is None:
+                raise ClipsepError(
+                    f"'{self.root}' lacks the shard {shard}.arrow: {self.root.repair}."
+                )
+            size = self.clips.shard_sizes.get(shard)
+            if size and found != size.bytes:
+                raise ClipsepError(
+                    f"'{self.root}/{file}' is damaged ({found} bytes instead of {size.bytes}): delete "
+                    f"it and {self.root.repair}."
+                )
+            if not size and not self.root.remote:
+                self._table(shard)
