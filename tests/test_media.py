@@ -72,7 +72,7 @@ def write_video(
         for index in range(round(seconds * PICTURES_PER_SECOND)):
             if picture:
                 pixels = np.zeros((size[1], size[0], 3), np.uint8)
-                pixels[..., 0] = 8 * index
+                pixels[..., 0] = 8 * index % 256
                 pixels[:, : size[0] // 4, 2] = 255
                 frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
                 frame.pts, frame.time_base = index, Fraction(1, PICTURES_PER_SECOND)

@@ -17,7 +17,10 @@ from tests.cli.conftest import FakeEncoder
 from tests.models.tiny import published_model, randomize
 from tests.test_media import write_video
 
-COMMANDS = ["separate", "prepare", "embed", "train", "models", "info", "import-published"]
+COMMANDS = [
+    *("separate", "download", "prepare", "import-list", "embed", "train", "pairs"),
+    *("models", "info", "import-published"),
+]
 
 
 def run(*argv: object) -> int:

@@ -15,6 +15,7 @@ import typer
 
 from clipsep import __version__
 from clipsep.cli.data import embed, prepare
+from clipsep.cli.download import download, import_list, pairs
 from clipsep.cli.models import import_published, info, models
 from clipsep.cli.separation import separate
 from clipsep.cli.training import train
@@ -27,18 +28,22 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 INTERRUPTED = 130
-_RESUMABLE = ("prepare", "embed", "train")
+_RESUMABLE = ("download", "import-list", "prepare", "embed", "train")
 # What is not installed with the plain package, and the extra that brings it.
 _EXTRA_OF = {
     "pyarrow": "train",
     "pytorch_lightning": "train",
     "tensorboard": "train",
     "transformers": "clip",
+    "yt_dlp": "download",
 }
 # Typer's own errors (unknown option, missing argument, ...), whichever click it is built on.
 _ParseError = typer.BadParameter.__base__
 
 for command in (separate, prepare, embed, train, models, info, import_published):
+    app.command()(command)
+app.add_typer(download, name="download")
+for command in (import_list, pairs):
     app.command()(command)
 
 
