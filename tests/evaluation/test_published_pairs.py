@@ -46,7 +46,7 @@ def test_interferers_are_the_published_ones(tmp_path: Path, count: int):
     pairs = published_pairs(targets, others, tmp_path).pairs
     assert random.random() == expected_next
     assert [pair.query for pair in pairs] == [f"label t{i}" for i in range(12)]
-    assert [pair.interferer_label for pair in pairs] == [f"label o{i}" for i in DRAWN[count]]
+    assert [pair.interferers[0].label for pair in pairs] == [f"label o{i}" for i in DRAWN[count]]
     assert [pair.id for pair in pairs[:2]] == ["0000", "0001"]
     assert all(pair.snr_db is None for pair in pairs)
 
@@ -59,7 +59,11 @@ def test_segments_are_the_published_ones(tmp_path: Path, n_frames: int, frame: i
     assert published_rule(n_frames) == (frame, start, start + 65_534)
     list_file = make_list(tmp_path / "list.csv", ["x"], n_frames)
     (pair,) = published_pairs(list_file, list_file, tmp_path).pairs
-    assert (pair.target_frame, pair.target_start, pair.interferer_start) == (frame, start, start)
+    assert (pair.target_frame, pair.target_start, pair.interferers[0].start) == (
+        frame,
+        start,
+        start,
+    )
 
 
 def test_files_of_the_lists_are_found_below_the_root(tmp_path: Path):
@@ -97,7 +101,7 @@ def test_downloaded_videos_stand_for_listed_files(tmp_path: Path):
     )
     (pair,) = report.pairs
     assert pair.target == pair.target_frames == videos / f"{names[0]}.mp4"
-    assert pair.interferer == videos / f"{names[2]}.mp4"
+    assert pair.interferers[0].path == videos / f"{names[2]}.mp4"
     assert report.not_found == []
     assert report.trained_on == [pair.target]
 

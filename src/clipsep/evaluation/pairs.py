@@ -6,10 +6,12 @@ Separating and scoring live elsewhere; how the published pairs are drawn is in p
 from __future__ import annotations
 
 import csv
+import math
 import os
 from collections.abc import Iterable
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -19,23 +21,44 @@ from clipsep.media import read_audio, read_video
 
 SAMPLE_RATE = 16_000  # Hz
 SEGMENT = 65_535  # samples of a mixture
-_RMS = 0.05  # of both sources, where a pair states a level difference
-_PATHS = ("target", "interferer", "target_frames")
-_MAY_BE_EMPTY = ("snr_db", "label", "interferer_label", "target_frames", "target_frame")
-_NUMBERS = {"target_start": int, "interferer_start": int, "snr_db": float, "target_frame": int}
+_RMS = 0.05  # of the sources, where a pair states a level difference
+_COLUMNS = (
+    *("id", "target", "target_start", "interferer", "interferer_start", "snr_db"),
+    *("query", "label", "interferer_label", "target_frames", "target_frame"),
+)
+_MAY_BE_ABSENT = ("target_frames", "target_frame")
+_MAY_BE_EMPTY = ("snr_db", "label", "interferer_label", *_MAY_BE_ABSENT)
+_BETWEEN = ";"  # several interferers
+
+
+@dataclass(frozen=True)
+class Interferer:
+    """A sound that is mixed with the target.
+
+    Attributes:
+        path: file with sound.
+        start: sample at 16 kHz where the segment begins, as a target's.
+        label: its class; None if unknown.
+    """
+
+    path: Path
+    start: int
+    label: str | None
 
 
 @dataclass(frozen=True)
 class Pair:
-    """One test mixture of two clips.
+    """One test mixture: a target clip and what it is to be separated from, mostly one other clip.
 
     Attributes:
-        target, interferer: files with sound; in the CSV relative to its folder.
-        target_start, interferer_start: sample at 16 kHz where the segment begins; below zero if it
-            begins before the clip does.
-        snr_db: level of the target over the interferer; None for the levels as they are.
+        target: file with sound; in the CSV relative to its folder, as all paths.
+        target_start: sample at 16 kHz where the segment begins; below zero if it begins before the
+            clip does.
+        interferers: one or more; in the columns ``interferer``, ``interferer_start`` and
+            ``interferer_label``, with semicolons between several.
+        snr_db: level of the target over each interferer; None for the levels as they are.
         query: the text to separate by.
-        label, interferer_label: classes, for tables; None if unknown.
+        label: class of the target, for tables; None if unknown.
         target_frames: a folder of pictures 000001.jpg, 000002.jpg, ... of the target, one per second,
             or its video; None without pictures.
         target_frame: number of the picture, from 1, in the middle of the segment.
@@ -44,79 +67,80 @@ class Pair:
     id: str
     target: Path
     target_start: int
-    interferer: Path
-    interferer_start: int
+    interferers: tuple[Interferer, ...]
     snr_db: float | None
     query: str
     label: str | None
-    interferer_label: str | None
     target_frames: Path | None = None
     target_frame: int | None = None
 
 
-def read_pairs(path: Path) -> list[Pair]:
+def read_pairs(path: Path, root: Path | None = None, must_exist: bool = False) -> list[Pair]:
     """The pairs of a CSV file; the columns of pictures may be absent.
+
+    Args:
+        root: what its paths are relative to; by default the file's own folder.
+        must_exist: refuse a list that names a sound which is not there.
 
     Raises:
         UsageError: naming the column or line that is wrong.
     """
+    root = path.parent if root is None else root
     try:
         with open(path, newline="", encoding="utf-8") as file:
             reader = csv.DictReader(file)
             _check_columns(path, reader.fieldnames or ())
-            pairs = [
-                _parse(row, f"'{path}', line {reader.line_num}", path.parent) for row in reader
-            ]
+            pairs: dict[str, Pair] = {}
+            for row in reader:
+                where = f"'{path}', line {reader.line_num}"
+                pair = _Row(row, where, root).pair()
+                if pair.id in pairs:
+                    raise UsageError(f"{where}: the id '{pair.id}' is taken by a line above.")
+                if must_exist:
+                    _check_sounds(pair, where)
+                pairs[pair.id] = pair
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UsageError(f"'{path}' cannot be read as a list of pairs: {error}.") from error
     if not pairs:
         raise UsageError(f"'{path}' lists no pairs.")
-    return pairs
+    return list(pairs.values())
 
 
 def write_pairs(pairs: Iterable[Pair], path: Path) -> None:
     """Write a CSV file of pairs, beside its place and renamed; paths relative to its folder."""
-    names = [field.name for field in fields(Pair)]
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".tmp")
     with open(temporary, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(names)
-        for pair in pairs:
-            cells = {name: getattr(pair, name) for name in names}
-            for name in _PATHS:
-                if cells[name] is not None:
-                    cells[name] = Path(os.path.relpath(cells[name], path.parent)).as_posix()
-            writer.writerow("" if cells[name] is None else cells[name] for name in names)
+        writer = csv.DictWriter(file, _COLUMNS)
+        writer.writeheader()
+        writer.writerows(_cells(pair, path.parent) for pair in pairs)
     os.replace(temporary, path)
 
 
 def load_sources(pair: Pair) -> np.ndarray:
-    """Target and interferer as they are in the mixture, float32 [2, SEGMENT]; it is their sum.
+    """Target and interferers as they are in the mixture, float32 [N, SEGMENT]; it is their sum.
 
-    With a level difference both are brought to a root mean square of 0.05 first; without one each is
-    halved, as published.
+    With a level difference all are brought to a root mean square of 0.05 first; without one each is
+    divided by N, as published for two. (For more the published code takes the mean of the interferers
+    as one source, and halves that.)
 
     Raises:
         ClipsepError: if a file cannot be read, or is silent where its level is to be set.
     """
+    places = [(pair.target, pair.target_start)]
+    places += [(interferer.path, interferer.start) for interferer in pair.interferers]
     sources = np.stack(
-        [
-            _cut(read_audio(file, SAMPLE_RATE, mono=True)[0], start)
-            for file, start in (
-                (pair.target, pair.target_start),
-                (pair.interferer, pair.interferer_start),
-            )
-        ]
+        [_cut(read_audio(path, SAMPLE_RATE, mono=True)[0], start) for path, start in places]
     )
     if pair.snr_db is None:
         sources[:, -1] = 0  # the published reader copies one sample less
-        return sources / np.float32(2)
+        return sources / np.float32(len(sources))
     rms = np.sqrt(np.mean(sources**2, axis=1, dtype=np.float64))
     if not rms.all():
-        silent = pair.interferer if rms[0] else pair.target
+        silent, _ = places[int(np.argmin(rms))]
         raise ClipsepError(f"'{silent}' is silent where pair {pair.id} takes it.")
-    gains = _RMS / rms * [1, 10 ** (-pair.snr_db / 20)]
+    gains = _RMS / rms
+    gains[1:] *= 10 ** (-pair.snr_db / 20)
     return (sources * gains[:, None]).astype(np.float32)
 
 
@@ -163,21 +187,85 @@ def _open(path: Path) -> Image.Image:
 
 
 def _check_columns(path: Path, columns: Iterable[str]) -> None:
-    needed = [field.name for field in fields(Pair) if field.default is MISSING]
-    if missing := [name for name in needed if name not in columns]:
+    if missing := [name for name in _COLUMNS if name not in columns and name not in _MAY_BE_ABSENT]:
         raise UsageError(f"'{path}' is no list of pairs: it lacks the column '{missing[0]}'.")
 
 
-def _parse(row: dict[str, str | None], where: str, folder: Path) -> Pair:
-    values: dict[str, object] = {}
-    for name in (field.name for field in fields(Pair)):
-        text = (row.get(name) or "").strip()
-        if not text and name not in _MAY_BE_EMPTY:
-            raise UsageError(f"{where}: '{name}' is empty.")
+def _check_sounds(pair: Pair, where: str) -> None:
+    for path in (pair.target, *(interferer.path for interferer in pair.interferers)):
+        if not path.is_file():
+            raise UsageError(f"{where}: the sound '{path}' does not exist.")
+
+
+def _cells(pair: Pair, folder: Path) -> dict[str, object]:
+    """A pair as a row of the file, with paths relative to ``folder``."""
+
+    def relative(path: Path) -> str:
+        return Path(os.path.relpath(path, folder)).as_posix()
+
+    labels = [interferer.label or "" for interferer in pair.interferers]
+    cells = {name: getattr(pair, name, None) for name in _COLUMNS}
+    cells |= {
+        "target": relative(pair.target),
+        "interferer": _BETWEEN.join(relative(one.path) for one in pair.interferers),
+        "interferer_start": _BETWEEN.join(str(one.start) for one in pair.interferers),
+        "interferer_label": _BETWEEN.join(labels) if any(labels) else "",
+        "target_frames": relative(pair.target_frames) if pair.target_frames else "",
+    }
+    return cells  # the writer leaves the cell of a None empty
+
+
+class _Row:
+    """One row of a list, which names its line in what it refuses."""
+
+    def __init__(self, row: dict[str, str | None], where: str, root: Path):
+        self._where, self._root = where, root
+        self._cells = {name: (row.get(name) or "").strip() for name in _COLUMNS}
+        for name, text in self._cells.items():
+            if not text and name not in _MAY_BE_EMPTY:
+                raise UsageError(f"{where}: '{name}' is empty.")
+
+    def pair(self) -> Pair:
+        cells = self._cells
+        frames = cells["target_frames"]
+        return Pair(
+            id=cells["id"],
+            target=self._root / cells["target"],
+            target_start=self._number("target_start", int),
+            interferers=self._interferers(),
+            snr_db=self._number("snr_db", float) if cells["snr_db"] else None,
+            query=cells["query"],
+            label=cells["label"] or None,
+            target_frames=self._root / frames if frames else None,
+            target_frame=self._number("target_frame", int) if cells["target_frame"] else None,
+        )
+
+    def _interferers(self) -> tuple[Interferer, ...]:
+        paths = self._parts("interferer")
+        starts = self._parts("interferer_start")
+        labels = self._parts("interferer_label") if self._cells["interferer_label"] else None
+        for name, parts in (("interferer_start", starts), ("interferer_label", labels)):
+            if parts is not None and len(parts) != len(paths):
+                raise UsageError(
+                    f"{self._where}: 'interferer' names {len(paths)} sounds, but '{name}' has "
+                    f"{len(parts)} values: put one for each, with semicolons between them."
+                )
+        return tuple(
+            Interferer(self._root / path, self._as("interferer_start", start, int), label or None)
+            for path, start, label in zip(paths, starts, labels or [None] * len(paths), strict=True)
+        )
+
+    def _parts(self, column: str) -> list[str]:
+        return [part.strip() for part in self._cells[column].split(_BETWEEN)]
+
+    def _number(self, column: str, kind: type) -> Any:
+        return self._as(column, self._cells[column], kind)
+
+    def _as(self, column: str, text: str, kind: type) -> Any:
         try:
-            values[name] = _NUMBERS.get(name, str)(text) if text else None
+            number = kind(text)
+            if not math.isfinite(number):
+                raise ValueError
+            return number
         except ValueError:
-            raise UsageError(f"{where}: '{text}' is no number: correct '{name}'.") from None
-    for name in _PATHS:
-        values[name] = folder / values[name] if values[name] else None
-    return Pair(**values)
+            raise UsageError(f"{self._where}: '{text}' is no number: correct '{column}'.") from None

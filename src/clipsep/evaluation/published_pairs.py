@@ -13,7 +13,7 @@ from pathlib import Path
 from clipsep.datasets.published_lists import ListRow, find_file, read_list
 from clipsep.datasets.video_lists import label_folder
 from clipsep.errors import UsageError
-from clipsep.evaluation.pairs import SAMPLE_RATE, SEGMENT, Pair
+from clipsep.evaluation.pairs import SAMPLE_RATE, SEGMENT, Interferer, Pair
 
 _ID_LENGTH = 11  # of a YouTube id, with which the name of a downloaded clip begins
 
@@ -60,7 +60,9 @@ def published_pairs(
     for index, target in enumerate(targets):
         interferer = interferers[random.Random(index).randint(0, len(interferers) - 1)]
         (sound, pictures), (other, _) = (finder.find(row) for row in (target, interferer))
-        report.not_found += [folder / path for path in (sound, pictures, other) if not path.exists()]
+        report.not_found += [
+            folder / path for path in (sound, pictures, other) if not path.exists()
+        ]
         if finder.is_training_video(sound):
             report.trained_on.append(sound)
         report.pairs.append(
@@ -68,12 +70,16 @@ def published_pairs(
                 id=f"{index:04d}",
                 target=sound if sound.exists() else folder / sound,
                 target_start=_start(target),
-                interferer=other if other.exists() else folder / other,
-                interferer_start=_start(interferer),
+                interferers=(
+                    Interferer(
+                        other if other.exists() else folder / other,
+                        _start(interferer),
+                        interferer.label,
+                    ),
+                ),
                 snr_db=None,
                 query=target.label,
                 label=target.label,
-                interferer_label=interferer.label,
                 target_frames=pictures if pictures.exists() else folder / pictures,
                 target_frame=target.n_frames // 2,
             )
