@@ -243,12 +243,12 @@ class _MissingList:
             csv.writer(file).writerow((name, reason))
 
     def forget(self, names: Iterable[str]) -> None:
-        """Strike out clips that are there after all."""
+        """Strike out clips that are there after all, and put the others in order."""
         names = set(names)
-        kept = {name: why for name, why in self.reasons.items() if name not in names}
-        if kept != self.reasons:
-            self.reasons = kept
-            _write_csv(self._path, [self._HEADER, *kept.items()])
+        kept = sorted(item for item in self.reasons.items() if item[0] not in names)
+        if kept != list(self.reasons.items()):
+            self.reasons = dict(kept)
+            _write_csv(self._path, [self._HEADER, *kept])
 
 
 def _read_pairs(path: Path) -> Iterator[tuple[str, str]]:

@@ -145,8 +145,9 @@ def _section(start: int, end: int) -> Callable[[dict, Any], list[dict]]:
 
 def _meaning(error: Exception) -> Exception:
     """What an exception of yt-dlp means for the video it was raised for."""
-    # "ERROR: [youtube] <id>: <reason>", with colours and more lines on some occasions
+    # "ERROR: [youtube] <id>: <reason> (caused by ...)", with colours and more lines at times
     text = re.sub(r"\x1b\[[\d;]*m", "", str(error)).strip().split("\n")[0]
+    text = text.partition(" (caused by ")[0]
     reason = re.sub(r"^(ERROR: )?(\[[^\]]*\] )?([\w-]{11}: )?", "", text)[:200]
     lower = reason.lower().replace("’", "'")
     if "no space left" in lower or "quota exceeded" in lower:
