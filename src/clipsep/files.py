@@ -31,6 +31,15 @@ class TrackReport:
     energy_share: float
     clipped: int
 
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON; the level in dB of full scale (null for silence), the share from 0 to 1."""
+        return {
+            "file": str(self.path),
+            "level_dbfs": self.level,
+            "energy_share": self.energy_share,
+            "clipped_samples": self.clipped,
+        }
+
 
 @dataclass
 class FileReport:
@@ -44,6 +53,24 @@ class FileReport:
     targets: dict[str, TrackReport]
     residual: TrackReport | None = None
     picture: Path | None = None
+
+    @property
+    def tracks(self) -> list[TrackReport]:
+        """The targets, and the residual if there is one."""
+        return [*self.targets.values(), *([self.residual] if self.residual else [])]
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON; levels as those of the tracks."""
+        return {
+            "input": str(self.source),
+            "sample_rate": self.sample_rate,
+            "channels": self.channels,
+            "seconds": self.seconds,
+            "level_dbfs": self.level,
+            "targets": [{"query": name, **track.as_dict()} for name, track in self.targets.items()],
+            "residual": self.residual.as_dict() if self.residual else None,
+            "picture": str(self.picture) if self.picture else None,
+        }
 
 
 @dataclass
@@ -76,11 +103,9 @@ class SeparationFiles:
         self._format = format
         self._energy = 0.0
         self._samples = 0
-        stem = _shorten(info.path.stem, 100)
-        self._paths = _track_paths(folder, stem, [*names, *[RESIDUAL] * residual], format)
+        self._paths, self._picture = output_paths(info.path, folder, names, residual, format, plot)
         self._tracks: dict[str, _Track] = {}
         self._figure = SpectrogramFigure(info.sample_rate, info.seconds) if plot else None
-        self._picture = folder / f"{stem}.spectrogram.png" if plot else None
 
     def __enter__(self) -> SeparationFiles:
         with ExitStack() as stack:
@@ -155,6 +180,15 @@ class SeparationFiles:
     def _level(self, energy: float) -> float | None:
         mean = energy / (self._samples * self._info.channels)
         return 10 * math.log10(mean) if mean > 0 else None
+
+
+def output_paths(
+    recording: Path, folder: Path, names: list[str], residual: bool, format: str, plot: bool
+) -> tuple[dict[str, Path], Path | None]:
+    """Where the tracks of a recording go, by query, and where its picture goes, if there is one."""
+    stem = _shorten(recording.stem, 100)
+    tracks = _track_paths(folder, stem, [*names, *[RESIDUAL] * residual], format)
+    return tracks, folder / f"{stem}.spectrogram.png" if plot else None
 
 
 def _energy(block: np.ndarray) -> float:

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 
 from clipsep.checkpoint import Checkpoint, load_checkpoint
 from clipsep.devices import choose_device
@@ -44,9 +43,9 @@ class SeparationResult:
     sample_rate: int
 
 
-@dataclass
-class _Queries:
-    """Names of the queries and their embeddings [N, D]."""
+@dataclass(frozen=True)
+class EncodedQueries:
+    """Names of the queries and their embeddings [N, D], ready for any number of recordings."""
 
     names: list[str]
     embeddings: torch.Tensor
@@ -112,7 +111,7 @@ class Separator:
         self,
         waveform: np.ndarray | torch.Tensor,
         sample_rate: int,
-        queries: Sequence[Query],
+        queries: Sequence[Query] | EncodedQueries,
         binary: bool = False,
     ) -> SeparationResult:
         """Separate a recording in memory.
@@ -120,7 +119,7 @@ class Separator:
         Args:
             waveform: float [T] or [C, T], at any rate.
             sample_rate: in Hz.
-            queries: texts, PIL images or paths of pictures.
+            queries: texts, PIL images or paths of pictures; or what `encode` made of them.
             binary: masks of 0 and 1 instead of soft ones.
 
         Raises:
@@ -142,7 +141,7 @@ class Separator:
         self,
         blocks: Iterable[np.ndarray],
         sample_rate: int,
-        queries: Sequence[Query],
+        queries: Sequence[Query] | EncodedQueries,
         binary: bool = False,
     ) -> Iterator[SeparationResult]:
         """Separate sound that arrives in blocks, in constant memory.
@@ -157,7 +156,7 @@ class Separator:
         Raises:
             as `separate`.
         """
-        encoded = self._encode(named_queries(queries))
+        encoded = self.encode(queries)
         if sample_rate <= 0:
             raise UsageError(f"A sample rate is a positive number of Hz, not {sample_rate}.")
         return self._stream(blocks, sample_rate, encoded, binary)
@@ -165,7 +164,7 @@ class Separator:
     def separate_file(
         self,
         path: str | Path,
-        queries: Sequence[Query],
+        queries: Sequence[Query] | EncodedQueries,
         output_dir: str | Path = "separated",
         residual: bool = False,
         binary: bool = False,
@@ -186,13 +185,15 @@ class Separator:
             UsageError, ClipsepError: if the input, the queries or the output are of no use.
         """
         path, output_dir = Path(path), Path(output_dir)
-        named = named_queries(queries)
+        names = (
+            queries.names if isinstance(queries, EncodedQueries) else list(named_queries(queries))
+        )
         with AudioReader(path) as reader:
             check_writable(output_dir)
-            output = SeparationFiles(reader.info, output_dir, list(named), residual, format, plot)
+            output = SeparationFiles(reader.info, output_dir, names, residual, format, plot)
             # The encoder comes last: it takes seconds to load, and all else fails at once.
             with output:
-                encoded = self._encode(named)
+                encoded = self.encode(queries)
                 rate = reader.info.sample_rate
                 for block in self._stream(reader, rate, encoded, binary, str(path)):
                     output.write(block.targets, block.residual)
@@ -200,11 +201,30 @@ class Separator:
                         progress(output.seconds, reader.info.seconds)
         return output.report()
 
+    def encode(self, queries: Sequence[Query] | EncodedQueries) -> EncodedQueries:
+        """Queries ready to be used with many recordings; loads the encoder if that was not done yet.
+
+        Raises:
+            UsageError, ClipsepError: for a bad query, or if the encoder cannot be loaded.
+        """
+        if isinstance(queries, EncodedQueries):
+            return queries
+        named = named_queries(queries)
+        encoder = self._query_encoder()
+        with torch.inference_mode():
+            embeddings = [
+                encode_prompted(encoder, [query], self.config.prompts)
+                if isinstance(query, str)
+                else encoder.encode_images([query])
+                for query in named.values()
+            ]
+        return EncodedQueries(list(named), torch.cat(embeddings).to(self.device, torch.float32))
+
     def _stream(
         self,
         blocks: Iterable[np.ndarray],
         sample_rate: int,
-        queries: _Queries,
+        queries: EncodedQueries,
         binary: bool,
         source: str = "The sound",
     ) -> Iterator[SeparationResult]:
@@ -242,18 +262,6 @@ class Separator:
                 return masks[0].cpu()
 
         return predict
-
-    def _encode(self, queries: dict[str, str | Image.Image]) -> _Queries:
-        """Embeddings of the queries, each computed once."""
-        encoder = self._query_encoder()
-        with torch.inference_mode():
-            embeddings = [
-                encode_prompted(encoder, [query], self.config.prompts)
-                if isinstance(query, str)
-                else encoder.encode_images([query])
-                for query in queries.values()
-            ]
-        return _Queries(list(queries), torch.cat(embeddings).to(self.device, torch.float32))
 
     def _query_encoder(self) -> QueryEncoder:
         if self._encoder is None:

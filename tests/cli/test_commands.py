@@ -246,6 +246,13 @@ sys.exit(main({argv!r}))
     assert "pip install 'clipsep[train]'" in done.stderr and done.stderr.count("\n") == 1
 
 
+def test_ray_is_an_extra(videos, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    assert run("prepare", videos, "-o", tmp_path / "data", "--ray", "local") == 1
+    err = capsys.readouterr().err
+    assert "pip install 'clipsep[cluster]'" in err and err.count("\n") == 1
+
+
 def test_other_refusals_of_the_system_are_one_sentence(monkeypatch, capsys):
     def refuse() -> None:
         raise OSError(28, "No space left on device", "/some/file")

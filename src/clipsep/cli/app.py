@@ -36,6 +36,7 @@ _EXTRA_OF = {
     "tensorboard": "train",
     "transformers": "clip",
     "yt_dlp": "download",
+    "ray": "cluster",
 }
 # Typer's own errors (unknown option, missing argument, ...), whichever click it is built on.
 _ParseError = typer.BadParameter.__base__
@@ -118,6 +119,8 @@ def _how_to_install(error: ModuleNotFoundError) -> str:
 def _interrupted(argv: list[str]) -> str:
     if argv and argv[0] in _RESUMABLE:
         return "clipsep: interrupted: run the same command again to go on."
+    if argv and argv[0] == "separate":
+        return "clipsep: interrupted: only finished files were written."
     return "clipsep: interrupted: nothing was written."
 
 

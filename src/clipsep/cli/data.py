@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from clipsep.cli.output import Device, Ray, progress_bar
+from clipsep.cli.output import Device, Ray, Workers, progress_bar
 
 
 def prepare(
@@ -21,9 +21,7 @@ def prepare(
         Path | None,
         typer.Option(metavar="CSV", help="Columns path,label; for baselines and scores."),
     ] = None,
-    workers: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="Processes; by default one per core.")
-    ] = None,
+    workers: Workers = None,
     ray: Ray = None,
 ) -> None:
     """Make a data set of videos.
@@ -54,9 +52,7 @@ def embed(
         str, typer.Option(metavar="NAME", help="embedded, clip, clip:MODEL or efficientnet.")
     ] = "embedded",
     device: Device = "auto",
-    workers: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="Processes; by default one per core.")
-    ] = None,
+    workers: Workers = None,
     ray: Ray = None,
 ) -> None:
     """Embed the pictures of a data set.

@@ -16,6 +16,9 @@ from rich.text import Text
 Device = Annotated[
     str, typer.Option(metavar="NAME", help="auto (a GPU if there is one), cpu or cuda.")
 ]
+Workers = Annotated[
+    int | None, typer.Option(metavar="N", min=1, help="Processes; by default one per core.")
+]
 Ray = Annotated[
     str | None,
     typer.Option(

@@ -5,19 +5,23 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from clipsep.cli.output import AsJson, Device, cells, progress_bar, stdout, table_of
+from clipsep.cli.output import AsJson, Device, Ray, Workers, cells, progress_bar, stdout, table_of
 from clipsep.errors import UsageError
 
 if TYPE_CHECKING:
-    from clipsep.files import FileReport, TrackReport
+    from clipsep.bulk_separation import SeparationRequest
+    from clipsep.files import FileReport
 
 
 def separate(
-    input: Annotated[Path, typer.Argument(metavar="INPUT", help="Sound or video file.")],
+    inputs: Annotated[
+        list[Path],
+        typer.Argument(metavar="INPUTS", help="Sound or video files, or folders of them."),
+    ],
     query: Annotated[
         list[str] | None,
         typer.Option("-q", "--query", metavar="TEXT", help="Sound to separate; may be repeated."),
@@ -47,23 +51,68 @@ def separate(
     ] = "wav",
     plot: Annotated[bool, typer.Option("--plot", help="Draw spectrograms of all parts.")] = False,
     as_json: AsJson = False,
+    workers: Workers = None,
+    ray: Ray = None,
 ) -> None:
-    """Separate a recording into one file per query."""
+    """Separate recordings into one file per query.
+
+    With folders or several files, bad ones are listed; run the command again to go on after an
+    interrupt.
+    """
     queries = [*(query or []), *(image or [])]
     if not queries:
         raise UsageError('Say what to separate: -q "dog barking", or --image with a picture.')
+    if len(inputs) > 1 or inputs[0].is_dir() or ray is not None:
+        from clipsep.bulk_separation import SeparationRequest
+
+        request = SeparationRequest(
+            queries, model, query_encoder, residual, binary, format, plot, device
+        )
+        _separate_many(inputs, request, output, workers, ray, as_json)
+        return
     from clipsep.separator import Separator
 
     separator = Separator.from_pretrained(model, device, query_encoder)
-    with progress_bar(f"separating {input.name}") as progress:
+    with progress_bar(f"separating {inputs[0].name}") as progress:
         report = separator.separate_file(
-            input, queries, output, residual, binary, format, plot, progress
+            inputs[0], queries, output, residual, binary, format, plot, progress
         )
     if as_json:
-        print(json.dumps(_report_as_dict(report), indent=2))
+        print(json.dumps(report.as_dict(), indent=2))
     else:
         _print_report(report)
-    _note_clipping(report)
+    for track in report.tracks:
+        if track.clipped:
+            _note_clipping(track.clipped, f"{track.path} were")
+
+
+def _separate_many(
+    inputs: list[Path],
+    request: SeparationRequest,
+    output: Path,
+    workers: int | None,
+    ray: str | None,
+    as_json: bool,
+) -> None:
+    from clipsep.bulk_separation import find_recordings, separate_files
+
+    recordings = find_recordings(inputs, output)
+    with progress_bar("separating files") as progress:
+        report = separate_files(recordings, request, output, workers, progress, ray)
+    good = report.separated + report.already_there
+    if as_json:
+        print(json.dumps([report.notes.entry(one.path) for one in recordings], indent=2))
+    else:
+        for path, reason in report.failed.items():
+            print(f"failed {path}: {reason}")
+        print(
+            f"files: {good} separated in {output} ({report.separated} of them now), "
+            f"{len(report.failed)} failed; their levels and shares are in {report.notes.path}."
+        )
+    if report.clipped:
+        _note_clipping(report.clipped, f"the files in {output} were")
+    if not good:
+        raise typer.Exit(1)
 
 
 def _print_report(report: FileReport) -> None:
@@ -81,40 +130,12 @@ def _print_report(report: FileReport) -> None:
         print(f"Spectrograms: {report.picture}")
 
 
-def _report_as_dict(report: FileReport) -> dict[str, Any]:
-    """What `--json` prints; levels in dB of full scale (null for silence), shares from 0 to 1."""
-
-    def track_as_dict(track: TrackReport) -> dict[str, Any]:
-        return {
-            "file": str(track.path),
-            "level_dbfs": track.level,
-            "energy_share": track.energy_share,
-            "clipped_samples": track.clipped,
-        }
-
-    return {
-        "input": str(report.source),
-        "sample_rate": report.sample_rate,
-        "channels": report.channels,
-        "seconds": report.seconds,
-        "level_dbfs": report.level,
-        "targets": [
-            {"query": name, **track_as_dict(track)} for name, track in report.targets.items()
-        ],
-        "residual": track_as_dict(report.residual) if report.residual else None,
-        "picture": str(report.picture) if report.picture else None,
-    }
-
-
-def _note_clipping(report: FileReport) -> None:
-    tracks = [*report.targets.values(), *([report.residual] if report.residual else [])]
-    for track in tracks:
-        if track.clipped:
-            print(
-                f"clipsep: note: {track.clipped} samples of {track.path} were louder than the "
-                "format can hold and were limited; --format wav keeps them.",
-                file=sys.stderr,
-            )
+def _note_clipping(samples: int, of_what: str) -> None:
+    print(
+        f"clipsep: note: {samples} samples of {of_what} louder than the format can hold and were "
+        "limited; --format wav keeps them.",
+        file=sys.stderr,
+    )
 
 
 def _level(level: float | None) -> str:

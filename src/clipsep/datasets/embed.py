@@ -17,8 +17,9 @@ import torch
 
 from clipsep import queries
 from clipsep.datasets.embeddings import EmbeddingStore
+from clipsep.datasets.folders import is_address
 from clipsep.datasets.store import ClipStore
-from clipsep.devices import choose_device
+from clipsep.devices import choose_device, local_workers
 from clipsep.errors import ClipsepError
 from clipsep.workers import Progress, require_shared_folder, run_many
 
@@ -57,6 +58,8 @@ def embed(
     missing = embeddings.missing_shards()
     finished = len(embeddings.store.shards) - len(missing)
     report = EmbedReport(embeddings.encoder_id)
+    if ray is None:
+        workers = workers or local_workers(device)
     with closing(run_many(task, missing, workers, ray)) as outcomes:
         for _, count in outcomes:
             report.pictures += count
@@ -75,7 +78,7 @@ class _EmbedShard:
     device: str
 
     def __call__(self, shard: str) -> int:
-        if not _is_address(self.dataset):
+        if not is_address(self.dataset):
             require_shared_folder(Path(self.dataset))
         frames = (frame for clip in self.embeddings.store.frames_of_shard(shard) for frame in clip)
         batches = _batches(frames, _PICTURES_PER_BATCH)
@@ -102,13 +105,9 @@ class _EmbedShard:
         return _EmbedShard, (self.dataset, self.encoder_name, self.device)
 
 
-def _is_address(location: str) -> bool:
-    return "://" in location
-
-
 def _absolute(location: str) -> str:
     """A path that holds for workers, which have working folders of their own."""
-    return location if _is_address(location) else str(Path(location).absolute())
+    return location if is_address(location) else str(Path(location).absolute())
 
 
 def _absolute_encoder(name: str) -> str:

@@ -1,0 +1,70 @@
+"""Law of bulk separation: the same files wherever they are made, also when a worker is killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from clipsep import bulk_separation
+from clipsep.bulk_separation import SeparationRequest, find_recordings, separate_files
+from tests.test_media import tones, write
+
+
+@pytest.fixture(scope="module")
+def recordings(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("recordings")
+    for number in range(4):
+        (folder / str(number % 2)).mkdir(exist_ok=True)
+        path = folder / str(number % 2) / f"{number}.wav"
+        write(path, tones(16_000, 1, 1.0 + number / 4), 16_000)
+    (folder / "broken.wav").write_text("no sound")
+    return folder
+
+
+def run(recordings: Path, output: Path, **place) -> dict[str, bytes]:
+    report = separate_files(
+        find_recordings([recordings], output), SeparationRequest(["rain"]), output, **place
+    )
+    assert (report.separated, list(report.failed)) == (4, [recordings / "broken.wav"])
+    return {
+        path.relative_to(output).as_posix(): path.read_bytes()
+        for path in output.rglob("*.wav")
+        if path.is_file()
+    }
+
+
+@pytest.fixture(scope="module")
+def separated(recordings: Path, tmp_path_factory) -> dict[str, bytes]:
+    return run(recordings, tmp_path_factory.mktemp("separated"), workers=1)
+
+
+class KilledOnce(bulk_separation._Separate):
+    """Kills its process after its first recording was separated but not noted."""
+
+    def __init__(self, marker: Path, *arguments):
+        super().__init__(*arguments)
+        object.__setattr__(self, "marker", marker)
+
+    def __call__(self, recording):
+        entry = super().__call__(recording)
+        if not self.marker.exists():
+            self.marker.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return entry
+
+    def __reduce__(self):
+        return KilledOnce, (self.marker, self.request, self.output)
+
+
+@pytest.mark.parametrize("place", ["processes", "Ray"], indirect=True)
+def test_files_are_the_same_wherever_they_are_made(
+    recordings, separated, place, tmp_path, monkeypatch
+):
+    marker = tmp_path / "killed"
+    monkeypatch.setattr(bulk_separation, "_Separate", partial(KilledOnce, marker))
+    assert run(recordings, tmp_path / "out", **place) == separated
+    assert len(separated) == 4 and marker.exists()
