@@ -113,6 +113,8 @@ def test_wrong_requests_leave_no_trace(fake, music, refused):
     refused(2, "download", names="Missing command")
     refused(2, "import-list", "no.csv", "-o", "set", names="no.csv")
     refused(2, "pairs", "no.csv", "no.csv", "-o", "pairs.csv", names="no.csv")
+    Path("list.csv").write_text("y.wav,y,6,flute\n")
+    refused(1, "pairs", "list.csv", "list.csv", "-o", "pairs.csv", names="no 'y.wav'")
 
 
 def test_a_missing_package_is_named(music, refused, monkeypatch):
@@ -131,7 +133,8 @@ def test_a_published_list_becomes_a_data_set_and_pairs(tmp_path, capsys):
     assert "rejected y.wav: 'y.wav' does not exist: check --root." in out
     assert "clips: 1 stored in set (1 of them now), 1 rejected." in out
     assert next(iter(ClipStore("set").clips)).label == "tuba"
-    assert run("pairs", "list.csv", "list.csv", "-o", "lists/pairs.csv") == 0
+    Path("others.csv").write_text("x.wav,x,6,tuba\n")
+    assert run("pairs", "list.csv", "others.csv", "-o", "lists/pairs.csv") == 0
     out = capsys.readouterr().out
-    assert "2 pairs in lists/pairs.csv." in out
-    assert "files of them are not there, the first: lists/y" in out
+    assert "1 of 2 pairs in lists/pairs.csv." in out
+    assert "Left out: 1 pairs whose files are not there, the first: y.wav" in out

@@ -6,12 +6,15 @@ import random
 from pathlib import Path
 
 import pytest
-from PIL import Image
 
 from clipsep.errors import UsageError
 from clipsep.evaluation.pairs import load_sources, read_pairs, write_pairs
-from clipsep.evaluation.published_pairs import published_pairs
-from tests.test_media import tones, write, write_video
+from clipsep.evaluation.published_pairs import (
+    published_pairs,
+    published_partners,
+    published_start,
+)
+from tests.test_media import tones, write
 
 # What CPython gives for random.seed(i); random.randint(0, n - 1), i = 0, 1, ...
 DRAWN = {
@@ -28,6 +31,15 @@ def make_list(path: Path, names: list[str], n_frames: int = 12) -> Path:
     return path
 
 
+def make_files(root: Path, names: list[str]) -> Path:
+    """What the lists name, empty."""
+    for name in names:
+        (root / "data/audio").mkdir(parents=True, exist_ok=True)
+        (root / f"data/audio/{name}.wav").touch()
+        (root / f"data/frames/{name}").mkdir(parents=True)
+    return root
+
+
 def published_rule(n_frames: int) -> tuple[int, int, int]:
     """Middle picture, first and last sample of a segment, step by step as the published reader."""
     audio_len, rate, fps = 65_535, 16_000, 1
@@ -38,43 +50,49 @@ def published_rule(n_frames: int) -> tuple[int, int, int]:
 
 
 @pytest.mark.parametrize("count", DRAWN)
-def test_interferers_are_the_published_ones(tmp_path: Path, count: int):
-    targets = make_list(tmp_path / "targets.csv", [f"t{i}" for i in range(12)])
-    others = make_list(tmp_path / "others.csv", [f"o{i}" for i in range(count)])
+def test_partners_are_the_published_ones(count: int):
     random.seed(99)  # drawing neither depends on the common generator nor moves it
     expected_next = random.Random(99).random()
-    pairs = published_pairs(targets, others, tmp_path).pairs
+    assert published_partners(12, count) == DRAWN[count]
     assert random.random() == expected_next
-    assert [pair.query for pair in pairs] == [f"label t{i}" for i in range(12)]
-    assert [pair.interferers[0].label for pair in pairs] == [f"label o{i}" for i in DRAWN[count]]
-    assert [pair.id for pair in pairs[:2]] == ["0000", "0001"]
-    assert all(pair.snr_db is None for pair in pairs)
 
 
 @pytest.mark.parametrize(
     ("n_frames", "frame", "start"),
     [(12, 6, 55_233), (11, 5, 39_233), (230, 115, 1_799_233), (3, 1, -24_767)],
 )
-def test_segments_are_the_published_ones(tmp_path: Path, n_frames: int, frame: int, start: int):
+def test_segments_are_the_published_ones(n_frames: int, frame: int, start: int):
     assert published_rule(n_frames) == (frame, start, start + 65_534)
-    list_file = make_list(tmp_path / "list.csv", ["x"], n_frames)
-    (pair,) = published_pairs(list_file, list_file, tmp_path).pairs
-    assert (pair.target_frame, pair.target_start, pair.interferers[0].start) == (
-        frame,
-        start,
-        start,
+    assert published_start(n_frames) == start
+
+
+def test_a_pair_joins_a_target_and_its_partner(tmp_path: Path):
+    targets, others = [f"t{i}" for i in range(12)], [f"o{i}" for i in range(7)]
+    make_files(tmp_path, targets + others)
+    report = published_pairs(
+        make_list(tmp_path / "targets.csv", targets),
+        make_list(tmp_path / "others.csv", others, n_frames=11),
+        tmp_path,
     )
+    assert not report.left_out and not report.trained_on
+    assert [pair.target.stem for pair in report.pairs] == targets
+    for number, pair in enumerate(report.pairs):
+        (interferer,) = pair.interferers
+        assert interferer.path == tmp_path / f"data/audio/o{DRAWN[7][number]}.wav"
+        assert interferer.label == f"label o{DRAWN[7][number]}"
+        assert (pair.target_start, interferer.start) == (55_233, 39_233)
+        assert pair.id == f"{number:04d}"
+        assert pair.query == pair.label == f"label t{number}"
+        assert pair.snr_db is None
+        assert pair.target_frames == tmp_path / f"data/frames/t{number}"
+        assert pair.target_frame == 6
 
 
-def test_files_of_the_lists_are_found_below_the_root(tmp_path: Path):
-    root = tmp_path / "root"
-    for folder in ("data/audio", "data/frames/x"):
-        (root / folder).mkdir(parents=True)
-    write(root / "data/audio/x.wav", tones(16_000, 1, 12.0), 16_000)
-    Image.new("RGB", (8, 8)).save(root / "data/frames/x/000006.jpg")
+def test_a_written_pair_sounds(tmp_path: Path):
+    make_files(tmp_path, ["x"])
+    write(tmp_path / "data/audio/x.wav", tones(16_000, 1, 12.0), 16_000)
     list_file = make_list(tmp_path / "list.csv", ["x"])
-    report = published_pairs(list_file, list_file, tmp_path, root)
-    assert report.not_found == []
+    report = published_pairs(list_file, list_file, tmp_path)
     write_pairs(report.pairs, tmp_path / "lists" / "pairs.csv")
     (pair,) = read_pairs(tmp_path / "lists" / "pairs.csv")
     assert load_sources(pair).any() and pair.target_frames.is_dir()
@@ -83,40 +101,42 @@ def test_files_of_the_lists_are_found_below_the_root(tmp_path: Path):
 def test_downloaded_videos_stand_for_listed_files(tmp_path: Path):
     """By their YouTube id; of several clips of one video the one of the label."""
     target, other = "-3MNphBfq_0", "B5KE79I2f-A"
-    videos = tmp_path / "videos"
     names = (
-        f"train/label_{target}/{target}_000030",
-        f"test/another_label/{other}_000188",
-        f"test/label_{other}/{other}_000220",
+        f"train/label_{target.strip('-')}/{target}_000030.mp4",
+        f"test/another_label/{other}_000188.mp4",
+        f"test/label_{other}/{other}_000220.mp4",
     )
     for name in names:
-        (videos / name).parent.mkdir(parents=True)
-        write_video(videos / f"{name}.mp4", seconds=1.0)
+        (tmp_path / "videos" / name).parent.mkdir(parents=True)
+        (tmp_path / "videos" / name).touch()
     report = published_pairs(
         make_list(tmp_path / "targets.csv", [target]),
         make_list(tmp_path / "others.csv", [other]),
         tmp_path,
-        tmp_path,
-        [videos],
+        [tmp_path / "videos"],
     )
     (pair,) = report.pairs
-    assert pair.target == pair.target_frames == videos / f"{names[0]}.mp4"
-    assert pair.interferers[0].path == videos / f"{names[2]}.mp4"
-    assert report.not_found == []
+    assert pair.target == pair.target_frames == tmp_path / "videos" / names[0]
+    assert pair.interferers[0].path == tmp_path / "videos" / names[2]
     assert report.trained_on == [pair.target]
 
 
-def test_what_is_not_there_is_named_and_kept(tmp_path: Path):
-    list_file = make_list(tmp_path / "list.csv", ["x"])
-    report = published_pairs(list_file, list_file, tmp_path / "out")
-    assert report.not_found == [
-        tmp_path / "out" / name
-        for name in ("data/audio/x.wav", "data/frames/x", "data/audio/x.wav")
-    ]
-    assert report.pairs[0].target == tmp_path / "out/data/audio/x.wav"
+def test_a_pair_without_all_of_its_files_is_left_out_and_the_others_keep_their_ids(tmp_path: Path):
+    make_files(tmp_path, ["a", "b", "c"])
+    (tmp_path / "data/frames/b").rmdir()
+    targets = make_list(tmp_path / "targets.csv", ["a", "b", "c"])
+    report = published_pairs(targets, make_list(tmp_path / "others.csv", ["a"]), tmp_path)
+    assert [pair.id for pair in report.pairs] == ["0000", "0002"]
+    assert report.left_out == {"0001": "data/frames/b"}
 
 
 def test_a_target_needs_a_label(tmp_path: Path):
     (tmp_path / "list.csv").write_text("a.wav,f,12\n")
     with pytest.raises(UsageError, match=r"'a\.wav' has no label"):
-        published_pairs(tmp_path / "list.csv", tmp_path / "list.csv", tmp_path)
+        published_pairs(tmp_path / "list.csv", tmp_path / "list.csv")
+
+
+def test_folders_of_videos_have_to_be_there(tmp_path: Path):
+    list_file = make_list(tmp_path / "list.csv", ["x"])
+    with pytest.raises(UsageError, match="--videos"):
+        published_pairs(list_file, list_file, tmp_path, [tmp_path / "gone"])

@@ -170,17 +170,23 @@ def pairs(
     from clipsep.evaluation.pairs import write_pairs
     from clipsep.evaluation.published_pairs import published_pairs
 
-    report = published_pairs(targets, interferers, output.parent, root, videos or [])
-    write_pairs(report.pairs, output)
-    print(f"{len(report.pairs)} pairs in {output}.")
-    if report.not_found:
-        print(
-            f"{len(report.not_found)} files of them are not there, the first: {report.not_found[0]}"
+    report = published_pairs(targets, interferers, root, videos or [])
+    left_out = len(report.left_out)
+    total = len(report.pairs) + left_out
+    first = next(iter(report.left_out.values()), None)
+    if not report.pairs:
+        raise ClipsepError(
+            f"None of the {total} pairs has all of its files (there is no '{first}'): check --root, or "
+            "give --videos."
         )
+    write_pairs(report.pairs, output)
+    print(f"{len(report.pairs)} of {total} pairs in {output}.")
+    if report.left_out:
+        print(f"Left out: {left_out} pairs whose files are not there, the first: {first}")
     if report.trained_on:
         print(
-            f"{len(report.trained_on)} target videos lie among training videos: move them out with "
-            "'clipsep download ... --test LIST.csv' before you train."
+            f"{len(report.trained_on)} of the targets lie among training videos: before you train, run "
+            f"'clipsep download' with --test {targets}."
         )
 
 
