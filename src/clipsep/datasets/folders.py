@@ -206,10 +206,15 @@ class RemoteFolder:
         raise AssertionError("the last try returns or raises")
 
 
+def is_address(location: str | Path) -> bool:
+    """Whether it is an address for fsspec, and no path."""
+    return "://" in str(location)
+
+
 def open_folder(location: str | Path, cache: FileCache | None = None) -> LocalFolder | RemoteFolder:
     """The folder at a path or an address; remote ones use the given cache, or the default one."""
-    if isinstance(location, str) and "://" in location:
-        return RemoteFolder(location, cache or FileCache())
+    if is_address(location):
+        return RemoteFolder(str(location), cache or FileCache())
     return LocalFolder(Path(location))
 
 

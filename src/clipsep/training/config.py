@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
+from clipsep.datasets.file_cache import DEFAULT_GIGABYTES
 from clipsep.datasets.mixing import MixingSettings
 from clipsep.datasets.store import SAMPLE_RATE
 from clipsep.errors import UsageError
@@ -20,11 +21,29 @@ class _Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class DataSettings(_Settings):
-    """Prepared data sets (folders). Validation is optional, but nothing is scored without it."""
+def _as_text(value: Any) -> Any:
+    return str(value) if isinstance(value, Path) else value
 
-    train: Path
-    val: Path | None = None
+
+_Location = Annotated[str, BeforeValidator(_as_text)]
+
+
+class DataSettings(_Settings):
+    """Prepared data sets: folders, or addresses such as ``s3://bucket/folder``.
+
+    Attributes:
+        val: optional, but nothing is scored without it.
+        shuffle_shards: shards among whose clips training shuffles and mixes at a time; by default all
+            of a folder, and 16 of an address, whose shards are fetched while they are needed.
+        cache: folder for what is fetched; by default that of CLIPSEP_CACHE, or the user's cache folder.
+        cache_gb: its limit in 10^9 bytes.
+    """
+
+    train: _Location
+    val: _Location | None = None
+    shuffle_shards: int | None = Field(None, ge=1)
+    cache: Path | None = None
+    cache_gb: float = Field(DEFAULT_GIGABYTES, gt=0)
 
 
 class LossSettings(_Settings):

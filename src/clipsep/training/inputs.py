@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 
 from clipsep.datasets.embeddings import EmbeddingStore
+from clipsep.datasets.file_cache import FileCache
 from clipsep.datasets.mixing import MixtureDataset
 from clipsep.datasets.store import ClipStore
 from clipsep.errors import ClipsepError, UsageError
@@ -44,8 +45,9 @@ def load_inputs(config: TrainingConfig) -> TrainingInputs:
     Raises:
         ClipsepError: if data are missing, damaged, or unfit for what the config wants to train.
     """
-    store = ClipStore(config.data.train)
-    validation = ClipStore(config.data.val) if config.data.val else None
+    cache = FileCache(config.data.cache, config.data.cache_gb)
+    store = ClipStore(config.data.train, cache)
+    validation = ClipStore(config.data.val, cache) if config.data.val else None
     for data in filter(None, (store, validation)):
         _require_labels(config, data)
     encoder = _load_encoder(config, store)
@@ -78,6 +80,7 @@ def _mixtures(
         config.seed,
         train=train,
         length=config.steps * config.batch_size if train else config.validation_pairs,
+        shuffle_shards=config.data.shuffle_shards,
     )
 
 
@@ -97,7 +100,7 @@ def _require_labels(config: TrainingConfig, store: ClipStore) -> None:
 
 
 def _unlabeled(store: ClipStore) -> int:
-    return sum(clip.label is None for clip in store.clips)
+    return store.clips.n_unlabeled
 
 
 def _load_encoder(config: TrainingConfig, store: ClipStore) -> QueryEncoder | None:
