@@ -9,7 +9,15 @@ from torch.nn import functional as F
 
 from clipsep.models.patch_unet import PatchUNet
 from clipsep.models.unet import UNet
-from tests.models.tiny import FEATURES, N_BANDS, NETWORKS, make_network, random, spectrogram
+from tests.models.tiny import (
+    FEATURES,
+    N_BANDS,
+    NETWORKS,
+    make_network,
+    random,
+    randomize,
+    spectrogram,
+)
 
 CLOSE = {"atol": 1e-9, "rtol": 1e-9}
 
@@ -21,26 +29,26 @@ def network(request: pytest.FixtureRequest) -> UNet | PatchUNet:
 
 def explicit_features(network: nn.Module, hidden: torch.Tensor) -> torch.Tensor:
     """The K feature maps [B, K, F, T] that `dot` folds away."""
-    if isinstance(network, PatchUNet):
-        return F.pixel_shuffle(network.head(hidden), network.patch)
-    up = F.interpolate(hidden.relu(), scale_factor=2, mode="bilinear", align_corners=True)
-    return network.head(up)
+    features = network.head(hidden)
+    return F.pixel_shuffle(features, network.patch) if isinstance(network, PatchUNet) else features
 
 
 @pytest.mark.parametrize("batch", [1, 3])
-def test_dot_equals_product_with_explicit_features(network, batch: int):
+@pytest.mark.parametrize("n_queries", [1, 2, 4])
+def test_dot_equals_product_with_explicit_features(network, batch: int, n_queries: int):
     hidden = network(spectrogram(batch))
     features = explicit_features(network, hidden)
     assert features.shape == (batch, FEATURES, N_BANDS, 32)
-    weights = random(batch, 4, FEATURES)
+    weights = random(batch, n_queries, FEATURES)
     expected = torch.einsum("bnk,bkft->bnft", weights, features)
     assert expected.std() > 0.01
     torch.testing.assert_close(network.dot(hidden, weights), expected, **CLOSE)
 
 
-def test_shared_queries_equal_repeated_ones(network):
+@pytest.mark.parametrize("n_queries", [1, 4])
+def test_shared_queries_equal_repeated_ones(network, n_queries: int):
     hidden = network(spectrogram(3))
-    shared = random(1, 4, FEATURES)
+    shared = random(1, n_queries, FEATURES)
     expected = network.dot(hidden, shared.expand(3, -1, -1))
     torch.testing.assert_close(network.dot(hidden, shared), expected, **CLOSE)
 
@@ -106,6 +114,37 @@ def test_patch_unet_tells_bands_apart():
     constant = torch.ones(1, 1, N_BANDS, 64, dtype=torch.float64)
     rows = network(constant)[0, :, 2:-2, 8]  # away from the padding of time and frequency
     assert (rows[:, 1:] - rows[:, :-1]).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("width", [2, 16])
+def test_unet_is_the_published_stack_of_layers(width: int):
+    """Features and gradients of every weight, where channels are mixed first and where they are not."""
+    network = randomize(UNet(num_downs=5, width=width, feature_channels=FEATURES)).double()
+    mixture = spectrogram(3, frames=64)
+    results = []
+    for features in (network.head(network(mixture)), published_features(network, mixture)):
+        scale = features.detach().std()
+        weights = network.parameters()
+        gradients = torch.autograd.grad((features / scale).square().mean(), list(weights))
+        results.append([features / scale, *gradients])
+    for ours, published in zip(*results, strict=True):
+        torch.testing.assert_close(ours, published, atol=1e-9, rtol=1e-7)
+
+
+def published_features(network: UNet, mixture: torch.Tensor) -> torch.Tensor:
+    """The published order of work, layer by layer: Zhao et al. (2018), as CLIPSep uses it."""
+
+    def up(conv: nn.Module, x: torch.Tensor) -> torch.Tensor:
+        enlarged = F.interpolate(x.relu(), scale_factor=2, mode="bilinear", align_corners=True)
+        return F.conv2d(enlarged, conv.weight, conv.bias, padding=1)
+
+    levels = [network.down_convs[0](network.input_norm(mixture))]
+    for conv, norm in zip(network.down_convs[1:-1], network.down_norms, strict=True):
+        levels.append(norm(conv(F.leaky_relu(levels[-1], 0.2))))
+    hidden = network.down_convs[-1](F.leaky_relu(levels[-1], 0.2))
+    for conv, norm, skip in zip(network.up_convs, network.up_norms, reversed(levels), strict=True):
+        hidden = torch.cat([skip, norm(up(conv, hidden))], dim=1)
+    return up(network.head, hidden)
 
 
 def test_published_init_is_small_and_normalised():
