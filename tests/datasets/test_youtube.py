@@ -138,6 +138,12 @@ def test_anything_else_may_work_another_time(fake: FakeYtDlp, tmp_path: Path, me
     assert caught.value.wait == youtube.FAILED_WAIT
 
 
+def test_a_bug_in_yt_dlp_is_no_end_of_all(fake: FakeYtDlp, tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(fake, "download", lambda options, url: {"entries": []})
+    with pytest.raises(FetchFailed, match="KeyError in yt-dlp"):
+        fetch(WHOLE, tmp_path)
+
+
 def test_a_full_disk_is_no_matter_of_one_video(fake: FakeYtDlp, tmp_path: Path):
     fake.fail("ERROR: unable to write data: [Errno 28] No space left on device")
     with pytest.raises(ClipsepError, match="disk is full"):
@@ -218,7 +224,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     folder.mkdir()
     handler = functools.partial(RangeHandler, directory=str(folder))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as running:
-        thread = threading.Thread(target=running.serve_forever)
+        thread = threading.Thread(target=running.serve_forever, args=(0.01,))
         thread.start()
         base = f"http://127.0.0.1:{running.server_port}"
         monkeypatch.setattr(youtube, "_URL", base + "/{}")

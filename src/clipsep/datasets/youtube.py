@@ -86,13 +86,17 @@ class YouTube:
         options["progress_hooks"] = [self._stop_if(cancelled)]
         if clip.start is not None:
             options["download_ranges"] = _section(clip.start, clip.start + clip.seconds)
-        self._tell_ffmpeg()
         try:
+            self._tell_ffmpeg()
             with self._yt_dlp.YoutubeDL(options) as downloader:
                 info = downloader.extract_info(_URL.format(clip.video))
+            return Path(info["requested_downloads"][0]["filepath"])
+        except VideoMissing:
+            raise
         except self._yt_dlp.utils.YoutubeDLError as error:
-            raise _meaning(error) from error
-        return Path(info["requested_downloads"][0]["filepath"])
+            raise _meaning(str(error)) from error
+        except Exception as error:  # when YouTube changes, yt-dlp may fail in any way
+            raise FetchFailed(f"{type(error).__name__} in yt-dlp: {error}") from error
 
     def _tell_ffmpeg(self) -> None:
         """The part of yt-dlp that cuts looks for ffmpeg here, in every thread anew, not in the options."""
@@ -143,15 +147,15 @@ def _section(start: int, end: int) -> Callable[[dict, Any], list[dict]]:
     return ranges
 
 
-def _meaning(error: Exception) -> Exception:
-    """What an exception of yt-dlp means for the video it was raised for."""
+def _meaning(message: str) -> Exception:
+    """What yt-dlp's failure means for the video that it was asked for."""
+    if "no space left" in message.lower() or "quota exceeded" in message.lower():
+        return ClipsepError("The disk is full: make room, then run the same command again.")
     # "ERROR: [youtube] <id>: <reason> (caused by ...)", with colours and more lines at times
-    text = re.sub(r"\x1b\[[\d;]*m", "", str(error)).strip().split("\n")[0]
+    text = re.sub(r"\x1b\[[\d;]*m", "", message).strip().split("\n")[0]
     text = text.partition(" (caused by ")[0]
     reason = re.sub(r"^(ERROR: )?(\[[^\]]*\] )?([\w-]{11}: )?", "", text)[:200]
     lower = reason.lower().replace("’", "'")
-    if "no space left" in lower or "quota exceeded" in lower:
-        return ClipsepError("The disk is full: make room, then run the same command again.")
     if any(words in lower for words in _REFUSED):
         return FetchFailed(reason, REFUSED_WAIT)
     if any(words in lower for words in _GONE):
