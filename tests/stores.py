@@ -9,16 +9,23 @@ from PIL import Image
 
 from clipsep.datasets.embeddings import EmbeddingStore
 from clipsep.datasets.store import ClipStore
-from clipsep.datasets.store_writer import StoreWriter, stage_clip
+from clipsep.datasets.store_writer import CLIPS_PER_SHARD, StoreWriter, stage_clip
 
 LABELS = ("hum", "hiss")
 
 
-def make_store(root: Path, clips: int = 6, seconds: float = 8.0, labeled: bool = True) -> ClipStore:
+def make_store(
+    root: Path,
+    clips: int = 6,
+    seconds: float = 8.0,
+    labeled: bool = True,
+    per_shard: int = CLIPS_PER_SHARD,
+) -> ClipStore:
     """Clips of tones ("hum") and of noise ("hiss"), with an embedding per picture that tells which."""
     rng = np.random.default_rng(0)
-    StoreWriter(root)
     for number in range(clips):
+        if number % per_shard == 0:
+            StoreWriter(root).close()
         label = LABELS[number % 2]
         time = np.arange(round(seconds * 16000)) / 16000
         tone = 0.3 * np.sin(2 * np.pi * (200 + 50 * number) * time)

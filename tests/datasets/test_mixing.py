@@ -44,6 +44,15 @@ def test_an_item_is_a_function_of_seed_and_index(store: ClipStore):
     assert not np.array_equal(one[0].sources, one[len(store)].sources)
 
 
+def test_clips_are_those_of_all_earlier_runs(store: ClipStore):
+    """The first of each item, and its partners: a run that an older version began must go on."""
+    items = dataset(store, n_sources=3)
+    clips = [items._training_clips(i, np.random.default_rng((7, i))) for i in range(12)]
+    drawn = ["".join(clip.id.split("-")[1][0] for clip in item) for item in clips]
+    assert drawn[:6] == ["440", "542", "133", "224", "303", "001"]
+    assert drawn[6:] == ["045", "113", "542", "342", "240", "441"]
+
+
 def test_every_item_draws_anew(store: ClipStore):
     items = dataset(store, rms=0.1)
     levels = [np.sqrt(np.mean(items[index].sources ** 2, axis=1)) for index in range(30)]

@@ -29,6 +29,7 @@ class LocalFolder:
 
     remote = False
     repair = "run 'clipsep prepare' again"
+    if_empty = "run 'clipsep prepare' on it"
 
     def __init__(self, path: Path):
         self.path = path
@@ -73,6 +74,7 @@ class RemoteFolder:
 
     remote = True
     repair = "upload it again"
+    if_empty = "check the address, and upload there what 'clipsep prepare' made"
 
     def __init__(self, url: str, cache: FileCache):
         self.url = url.rstrip("/")

@@ -49,7 +49,7 @@ class ClipStore:
             unfinished = self.root.sizes("shards") or self.root.sizes("staging")
             raise ClipsepError(
                 f"'{self.root}' {'was not finished' if unfinished else 'is no data set'} (there is no "
-                f"{INDEX_FILE}): run 'clipsep prepare' on it."
+                f"{INDEX_FILE}): {self.root.if_empty}."
             )
         self._open()
         self._require_shards()
