@@ -18,7 +18,7 @@ from tests.models.tiny import published_model, randomize
 from tests.test_media import write_video
 
 COMMANDS = [
-    *("separate", "download", "prepare", "import-list", "embed", "train", "pairs"),
+    *("separate", "download", "prepare", "import-list", "embed", "train", "pairs", "evaluate"),
     *("models", "info", "import-published"),
 ]
 

@@ -16,6 +16,7 @@ import typer
 from clipsep import __version__
 from clipsep.cli.data import embed, prepare
 from clipsep.cli.download import download, import_list, pairs
+from clipsep.cli.evaluate import evaluate
 from clipsep.cli.models import import_published, info, models
 from clipsep.cli.separation import separate
 from clipsep.cli.training import train
@@ -41,7 +42,7 @@ _EXTRA_OF = {
 # Typer's own errors (unknown option, missing argument, ...), whichever click it is built on.
 _ParseError = typer.BadParameter.__base__
 
-for command in (separate, prepare, embed, train, models, info, import_published):
+for command in (separate, prepare, embed, train, evaluate, models, info, import_published):
     app.command()(command)
 app.add_typer(download, name="download")
 for command in (import_list, pairs):

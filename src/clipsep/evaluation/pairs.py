@@ -151,7 +151,9 @@ def load_pictures(pair: Pair) -> list[Image.Image]:
         ClipsepError: if the pair has no pictures or they cannot be read.
     """
     if pair.target_frames is None or pair.target_frame is None:
-        raise ClipsepError(f"Pair {pair.id} names no pictures: only texts can be scored.")
+        raise ClipsepError(
+            f"Pair {pair.id} names no pictures: give a folder of some with --images, or query by text."
+        )
     wanted = range(pair.target_frame - 1, pair.target_frame + 2)
     if pair.target_frames.is_file():
         frames = read_video(pair.target_frames, SAMPLE_RATE).frames

@@ -1,0 +1,122 @@
+"""`clipsep evaluate`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from clipsep.cli.output import AsJson, Device, cells, progress_bar, stdout, table_of
+from clipsep.errors import UsageError
+
+if TYPE_CHECKING:
+    from clipsep.evaluation import Report
+
+
+def evaluate(
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="Shipped model, folder or Hugging Face id.")
+    ],
+    pairs: Annotated[Path, typer.Option(metavar="CSV", help="List of test mixtures.")],
+    query: Annotated[
+        str | None, typer.Option(metavar="KIND", help="text (the default), image or both.")
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", metavar="FOLDER", help="Write a full report there."),
+    ] = None,
+    examples: Annotated[
+        int,
+        typer.Option(metavar="N", min=0, help="Add a page to listen to N mixtures to the report."),
+    ] = 0,
+    images: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER", help="Pictures, a folder per label, in place of the list's own."
+        ),
+    ] = None,
+    root: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Where paths of the list begin, if not beside it."),
+    ] = None,
+    prompts: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="plain, photo, sound or ensemble; else the model's own."),
+    ] = None,
+    query_encoder: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="Where the model's encoder is: embedded, clip, clip:FOLDER."
+        ),
+    ] = None,
+    binary: Annotated[bool, typer.Option("--binary", help="Masks of 0 and 1, not soft.")] = False,
+    every: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Score every Nth mixture, for a quick look.")
+    ] = 1,
+    workers: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Processes; by default one per core.")
+    ] = None,
+    device: Device = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """Score a model on a list of test mixtures.
+
+    SDR, its improvement over the mixture, SI-SDR, SIR and SAR, for the mixture, for ideal masks and
+    for the model, and how much a query of an absent sound lets through.
+    """
+    if examples and output is None:
+        raise UsageError("--examples belongs to a report: say with -o where to write it.")
+    from clipsep.evaluation import evaluate as run_evaluation
+    from clipsep.evaluation import write_report
+    from clipsep.media import check_writable
+
+    if output is not None:
+        check_writable(output)
+    with progress_bar(f"evaluating {model}") as progress:
+        report = run_evaluation(
+            model,
+            pairs,
+            query,
+            root=root,
+            images=images,
+            prompts=prompts,
+            binary=binary,
+            query_encoder=query_encoder,
+            device=device,
+            workers=workers,
+            every=every,
+            examples=examples,
+            progress=progress,
+        )
+    files = write_report(report, output) if output is not None else []
+    if as_json:
+        print(json.dumps(report.summary(), indent=2, allow_nan=False))
+    else:
+        _print_report(report)
+        if files:
+            print(f"Report: {', '.join(str(path) for path in files)}")
+
+
+def _print_report(report: Report) -> None:
+    from clipsep.evaluation.report_text import absent_sound_text, decibel_text, notes
+
+    columns = ("SDR in dB", "median", "improvement", "SI-SDR", "SIR", "SAR")
+    table = table_of("mean of", *columns, right=tuple(range(1, 1 + len(columns))))
+    for name in report.estimates:
+        sdr = report.statistic(name, "sdr")
+        error = f" ± {decibel_text(sdr.standard_error)}" if sdr.standard_error is not None else ""
+        others = [
+            decibel_text(report.statistic(name, metric).mean)
+            for metric in ("sdr_improvement", "si_sdr", "sir", "sar")
+        ]
+        mean, median = decibel_text(sdr.mean) + error, decibel_text(sdr.median)
+        table.add_row(*cells(name, mean, median, *others))
+    stdout().print(table)
+    for answer in report.answers:
+        if text := absent_sound_text(report, answer):
+            print(text)
+    for note in notes(report):
+        print(f"clipsep: note: {note}", file=sys.stderr)

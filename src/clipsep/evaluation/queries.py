@@ -1,0 +1,107 @@
+"""The queries of test mixtures as embeddings: texts, pictures, and sounds that are not there.
+
+What is separated by them, and how it is scored, is none of its business.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from clipsep.errors import UsageError
+from clipsep.evaluation.pairs import Pair, load_pictures
+from clipsep.queries import QueryEncoder
+from clipsep.queries.named import PICTURE_SUFFIXES, named_queries
+from clipsep.queries.prompts import encode_prompted
+
+TEXT, IMAGE = "text", "image"
+
+
+class PairQueries:
+    """Embeds the queries of pairs, each text and the pictures of each pair once and by itself.
+
+    So an embedding depends on nothing but its query, whatever else is evaluated.
+
+    Args:
+        prompts: the prompt set that texts go through.
+        images: a folder of pictures with one folder per label, see `random_picture`; None for the
+            pictures that the pairs name.
+    """
+
+    def __init__(self, encoder: QueryEncoder, prompts: str, images: Path | None):
+        self._encoder, self._prompts, self._images = encoder, prompts, images
+        self._embeddings: dict[tuple[str, str], np.ndarray] = {}
+
+    def embed(self, kind: str, pair: Pair) -> np.ndarray:
+        """The embedding [D] of a pair's text or, as the mean over its pictures, of its image query.
+
+        Raises:
+            UsageError, ClipsepError: for a query that the encoder cannot take, or a missing picture.
+        """
+        key = (kind, pair.query if kind == TEXT else pair.id)
+        if key not in self._embeddings:
+            with torch.inference_mode():
+                embedding = self._text(pair.query) if kind == TEXT else self._pictures(pair)
+            self._embeddings[key] = embedding.float().cpu().numpy()
+        return self._embeddings[key]
+
+    def pictures(self, pair: Pair) -> list[Image.Image]:
+        """The pictures of a pair's image query."""
+        if self._images is None:
+            return load_pictures(pair)
+        return list(named_queries([random_picture(pair, self._images)]).values())
+
+    def _text(self, query: str) -> torch.Tensor:
+        return encode_prompted(self._encoder, [query], self._prompts)[0]
+
+    def _pictures(self, pair: Pair) -> torch.Tensor:
+        return self._encoder.encode_images(self.pictures(pair)).mean(dim=0)
+
+
+def random_picture(pair: Pair, images: Path) -> Path:
+    """One picture of the target's class, the same in every run.
+
+    Args:
+        images: with a folder for each label, spaces as underscores.
+
+    Raises:
+        UsageError: if there is none.
+    """
+    folder = images / class_of(pair).replace(" ", "_")
+    pictures = sorted(path for path in folder.glob("*") if path.suffix.lower() in PICTURE_SUFFIXES)
+    if not pictures:
+        raise UsageError(
+            f"--images: there are no pictures in '{folder}', where those of '{class_of(pair)}' belong."
+        )
+    return random.Random(pair.id).choice(pictures)
+
+
+def absent_sounds(pairs: Sequence[Pair]) -> dict[str, Pair]:
+    """By a pair's id, a pair whose target is not in its mixture, so that its query asks for nothing.
+
+    The choice depends on the labels of the list and the pair's id only. There is none for a pair whose
+    labels are not all known, or cover the whole list.
+    """
+    by_label: dict[str, list[Pair]] = {}
+    for pair in pairs:
+        if pair.label:
+            by_label.setdefault(pair.label, []).append(pair)
+    chosen = {}
+    for pair in pairs:
+        present = {pair.label, *(interferer.label for interferer in pair.interferers)}
+        absent = sorted(by_label.keys() - present)
+        if absent and None not in present:
+            draw = random.Random(pair.id)
+            label = draw.choice(absent)
+            chosen[pair.id] = draw.choice(by_label[label])
+    return chosen
+
+
+def class_of(pair: Pair) -> str:
+    """The class under which a pair is reported: its label, or its query if it has none."""
+    return pair.label or pair.query

@@ -1,0 +1,197 @@
+"""What an evaluation found: scores of every pair, and their statistics overall and by class.
+
+It knows numbers and names; files and pictures of them are made elsewhere.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from clipsep.evaluation.ideal_masks import BINARY, RATIO
+from clipsep.evaluation.metrics import decibels
+from clipsep.evaluation.queries import class_of
+from clipsep.evaluation.scoring import MIXTURE, PairScores, Scores
+
+METRICS = Scores._fields
+
+
+@dataclass(frozen=True)
+class Statistic:
+    """Mean, its standard error, and median of the finite values; None where there are too few.
+
+    Attributes:
+        n: finite values.
+        left_out: values that are infinite or undefined, as metrics of silence are.
+    """
+
+    mean: float | None
+    standard_error: float | None
+    median: float | None
+    n: int
+    left_out: int
+
+    @classmethod
+    def of(cls, values: Iterable[float]) -> Statistic:
+        array = np.array(list(values), np.float64)
+        finite = array[np.isfinite(array)]
+        n, left_out = len(finite), len(array) - len(finite)
+        if not n:
+            return cls(None, None, None, 0, left_out)
+        error = float(finite.std(ddof=1)) / math.sqrt(n) if n > 1 else None
+        return cls(float(finite.mean()), error, float(np.median(finite)), n, left_out)
+
+
+@dataclass(frozen=True)
+class Report:
+    """The result of `clipsep.evaluation.evaluate`.
+
+    Attributes:
+        model: name, kind, SHA-256 of the weights, query encoder.
+        pairs_list: path and SHA-256 of the list of pairs, how many it has, and of how many every
+            how manieth was scored.
+        settings: what the evaluation was asked for.
+        environment: versions, and when it was done.
+        pairs: in the order of the list.
+        pictures: of the picture queries of examples, by the pair's id.
+    """
+
+    model: dict[str, Any]
+    pairs_list: dict[str, Any]
+    settings: dict[str, Any]
+    environment: dict[str, Any]
+    pairs: list[PairScores]
+    pictures: dict[str, Image.Image] = field(default_factory=dict)
+
+    @cached_property
+    def estimates(self) -> list[str]:
+        """Names of what was scored: the mixture, ideal masks, then `answers`."""
+        return list(self.pairs[0].scores)
+
+    @cached_property
+    def answers(self) -> list[str]:
+        """Names of the model's own estimates."""
+        return [name for name in self.estimates if name not in (MIXTURE, BINARY, RATIO)]
+
+    @cached_property
+    def by_class(self) -> dict[str, list[PairScores]]:
+        """The pairs of every class, sorted by name."""
+        classes: dict[str, list[PairScores]] = {}
+        for pair in self.pairs:
+            classes.setdefault(class_of(pair.pair), []).append(pair)
+        return dict(sorted(classes.items()))
+
+    @cached_property
+    def silent_references(self) -> int:
+        """Pairs with a source that is silent by the published rule."""
+        return sum(pair.silent_reference for pair in self.pairs)
+
+    @cached_property
+    def silent_estimates(self) -> dict[str, int]:
+        """How many estimates are silent by the published rule, where some are."""
+        counts = {
+            name: sum(name in pair.silent_estimates for pair in self.pairs)
+            for name in self.estimates
+        }
+        return {name: count for name, count in counts.items() if count}
+
+    def statistic(
+        self, estimate: str, metric: str, label: str | None = None, skip_silent: bool = False
+    ) -> Statistic:
+        """One metric of one estimate.
+
+        Args:
+            metric: one of ``sdr``, ``sdr_improvement``, ``si_sdr``, ``sir`` and ``sar``, in dB.
+            label: of this class only.
+            skip_silent: leave out what the published evaluation leaves out: pairs with a silent source
+                or estimate.
+        """
+        pairs = self.pairs if label is None else self.by_class[label]
+        return Statistic.of(
+            getattr(pair.scores[estimate], metric)
+            for pair in pairs
+            if not (skip_silent and (pair.silent_reference or estimate in pair.silent_estimates))
+        )
+
+    def let_through(self, answer: str, in_decibels: bool = False) -> Statistic:
+        """Energy of the answers to queries of absent sounds over the mixture's: a share, or in dB."""
+        shares = [
+            pair.let_through[answer]
+            for pair in self.pairs
+            if pair.let_through.get(answer) is not None
+        ]
+        return Statistic.of(decibels(shares, 1.0).tolist() if in_decibels else shares)
+
+    def summary(self) -> dict[str, Any]:
+        """Everything but single classes and pairs, for JSON."""
+        return {
+            "model": self.model,
+            "pairs_list": self.pairs_list,
+            "settings": self.settings,
+            "environment": self.environment,
+            "overall": {name: self._metrics(name) for name in self.estimates},
+            "absent_sounds": {
+                name: {
+                    "share_of_energy": asdict(self.let_through(name)),
+                    "decibels": asdict(self.let_through(name, in_decibels=True)),
+                }
+                for name in self.answers
+                if self.let_through(name).n
+            },
+            "silent": {
+                "pairs_with_a_silent_source": self.silent_references,
+                "estimates": self.silent_estimates,
+                "overall_without": {
+                    name: self._metrics(name, skip_silent=True)
+                    for name in self.estimates
+                    if self.silent_references or name in self.silent_estimates
+                },
+            },
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything but sounds, for JSON; numbers that are not finite are None."""
+        return {
+            **self.summary(),
+            "classes": {
+                label: {name: self._metrics(name, label) for name in self.estimates}
+                for label in self.by_class
+            },
+            "pairs": [_pair_as_dict(pair) for pair in self.pairs],
+        }
+
+    def _metrics(
+        self, estimate: str, label: str | None = None, skip_silent: bool = False
+    ) -> dict[str, Any]:
+        return {
+            metric: asdict(self.statistic(estimate, metric, label, skip_silent))
+            for metric in METRICS
+        }
+
+
+def _pair_as_dict(scored: PairScores) -> dict[str, Any]:
+    pair = scored.pair
+    return {
+        "id": pair.id,
+        "query": pair.query,
+        "label": pair.label,
+        "interferer_labels": [interferer.label for interferer in pair.interferers],
+        "scores": {
+            name: {metric: _finite(value) for metric, value in scores._asdict().items()}
+            for name, scores in scored.scores.items()
+        },
+        "absent": scored.absent,
+        "let_through": {name: _finite(share) for name, share in scored.let_through.items()},
+        "silent_reference": scored.silent_reference,
+        "silent_estimates": list(scored.silent_estimates),
+    }
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

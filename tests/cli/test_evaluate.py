@@ -1,0 +1,93 @@
+"""`clipsep evaluate`: what it prints and writes, and what it refuses before it starts."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from clipsep.cli import main
+from clipsep.evaluation.pairs import Interferer, Pair, write_pairs
+from tests.cli.conftest import FakeEncoder
+from tests.test_media import tones, write
+
+
+@pytest.fixture(autouse=True)
+def fake_query_encoder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "clipsep.evaluation.protocol.load_query_encoder", lambda name, device: FakeEncoder()
+    )
+
+
+@pytest.fixture
+def pairs(tmp_path: Path) -> Path:
+    """Three mixtures of three sounds."""
+    sounds = tones(16_000, 3)
+    labels = ("dog", "rain", "tuba")
+    files = [
+        write(tmp_path / f"{label}.wav", sounds[n : n + 1], 16_000)
+        for n, label in enumerate(labels)
+    ]
+    path = tmp_path / "pairs.csv"
+    rows = []
+    for n, label in enumerate(labels):
+        other = Interferer(files[n - 1], 0, labels[n - 1])
+        rows.append(Pair(str(n), files[n], 0, (other,), 0.0, label, label))
+    write_pairs(rows, path)
+    return path
+
+
+def run(*argv: object) -> int:
+    return main([str(argument) for argument in ("evaluate", *argv)])
+
+
+def test_it_prints_a_table(model, pairs, capsys):
+    assert run(model, "--pairs", pairs, "--workers", 1) == 0
+    out, err = capsys.readouterr()
+    for row in ("mixture", "ideal binary mask", "ideal ratio mask", "text query"):
+        assert row in out
+    assert "text query of an absent sound: " in out and "-0.00" not in out
+    assert err == ""
+
+
+def test_it_writes_a_report(model, pairs, tmp_path, capsys):
+    folder = tmp_path / "report"
+    assert run(model, "--pairs", pairs, "-o", folder, "--examples", 1, "--workers", 1) == 0
+    names = {"report.json", "pairs.csv", "report.md", "classes.png", "examples.html"}
+    assert {path.name for path in folder.iterdir()} == names
+    assert str(folder / "report.md") in capsys.readouterr().out
+
+
+def test_json_is_all_that_is_printed(model, pairs, capsys):
+    assert run(model, "--pairs", pairs, "--every", 2, "--workers", 1, "--json") == 0
+    out, err = capsys.readouterr()
+    content = json.loads(out)
+    assert content["overall"]["text query"]["sdr"]["n"] == 2
+    assert content["pairs_list"] | {"path": "", "sha256": ""} == {
+        "path": "",
+        "sha256": "",
+        "pairs": 3,
+        "every": 2,
+        "scored": 2,
+    }
+    assert err == ""
+
+
+def test_wrong_requests_are_refused(refused, model, pairs, tmp_path):
+    evaluate = ("evaluate", model, "--pairs", pairs, "--workers", 1)
+    refused(2, "evaluate", "none", "--pairs", pairs, names="none")
+    refused(2, "evaluate", model, names="--pairs")
+    refused(2, "evaluate", model, "--pairs", tmp_path / "gone.csv", names="gone.csv")
+    refused(2, *evaluate, "--query", "smell", names="smell")
+    refused(2, *evaluate, "--examples", 3, names="-o")
+    refused(2, *evaluate, "--query", "image", "--images", tmp_path, names=tmp_path / "dog")
+    refused(1, *evaluate, "--query", "image", names="--images")
+    refused(2, *evaluate, "--prompts", "song", names="song")
+    refused(2, *evaluate, "--device", "abacus", names="abacus")
+    refused(1, *evaluate, "-o", pairs / "report", names=pairs)
+
+
+def test_a_missing_sound_is_named_with_its_line(refused, model, pairs):
+    pairs.with_name("tuba.wav").unlink()
+    refused(2, "evaluate", model, "--pairs", pairs, names="line 2: the sound")

@@ -1,0 +1,110 @@
+"""What the tests of evaluations share: a short list of mixtures, tiny models of every kind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from clipsep.checkpoint import CheckpointConfig, save_checkpoint
+from clipsep.evaluation.pairs import Interferer, Pair, write_pairs
+from clipsep.models.registry import ModelSettings, PatchUNetSettings, build_model
+from clipsep.spectral import SpectralSettings
+from tests.cli.conftest import FakeEncoder
+from tests.models.tiny import randomize
+from tests.test_media import write
+
+LABELS = ("dog", "rain", "church bell", "tuba")
+
+
+@pytest.fixture(autouse=True)
+def fake_encoder(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Embeddings that depend on the query and mean nothing."""
+    monkeypatch.setattr(
+        "clipsep.evaluation.protocol.load_query_encoder", lambda name, device: FakeEncoder()
+    )
+
+
+@pytest.fixture
+def sounds(tmp_path: Path) -> dict[str, Path]:
+    """One second of noise for each label, each in another band, and one of silence."""
+    random = np.random.default_rng(0)
+    files = {}
+    for number, label in enumerate(LABELS):
+        spectrum = np.zeros(8001, np.complex128)
+        band = slice(200 + 1500 * number, 2200 + 1500 * number)
+        spectrum[band] = np.exp(2j * np.pi * random.random(2000))
+        sound = np.fft.irfft(spectrum, 16_000).astype(np.float32)[None]
+        files[label] = write(tmp_path / f"{label}.wav", 0.1 * sound / sound.std(), 16_000)
+    files["silence"] = write(tmp_path / "silence.wav", np.zeros((1, 16_000), np.float32), 16_000)
+    return files
+
+
+@pytest.fixture
+def pair(sounds: dict[str, Path]) -> Callable[..., Pair]:
+    """Makes a pair of labels, at equal levels if no others are asked for."""
+
+    def make(number: int, target: str, *others: str, snr_db: float | None = 0.0) -> Pair:
+        interferers = tuple(Interferer(sounds[other], 0, other) for other in others)
+        return Pair(f"{number:04d}", sounds[target], 0, interferers, snr_db, target, target)
+
+    return make
+
+
+@pytest.fixture
+def pairs(pair: Callable[..., Pair], tmp_path: Path) -> Path:
+    """A list of four pairs."""
+    path = tmp_path / "pairs.csv"
+    targets = zip(LABELS, (*LABELS[1:], LABELS[0]), strict=True)
+    write_pairs([pair(number, *labels) for number, labels in enumerate(targets)], path)
+    return path
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    """Three pictures for each label, each of another size, which the fake encoder tells apart."""
+    for number, label in enumerate(LABELS):
+        folder = tmp_path / "images" / label.replace(" ", "_")
+        folder.mkdir(parents=True)
+        for picture in range(3):
+            Image.new("RGB", (8 + number, 8 + picture)).save(folder / f"{picture}.jpg")
+    return tmp_path / "images"
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Callable[..., Path]:
+    """Makes a model folder of random weights; ``bias`` of all mask logits decides how much they keep."""
+
+    def make(kind: str = "clipsep", bias: float = 0.0, labels: tuple[str, ...] = ()) -> Path:
+        settings = ModelSettings(
+            kind=kind,
+            network=PatchUNetSettings(widths=(4, 8)),
+            feature_channels=4,
+            query_dim=FakeEncoder.dim,
+            query_activation="none",
+            normalize_query=kind == "clipsep",
+            n_labels=len(labels),
+        )
+        module = randomize(build_model(settings))
+        with torch.no_grad():
+            if kind == "pit":
+                module.masks.bias += bias
+            else:
+                module.bias += bias
+        config = CheckpointConfig(
+            name="tiny",
+            model=settings,
+            spectral=SpectralSettings(level="relative", log_floor=1e-4),
+            query_encoder={"clipsep": "embedded-v1"}.get(kind, "labels" if labels else "none"),
+            prompts="plain",
+            labels=list(labels),
+        )
+        folder = tmp_path / f"{kind}{bias}"
+        save_checkpoint(folder, config, module)
+        return folder
+
+    return make

@@ -1,0 +1,93 @@
+"""Laws of the queries of test mixtures: what they are the same for, and what is absent."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from clipsep.errors import UsageError
+from clipsep.evaluation.queries import IMAGE, TEXT, PairQueries, absent_sounds, random_picture
+from tests.cli.conftest import FakeEncoder
+
+
+class CountingEncoder(FakeEncoder):
+    """Notes how many texts and pictures it was given."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = 0
+
+    def encode_texts(self, texts: list[str]) -> torch.Tensor:
+        self.seen += len(texts)
+        return super().encode_texts(texts)
+
+    def encode_images(self, images: list) -> torch.Tensor:
+        self.seen += len(images)
+        return super().encode_images(images)
+
+
+def test_what_is_asked_again_is_embedded_once(pair, images):
+    encoder = CountingEncoder()
+    queries = PairQueries(encoder, "plain", images)
+    pairs = [pair(0, "dog", "rain"), pair(1, "dog", "tuba"), pair(2, "tuba", "dog")]
+    for kind in (TEXT, TEXT, IMAGE, IMAGE):
+        for one in pairs:
+            queries.embed(kind, one)
+    assert encoder.seen == 2 + 3  # texts, and a picture for each pair
+
+
+def test_prompts_are_averaged(pair):
+    encoder = FakeEncoder()
+    embedded = PairQueries(encoder, "ensemble", None).embed(TEXT, pair(0, "dog", "rain"))
+    small, plain = "a photo of the small dog.", "a photo of dog."
+    others = ["a low resolution photo of a dog.", "a photo of many dog."]
+    expected = encoder.encode_texts([plain, small, small, *others]).mean(dim=0)
+    assert np.allclose(embedded, expected.numpy(), atol=1e-6)
+
+
+def test_pictures_of_the_list_are_averaged(pair, tmp_path):
+    for number in range(1, 6):
+        Image.new("RGB", (8, 8 + number)).save(tmp_path / f"{number:06d}.jpg")
+    one = replace(pair(0, "dog", "rain"), target_frames=tmp_path, target_frame=3)
+    encoder = FakeEncoder()
+    expected = encoder.encode_images([Image.new("RGB", (8, 8 + n)) for n in (2, 3, 4)]).mean(dim=0)
+    embedded = PairQueries(encoder, "plain", None).embed(IMAGE, one)
+    assert np.allclose(embedded, expected.numpy(), atol=1e-6)
+
+
+def test_the_picture_of_a_pair_is_always_the_same(pair, images):
+    one = pair(7, "church bell", "rain")
+    folder = images / "church_bell"
+    (folder / "notes.txt").touch()  # no picture
+    expected = random.Random("0007").choice(["0.jpg", "1.jpg", "2.jpg"])
+    assert random_picture(one, images) == folder / expected
+    chosen = {random_picture(replace(one, id=str(number)), images) for number in range(30)}
+    assert len(chosen) == 3
+    with pytest.raises(UsageError, match="those of 'siren' belong"):
+        random_picture(replace(one, label="siren"), images)
+
+
+def test_an_absent_sound_is_not_in_the_mixture(pair):
+    pairs = [pair(0, "dog", "rain"), pair(1, "rain", "tuba", "dog"), pair(2, "tuba", "dog")]
+    pairs += [pair(number, "church bell", "rain") for number in range(3, 9)]
+    absent = absent_sounds(pairs)
+    assert set(absent) == {one.id for one in pairs}
+    for one in pairs:
+        present = {one.label, *(interferer.label for interferer in one.interferers)}
+        assert absent[one.id].label not in present
+    assert absent["0001"].label == "church bell"  # nothing else is left
+    assert {absent[f"{number:04d}"].label for number in range(3, 9)} == {"dog", "tuba"}
+    assert absent_sounds(pairs[:1] + pairs[1:])["0004"] == absent["0004"]
+
+
+def test_where_labels_are_unknown_nothing_is_known_to_be_absent(pair):
+    first, second = pair(0, "dog", "rain"), pair(1, "tuba", "rain")
+    unknown = replace(first, interferers=(replace(first.interferers[0], label=None),))
+    assert set(absent_sounds([unknown, second])) == {"0001"}
+    assert set(absent_sounds([replace(first, label=None), second])) == set()
+    assert absent_sounds([first]) == {}
