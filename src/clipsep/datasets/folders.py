@@ -253,4 +253,4 @@ def _download(fs: Any, path: str, target: Path, size: int) -> None:
 
 
 def _reason(error: Exception) -> str:
-    return str(error).strip().rstrip(".").split("\n")[0] or type(error).__name__
+    return str(error).strip().split("\n")[0].rstrip(".") or type(error).__name__
