@@ -1,7 +1,7 @@
 """Train variants of a model with several seeds and compare them: `study.py CORPUS STUDY.yaml --data DIR`.
 
-A study names a config, changes for all runs, and changes per variant; every run is scored on the
-study's list of mixtures. Finished runs are kept and cut-off ones go on; prints a Markdown table.
+A study names a config, changes for all runs, and changes (or a config) per variant; every run is scored
+on the study's list of mixtures. Finished runs are kept and cut-off ones go on; prints a Markdown table.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import re
 from datetime import date
 from pathlib import Path
 
@@ -24,24 +25,25 @@ from clipsep.training.run import train
 
 def run_folder(runs: Path, study: str, variant: str, seed: int) -> Path:
     """Where a run lives: by the variant's first words."""
-    slug = "-".join(variant.split("(")[0].split())
+    slug = "-".join(re.findall(r"\w+", variant.split("(")[0]))
     return runs / study / f"{slug}-seed{seed}"
 
 
 def train_and_score(
-    folder: Path, study: dict, changes: list[str], seed: int, data: Path, corpus: Path
+    folder: Path, study: dict, variant: dict, seed: int, data: Path, corpus: Path
 ) -> None:
     """One run from wherever it stands to its ``scores.json``."""
-    overrides = [*study["set"], *changes, f"seed={seed}", f"output={folder}"]
+    settings = {**study, **variant}
+    overrides = [*study["set"], *variant.get("change", []), f"seed={seed}", f"output={folder}"]
     config = load_config(
-        Path(study["config"]), [change.replace("{data}", str(data)) for change in overrides]
+        Path(settings["config"]), [change.replace("{data}", str(data)) for change in overrides]
     )
     train(config, progress=False)
     # The last weights: choosing among validations would look at labels.
     separator = Separator.from_pretrained(str(folder / "last"), device="cpu")
     with open(corpus / study["pairs"], newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    kinds = study.get("queries", ["text", "image"])
+    kinds = settings.get("queries", ["text", "image"])
     scores = [score_pair(corpus, row, separator, kinds) for row in rows]
     (folder / "scores.json").write_text(json.dumps(scores))
 
@@ -78,10 +80,10 @@ def main() -> None:
     study = yaml.safe_load(args.study.read_text(encoding="utf-8"))
     name = args.study.stem
     for seed in [] if args.report else study["seeds"]:
-        for variant, changes in study["variants"].items():
+        for variant, settings in study["variants"].items():
             folder = run_folder(args.runs, name, variant, seed)
             if not (folder / "scores.json").is_file():
-                train_and_score(folder, study, changes, seed, args.data, args.corpus)
+                train_and_score(folder, study, settings, seed, args.data, args.corpus)
                 print(f"{folder} done", flush=True)
     print(f"{args.study.name}, {study['pairs']}, seeds {study['seeds']}, {date.today()}\n")
     print_table(study, args.runs, name)
