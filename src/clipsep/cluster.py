@@ -23,7 +23,8 @@ from clipsep.workers import Item, Result, Task, cores, interrupts_ignored
 
 LOCAL, AUTO = "local", "auto"
 _CONNECT_SECONDS = 5
-_START_SECONDS = 120  # a Ray that is started on a busy machine takes its time
+_START_SECONDS = {LOCAL: 120}  # a Ray that is started on a busy machine takes its time
+_ANSWER_SECONDS = 40  # for one that is there
 _STOP_SECONDS = 30
 _BLOCKS_PER_WORKER = 100  # at least, so that all workers finish at about the same time
 _ITEMS_PER_BLOCK = 64  # at most: what a worker that dies leaves to be done again
@@ -57,44 +58,59 @@ def run_on_ray(
     if not items:
         return []
     _require_answer(address)
-    with _driver(address, task, items, workers) as connection:
+    patience = _START_SECONDS.get(address, _ANSWER_SECONDS)
+    with _driver(patience, address, task, items, workers) as connection:
         while not isinstance(message := _receive(connection), _Lost):
             yield items[message.number], _open(message.outcome)
     return [items[number] for number in message.numbers]
 
 
-def _require_answer(address: str) -> None:
-    """Raise within seconds if nobody listens at an address; Ray itself would try for minutes."""
-    if address == AUTO:
-        address = os.environ.get("RAY_ADDRESS", AUTO)
-    if address in (LOCAL, AUTO):
-        return
+def check_address(address: str) -> None:
+    """Raise UsageError for what is no address of a Ray cluster."""
     host, _, port = address.rpartition(":")
-    if not host or not port.isdigit() or "/" in host:
+    if address not in (LOCAL, AUTO) and (not host or not port.isdigit() or "/" in host):
         raise UsageError(
             f"'{address}' is no address of a Ray cluster: give local, auto or HOST:PORT."
         )
+
+
+def _require_answer(address: str) -> None:
+    """Raise within seconds if nobody listens at an address; Ray itself would try for long."""
+    check_address(address)
+    if address == AUTO:
+        address = os.environ.get("RAY_ADDRESS", AUTO)
+    host, _, port = address.rpartition(":")
+    if not port.isdigit():
+        return  # for Ray to find
     try:
         socket.create_connection((host, int(port)), _CONNECT_SECONDS).close()
     except (OSError, OverflowError) as error:
-        raise ClipsepError(
-            f"No Ray cluster answers at '{address}' ({error}): start one with 'ray start --head', or "
-            "use --ray local."
-        ) from error
+        raise _no_answer(address, error) from error
+
+
+def _no_answer(address: str, reason: object) -> ClipsepError:
+    return ClipsepError(
+        f"No Ray answers at '{address}' ({reason}): start a cluster with 'ray start --head', or use "
+        "--ray local."
+    )
 
 
 @contextmanager
-def _driver(*arguments: Any) -> Iterator[Connection]:
-    """A process that runs `_drive`, and the connection through which it tells what happens."""
+def _driver(patience: float, address: str, *work: Any) -> Iterator[Connection]:
+    """A process that runs `_drive`, and the connection through which it tells what happens.
+
+    Args:
+        patience: seconds within which Ray must answer.
+    """
     context = multiprocessing.get_context("spawn")
     connection, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_drive, args=(sender, *arguments))
+    process = context.Process(target=_drive, args=(sender, address, *work))
     with interrupts_ignored():
         process.start()
     sender.close()
     try:
-        if not connection.poll(_START_SECONDS):
-            raise ClipsepError(f"Ray did not answer within {_START_SECONDS} s.")
+        if not connection.poll(patience):
+            raise _no_answer(address, f"nothing within {patience} s")
         _receive(connection)
         yield connection
     finally:
@@ -143,8 +159,13 @@ def _drive(
     except ClipsepError as error:
         sender.send(error)
     except Exception as error:
-        reason = str(error).strip().splitlines() or [type(error).__name__]
-        sender.send(ClipsepError(f"The work on Ray failed: {reason[-1]}{_hint(error)}"))
+        sender.send(ClipsepError(f"The work on Ray failed: {_last_line(error)}{_hint(error)}"))
+
+
+def _last_line(error: Exception) -> str:
+    """Which of Ray's many lines is the one that tells what happened."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[-1].rstrip(".")
 
 
 def _hint(error: Exception) -> str:
@@ -161,7 +182,10 @@ def _connected(address: str, workers: int | None) -> Iterator[None]:
     options = {}
     if address == LOCAL:
         options = {"num_cpus": max(workers or 0, cores()), "include_dashboard": False}
-    ray.init(address, log_to_driver=False, **options)
+    try:
+        ray.init(address, log_to_driver=False, **options)
+    except (OSError, RuntimeError, ValueError) as error:
+        raise _no_answer(address, _last_line(error)) from error
     try:
         yield
     finally:

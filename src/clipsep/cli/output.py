@@ -19,10 +19,23 @@ Device = Annotated[
 Workers = Annotated[
     int | None, typer.Option(metavar="N", min=1, help="Processes; by default one per core.")
 ]
+
+
+def _checked_address(address: str | None) -> str | None:
+    if address is not None:
+        from clipsep.cluster import check_address
+
+        check_address(address)
+    return address
+
+
 Ray = Annotated[
     str | None,
     typer.Option(
-        "--ray", metavar="ADDRESS", help="Work on Ray: local (started here), auto or HOST:PORT."
+        "--ray",
+        metavar="ADDRESS",
+        callback=_checked_address,
+        help="Work on Ray: local (started here), auto or HOST:PORT.",
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
