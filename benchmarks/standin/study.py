@@ -7,7 +7,6 @@ on the study's list of mixtures. Finished runs are kept and cut-off ones go on; 
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import re
 from datetime import date
@@ -16,9 +15,8 @@ from pathlib import Path
 import numpy as np
 import torch
 import yaml
-from score import score_pair
 
-from clipsep import Separator
+from clipsep.evaluation import evaluate
 from clipsep.training.config import load_config
 from clipsep.training.run import train
 
@@ -39,12 +37,16 @@ def train_and_score(
         Path(settings["config"]), [change.replace("{data}", str(data)) for change in overrides]
     )
     train(config, progress=False)
-    # The last weights: choosing among validations would look at labels.
-    separator = Separator.from_pretrained(str(folder / "last"), device="cpu")
-    with open(corpus / study["pairs"], newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
     kinds = settings.get("queries", ["text", "image"])
-    scores = [score_pair(corpus, row, separator, kinds) for row in rows]
+    report = evaluate(
+        folder / "last",  # choosing among validations would look at labels
+        corpus / study["pairs"],
+        "both" if len(kinds) == 2 else kinds[0],
+        images=corpus / "images" / Path(study["pairs"]).stem.removeprefix("pairs_"),
+        device="cpu",
+        workers=1,
+    )
+    scores = [{name: scores.sdr for name, scores in pair.scores.items()} for pair in report.pairs]
     (folder / "scores.json").write_text(json.dumps(scores))
 
 

@@ -79,7 +79,7 @@ def listening_page(report: Report) -> str:
 def _example(report: Report, scored: PairScores) -> _Example:
     pair, sounds = scored.pair, dict(scored.sounds)
     first = report.answers[0]
-    sounds[f"what is left ({first})"] = sounds[MIXTURE] - sounds[first]
+    sounds["what is left"] = sounds[MIXTURE] - sounds[first]
     # 1 for silence, which has no level.
     gain = _PEAK / (max(float(np.abs(sound).max()) for sound in sounds.values()) or 1.0)
     loudest = float(_bands(sounds[MIXTURE]).max()) or 1.0

@@ -87,13 +87,14 @@ def evaluate(
     if kinds:
         encoder = _encoder(config, query_encoder, device)
         queries = PairQueries(encoder, prompts or config.prompts, Path(images) if images else None)
-    jobs = []
-    for job in _jobs(chosen, absent_sounds(listed), kinds, queries, _spaced(len(chosen), examples)):
-        jobs.append(job)
-        report_every(len(jobs), 2 * len(chosen))
-    scorer = PairScorer(folder, str(choose_device(device)), binary)
+    examples_at = _spaced(len(chosen), examples)
+    jobs: list[PairJob] = []
     scored: dict[str, PairScores] = {}
-    with _same_threads_after():
+    with _one_thread():
+        for job in _jobs(chosen, absent_sounds(listed), kinds, queries, examples_at):
+            jobs.append(job)
+            report_every(len(jobs), 2 * len(chosen))
+        scorer = PairScorer(folder, str(choose_device(device)), binary)
         for job, scores in run_many(scorer, jobs, workers):
             scored[job.pair.id] = scores
             report_every(len(jobs) + len(scored), 2 * len(chosen))
@@ -176,8 +177,10 @@ def _spaced(n: int, count: int) -> set[int]:
 
 
 @contextmanager
-def _same_threads_after() -> Iterator[None]:
+def _one_thread() -> Iterator[None]:
+    """Rounding must not depend on the cores, and threads would only wait for each other's processes."""
     threads = torch.get_num_threads()
+    torch.set_num_threads(1)
     try:
         yield
     finally:
