@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from fsspec.core import url_to_fs
-from fsspec.implementations.memory import MemoryFileSystem
 from PIL import Image
 
 from clipsep.datasets.embeddings import EmbeddingStore
@@ -54,19 +52,3 @@ def embed_by_label(store: ClipStore, encoder_id: str, dim: int = 4) -> Embedding
                 ] = 1
         embeddings.write(shard, table)
     return embeddings
-
-
-def upload(root: Path, url: str) -> str:
-    """Copy a data set to an address; returns the address."""
-    file_system, path = url_to_fs(url)
-    for file in root.rglob("*"):
-        if file.is_file():
-            target = f"{path}/{file.relative_to(root).as_posix()}"
-            file_system.pipe_file(target, file.read_bytes())
-    return url
-
-
-def clear_memory() -> None:
-    """Forget all files at memory:// addresses, which all tests of a process share."""
-    MemoryFileSystem.store.clear()
-    MemoryFileSystem.pseudo_dirs[:] = [""]

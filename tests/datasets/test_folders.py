@@ -15,7 +15,7 @@ from clipsep.datasets import folders
 from clipsep.datasets.file_cache import FileCache
 from clipsep.datasets.folders import LocalFolder, RemoteFolder, open_folder
 from clipsep.errors import ClipsepError, UsageError
-from tests.stores import clear_memory
+from tests.remote import clear_memory
 
 URL = "memory://bucket/data"
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import shutil
-import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import fsspec
@@ -25,7 +23,9 @@ from clipsep.datasets.index import INDEX_FILE
 from clipsep.datasets.mixing import MixingSettings, Mixture, MixtureDataset
 from clipsep.datasets.store import ClipStore
 from clipsep.errors import ClipsepError, UsageError
-from tests.stores import LABELS, clear_memory, make_store, upload
+from tests.remote import PeakSize, clear_memory, upload
+from tests.stores import LABELS, make_store
+from tests.training.run_tiny import train_tiny
 
 URL = "memory://bucket/train"
 N_CLIPS, N_SHARDS, WINDOW = 21, 7, 2
@@ -69,31 +69,6 @@ def same(one: Mixture, two: Mixture) -> bool:
     return all(np.array_equal(a, b) for a, b in zip(one, two, strict=True))
 
 
-class CacheWatch:
-    """Samples the bytes that a cache takes on disk, those of unfinished files included."""
-
-    def __init__(self, cache: FileCache):
-        self.folder, self.peak = cache.folder, 0
-        self._end = threading.Event()
-        self._thread = threading.Thread(target=self._watch)
-
-    def __enter__(self) -> CacheWatch:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._end.set()
-        self._thread.join()
-
-    def _watch(self) -> None:
-        while not self._end.wait(0.001):
-            total = 0
-            for path in self.folder.rglob("*"):
-                with suppress(FileNotFoundError):
-                    total += path.stat().st_size if path.is_file() else 0
-            self.peak = max(self.peak, total)
-
-
 @pytest.mark.parametrize("workers", [0, 2])
 def test_mixtures_are_those_of_the_folder_through_a_smaller_cache(
     root: Path, url: str, tmp_path: Path, workers: int
@@ -102,11 +77,11 @@ def test_mixtures_are_those_of_the_folder_through_a_smaller_cache(
     remote = mixtures(ClipStore(url, cache))
     local = mixtures(ClipStore(root))
     loader = DataLoader(remote, batch_size=None, num_workers=workers)
-    with CacheWatch(cache) as watch:
+    with PeakSize(cache.folder) as watch:
         for index, item in enumerate(loader):
             assert same(item, local[index]), index
     assert index == LENGTH - 1
-    assert 0 < watch.peak <= cache.limit
+    assert 0 < watch.bytes <= cache.limit
     whole = sum(path.stat().st_size for path in root.rglob("*") if path.is_file())
     assert cache.limit < 0.7 * whole, "the store must not fit"
 
@@ -230,6 +205,24 @@ def test_a_shard_that_vanishes_during_a_run_is_named(url: str, tmp_path: Path, w
     fsspec.filesystem("memory").rm("/bucket/train/shards", recursive=True)
     with pytest.raises(ClipsepError, match=r"^'[^\n]*shards/0000[^\n]*' is no longer there[^\n]*$"):
         list(DataLoader(items, batch_size=None, num_workers=workers))
+
+
+def test_training_is_that_of_the_folder(root: Path, url: str, tmp_path: Path):
+    """The settings reach the data: what is streamed is shuffled as the folder is, if it is told to."""
+    data = {"val": None, "shuffle_shards": WINDOW}
+    remote = {**data, "train": url, "cache": tmp_path / "cache", "cache_gb": 0.01}
+    settings = {"steps": 4, "spectral": {"segment_frames": 16}}
+
+    def trained(name: str, data: dict, workers: int = 0) -> bytes:
+        folder = train_tiny(tmp_path / name, data=data, loader_workers=workers, **settings)
+        return (folder / "model.safetensors").read_bytes()
+
+    local = trained("local", {**data, "train": root})
+    assert trained("remote", remote, workers=1) == local
+    assert trained("unlike", {**data, "train": root, "shuffle_shards": None}) != local
+    assert list((tmp_path / "cache").rglob("*.arrow"))
+    with pytest.raises(UsageError, match=r"raise data\.cache_gb"):
+        trained("refused", {**remote, "cache_gb": 1e-4})
 
 
 class ColourEncoder:

@@ -14,8 +14,8 @@ from clipsep.datasets.file_cache import FileCache
 from clipsep.datasets.mixing import MixingSettings, MixtureDataset
 from clipsep.datasets.store import ClipStore
 from clipsep.errors import ClipsepError
-from tests.s3_server import s3_server
-from tests.stores import LABELS, make_store, upload
+from tests.remote import s3_server, upload
+from tests.stores import LABELS, make_store
 
 pytest.importorskip("moto")
 pytest.importorskip("flask")

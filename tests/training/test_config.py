@@ -91,6 +91,17 @@ def test_overrides_change_what_they_name():
     assert (config.steps, config.optimizer.average, config.mixing.gain) == (7, 0, (1, 2))
 
 
+def test_data_lie_in_folders_or_at_addresses(tmp_path: Path):
+    path = next(path for path in CONFIGS if path.stem == "mini")
+    data = load_config(path, ["data.train=s3://bucket/train", "data.val=null"]).data
+    assert (data.train, data.val, data.shuffle_shards) == ("s3://bucket/train", None, None)
+    settings = {"name": "x", "output": tmp_path, "data": {"train": tmp_path, "val": tmp_path}}
+    data = TrainingConfig.model_validate(settings).data
+    assert data.train == data.val == str(tmp_path)
+    with pytest.raises(UsageError, match=r"data\.cache_gb: Input should be greater"):
+        load_config(path, ["data.cache_gb=0"])
+
+
 def test_a_model_that_needs_labels_is_refused_without(tmp_path: Path):
     make_store(tmp_path / "train", labeled=False)
     make_store(tmp_path / "val", clips=4)

@@ -1,0 +1,102 @@
+"""A data set in a bucket against the same one in a folder: `python -m benchmarks.remote DATASET`.
+
+Starts an S3 server on this machine (moto's, from the extra `dev`), uploads a prepared and embedded data
+set and draws training mixtures of more than one epoch from it, through a cache that holds a third of
+it, with no loader process and with two. Checks that every mixture is, bit for bit, the folder's and that
+the cache never passed its limit; prints a Markdown table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import tempfile
+import time
+from datetime import date
+from pathlib import Path
+from typing import NamedTuple
+
+from torch.utils.data import DataLoader
+
+from clipsep.datasets.embeddings import EmbeddingStore
+from clipsep.datasets.file_cache import FileCache
+from clipsep.datasets.mixing import MixingSettings, Mixture, MixtureDataset
+from clipsep.datasets.store import ClipStore
+from tests.remote import PeakSize, s3_server, upload
+
+EPOCHS = 1.25
+SAMPLES = 65535
+
+
+class Run(NamedTuple):
+    """One pass over the mixtures: a digest of each, seconds until the first, and items per second."""
+
+    digests: list[bytes]
+    first: float
+    rate: float
+
+
+def mixtures(store: ClipStore, encoder: str, window: int) -> MixtureDataset:
+    """Training mixtures of more than one epoch."""
+    embeddings = EmbeddingStore(store, encoder)
+    embeddings.require_complete()
+    length = round(EPOCHS * len(store))
+    settings = MixingSettings(margin=2, jitter=0.5, rms=0.1)
+    return MixtureDataset(
+        store, embeddings, store.labels, settings, SAMPLES, 0, True, length, window
+    )
+
+
+def digest(mixture: Mixture) -> bytes:
+    """Tells whether two mixtures are the same."""
+    sources, query, label = (array.numpy().tobytes() for array in mixture[:3])
+    return hashlib.sha256(sources + query + label).digest()
+
+
+def run(dataset: MixtureDataset, workers: int) -> Run:
+    """All mixtures through a loader; the rate leaves out the first, for which processes start."""
+    start = time.perf_counter()
+    loader = iter(DataLoader(dataset, batch_size=None, num_workers=workers))
+    digests = [digest(next(loader))]
+    first = time.perf_counter() - start
+    digests += [digest(mixture) for mixture in loader]
+    return Run(digests, first, (len(digests) - 1) / (time.perf_counter() - start - first))
+
+
+def main() -> None:
+    """Upload, stream, compare and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("dataset", type=Path)
+    parser.add_argument("--encoder", default="embedded-v1", help="id of the embeddings' encoder")
+    parser.add_argument("--window", type=int, default=4, help="data.shuffle_shards")
+    arguments = parser.parse_args()
+    root, encoder, window = arguments.dataset, arguments.encoder, arguments.window
+    size = sum(path.stat().st_size for path in root.rglob("*") if path.is_file()) / 1e9
+    local = ClipStore(root)
+    print(
+        f"{date.today()}: {len(local):,} clips in {len(local.shards)} shards, {size:.2f} GB, ",
+        end="",
+    )
+    print(f"cache of {size / 3:.2f} GB, windows of {window} shards, {EPOCHS} epochs\n")
+    print("| data set | loader processes | first item | items per second | peak of the cache |")
+    print("|---|---|---|---|---|")
+    with s3_server() as bucket, tempfile.TemporaryDirectory() as folder:
+        url = upload(root, f"{bucket}/data")
+        for workers in (0, 2):
+            expected = run(mixtures(local, encoder, window), workers)
+            print(f"| folder | {workers} | {expected.first:.2f} s | {expected.rate:.0f} | |")
+            cache = FileCache(Path(folder) / str(workers), size / 3)
+            with PeakSize(cache.folder) as watched:
+                store = ClipStore(url, cache)
+                streamed = run(mixtures(store, encoder, window), workers)
+            print(f"| bucket | {workers} | {streamed.first:.2f} s | {streamed.rate:.0f} ", end="")
+            print(f"| {watched.bytes / 1e9:.3f} GB |")
+            if streamed.digests != expected.digests:
+                raise SystemExit("the bucket's mixtures are not those of the folder")
+            if watched.bytes > cache.limit:
+                raise SystemExit("the cache passed its limit")
+    print(f"\nAll {len(expected.digests):,} mixtures are the same, bit for bit.")
+
+
+if __name__ == "__main__":
+    main()
