@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,13 +73,12 @@ def test_killed_workers_lose_nothing(place, tmp_path: Path):
 
 
 def test_deaths_before_the_first_result_are_not_the_items_fault(tmp_path: Path):
-    class_that_workers_cannot_start_with = Unstartable(tmp_path)
     with pytest.raises(ClipsepError, match="fewer --workers"):
-        list(run_many(class_that_workers_cannot_start_with, range(100), workers=2))
+        list(run_many(AlwaysKilled(tmp_path), range(100), workers=2))
 
 
 @dataclass(frozen=True)
-class Unstartable(Square):
+class AlwaysKilled(Square):
     def __call__(self, number: int) -> tuple[int, int | None]:
         os.kill(os.getpid(), signal.SIGKILL)
 
@@ -88,6 +89,52 @@ def test_results_come_as_they_are_finished_and_no_sooner_than_they_are_wanted(tm
     time.sleep(0.3)
     assert marks(tmp_path, "number") < 20
     outcomes.close()
+
+
+@dataclass(frozen=True)
+class Slow(Square):
+    """Would take a minute, and removes its file when it is told to end."""
+
+    def __call__(self, number: int) -> tuple[int, int | None]:
+        if number == 0:
+            return super().__call__(number)
+        path = self.folder / f"half {number}"
+        path.touch()
+        try:
+            time.sleep(60)
+        finally:
+            path.unlink()
+        return super().__call__(number)
+
+
+def test_when_all_is_called_off_workers_end_at_once_and_clean_up(tmp_path: Path):
+    outcomes = run_many(Slow(tmp_path), range(10), workers=2)
+    assert next(outcomes) == (0, (0, None))
+    while not marks(tmp_path, "half"):
+        time.sleep(0.05)
+    start = time.monotonic()
+    outcomes.close()
+    assert time.monotonic() - start < 30
+    assert not marks(tmp_path, "half")
+
+
+def test_workers_end_when_their_parent_is_killed(tmp_path: Path):
+    code = f"""
+from pathlib import Path
+from tests.test_workers import Slow
+from clipsep.workers import run_many
+list(run_many(Slow(Path({str(tmp_path)!r})), range(1, 10), workers=2))
+"""
+    root = Path(__file__).parents[1]
+    parent = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL, cwd=root)
+    while marks(tmp_path, "half") < 2:
+        assert parent.poll() is None
+        time.sleep(0.05)
+    parent.kill()
+    deadline = time.monotonic() + 30
+    while marks(tmp_path, "half"):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def test_a_cluster_that_does_not_answer_is_named_at_once(tmp_path: Path):

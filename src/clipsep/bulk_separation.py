@@ -130,15 +130,15 @@ def find_recordings(inputs: Iterable[Path], output: Path) -> list[Recording]:
     Raises:
         UsageError: for an input that does not exist, or if there is nothing to separate.
     """
-    inputs, output = list(inputs), output.absolute()
+    inputs, output = list(inputs), output.resolve()
     recordings: dict[Path, Recording] = {}
     for source in inputs:
-        if source.absolute() == output:
+        if source.resolve() == output:
             raise UsageError(f"'{source}' is the output folder, too: choose another with -o.")
-        holds_output = source.absolute() in output.parents
+        holds_output = source.resolve() in output.parents
         for folder, name in find_files(source, SOUND_SUFFIXES | VIDEO_SUFFIXES):
             path = folder / name
-            if not (holds_output and output in path.parents):
+            if not (holds_output and output in path.resolve().parents):
                 recordings.setdefault(path, Recording(folder, name, fingerprint(path)))
     if not recordings:
         named = ", ".join(f"'{source}'" for source in inputs)
@@ -184,15 +184,17 @@ def separate_files(
         report.already_there = finished = len(recordings) - len(waiting)
         if ray is None:
             workers = workers or local_workers(request.device)
-        with closing(run_many(_Separate(request, output), waiting, workers, ray)) as outcomes:
-            for recording, entry in outcomes:
-                notes.add(entry)
-                report.count(recording, entry)
-                finished += 1
-                if progress:
-                    progress(finished, len(recordings))
-        notes.tidy()
-    _remove_leftovers(outputs)
+        try:
+            with closing(run_many(_Separate(request, output), waiting, workers, ray)) as outcomes:
+                for recording, entry in outcomes:
+                    notes.add(entry)
+                    report.count(recording, entry)
+                    finished += 1
+                    if progress:
+                        progress(finished, len(recordings))
+            notes.tidy()
+        finally:
+            _remove_leftovers(outputs)
     return report
 
 

@@ -208,11 +208,10 @@ def _run(sender: Connection, task: Task, items: Sequence[Any], workers: int | No
     """All items in blocks; then those that were in a block with a death, each alone."""
     gpus = _gpus_per_worker(task.device)
     workers = workers or _workers_of_cluster(gpus)
-    size = min(max(len(items) // (workers * _BLOCKS_PER_WORKER), 1), _ITEMS_PER_BLOCK)
     left = list(range(len(items)))
-    for block_size in (size, 1):
+    for alone in (False, True):
         finished = set()
-        for message in _one_pass(task, items, left, block_size, workers, gpus):
+        for message in _one_pass(task, items, left, workers, gpus, alone):
             finished.add(message.number)
             sender.send(message)
         left = [number for number in left if number not in finished]
@@ -220,7 +219,7 @@ def _run(sender: Connection, task: Task, items: Sequence[Any], workers: int | No
 
 
 def _one_pass(
-    task: Task, items: Sequence[Any], numbers: list[int], block_size: int, workers: int, gpus: int
+    task: Task, items: Sequence[Any], numbers: list[int], workers: int, gpus: int, alone: bool
 ) -> Iterator[_Finished]:
     import ray.data
 
@@ -229,6 +228,12 @@ def _one_pass(
     context = ray.data.DataContext.get_current()
     context.max_errored_blocks = -1  # what a dead worker leaves is for the caller to see
     context.execution_no_progress_timeout_s = -1  # a long recording may take an hour
+    if alone:
+        block_size = 1
+        context.max_tasks_in_flight_per_actor = 1  # else the next item would pay for a death, too
+    else:
+        block_size = len(numbers) // (workers * _BLOCKS_PER_WORKER)
+        block_size = min(max(block_size, 1), _ITEMS_PER_BLOCK)
     # Pickled, because Arrow would make other things of None and of paths.
     rows = [{"number": number, "item": pickle.dumps(items[number])} for number in numbers]
     results = ray.data.from_items(rows, override_num_blocks=-(-len(rows) // block_size)).map(

@@ -24,7 +24,7 @@ class SeparationReport:
         self._lines: dict[str, str] = {}  # by input; as text, which is smaller than dictionaries
         if not self.path.is_file():
             return
-        for line in self.path.read_text(encoding="utf-8").splitlines():
+        for line in self.path.read_text(encoding="utf-8").split("\n"):
             try:
                 self._lines[json.loads(line)["input"]] = line
             except (ValueError, TypeError, KeyError):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -15,15 +16,19 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from clipsep.errors import ClipsepError
+
+if TYPE_CHECKING:
+    from multiprocessing.synchronize import Event
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 Progress = Callable[[int, int], None]  # (finished, total)
 
 _WAITING_PER_WORKER = 2  # items handed out: one in work, one at hand
+_SECONDS_BETWEEN_LOOKS = 1.0  # of a worker for its parent
 _HOPELESS_DEATHS = 3  # so many before the first result: it is not the items' fault
 
 
@@ -150,22 +155,29 @@ def _one_pool(
     # One worker gets one item at a time, so that its death tells which item it was.
     room = 1 if workers == 1 else _WAITING_PER_WORKER * workers
     # Spawned, not forked: a fork would copy the locks of torch's and ffmpeg's threads.
-    pool = ProcessPoolExecutor(
-        workers, multiprocessing.get_context("spawn"), _start_worker, (task,)
-    )
-    futures: dict[Future, Item] = {}
+    context = multiprocessing.get_context("spawn")
+    stop = context.Event()
+    pool = ProcessPoolExecutor(workers, context, _start_worker, (task, stop))
+    handed_out: dict[Future, Item] = {}
     try:
         while True:
-            for item in islice(waiting, room - len(futures)):
-                with _starting_processes(workers):
-                    futures[pool.submit(_work, item)] = item
-            if not futures:
-                return
-            for future in wait(futures, return_when=FIRST_COMPLETED).done:
+            for item in islice(waiting, room - len(handed_out)):
+                try:
+                    with _starting_processes(workers):
+                        handed_out[pool.submit(_work, item)] = item
+                except BrokenProcessPool:
+                    lost.append(item)
+                    raise
+            if not handed_out:
+                break
+            for future in wait(handed_out, return_when=FIRST_COMPLETED).done:
                 result = future.result()
-                yield futures.pop(future), result
+                yield handed_out.pop(future), result
     except BrokenProcessPool:
-        lost += futures.values()
+        lost += handed_out.values()
+    except BaseException:
+        stop.set()
+        raise
     finally:
         pool.shutdown(cancel_futures=True)
 
@@ -185,23 +197,35 @@ def _starting_processes(workers: int) -> Iterator[None]:
         del os.environ["OMP_NUM_THREADS"]
 
 
-_task: Task  # of this worker process
+# In a worker process
+
+_task: Task
 
 
-def _start_worker(task: Task) -> None:
+def _start_worker(task: Task, stop: Event) -> None:
     global _task
     _task = task
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    signal.signal(signal.SIGTERM, _end)
+    threading.Thread(target=_wait_for_end, args=(stop,), daemon=True).start()
 
 
 def _work(item: Item) -> Result:
-    return _task(item)
+    try:
+        return _task(item)
+    except SystemExit:
+        os._exit(1)  # and not on to the next item; what was half-written is removed by now
 
 
-def _end_with_parent() -> None:
-    """A parent that was killed cannot tell its workers to stop."""
-    multiprocessing.parent_process().join()
-    os._exit(1)
+def _end(*_: object) -> None:
+    sys.exit(1)
+
+
+def _wait_for_end(stop: Event) -> None:
+    """The parent calls all off, or was killed and cannot do that."""
+    while not stop.wait(_SECONDS_BETWEEN_LOOKS):
+        if not multiprocessing.parent_process().is_alive():
+            break
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _hopeless() -> ClipsepError:
