@@ -84,9 +84,10 @@ def evaluate(
     report_every = progress or (lambda done, total: None)
     report_every(0, 2 * len(chosen))
     queries = None
+    prompts = prompts or config.prompts
     if kinds:
         encoder = _encoder(config, query_encoder, device)
-        queries = PairQueries(encoder, prompts or config.prompts, Path(images) if images else None)
+        queries = PairQueries(encoder, prompts, Path(images) if images else None)
     examples_at = _spaced(len(chosen), examples)
     jobs: list[PairJob] = []
     scored: dict[str, PairScores] = {}
@@ -109,7 +110,8 @@ def evaluate(
         },
         settings={
             "queries": list(kinds),
-            "prompts": (prompts or config.prompts) if TEXT in kinds else None,
+            # Labels are looked up as they are.
+            "prompts": prompts if TEXT in kinds and encoder.id != LabelEncoder.id else None,
             "images": str(images) if images else None,
             "masks": "binary" if binary else "soft",
         },

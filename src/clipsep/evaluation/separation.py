@@ -18,7 +18,8 @@ class MixtureSeparator:
 
     Args:
         checkpoint: a loaded model of any kind; its noise heads are not used.
-        binary: masks of 0 and 1 instead of soft ones.
+        binary: masks of 0 and 1 on the network's bands instead of soft ones. (The published option
+            sets them after the interpolation to the bins of the STFT.)
     """
 
     def __init__(self, checkpoint: Checkpoint, device: str, binary: bool):
