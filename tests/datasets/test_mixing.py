@@ -91,7 +91,7 @@ def test_validation_is_the_middle_without_gain_against_another_label(store: Clip
     for index in range(len(store)):
         item, clip = items[index], store.clips[index]
         assert item.label[0] != item.label[1]
-        middle = cut_segment(store.audio(clip), round((clip.n_frames // 2 + 0.5) * 16000), SAMPLES)
+        middle = cut_segment(store.audio(clip), round((clip.n_frames // 2 - 0.5) * 16000), SAMPLES)
         assert np.array_equal(item.sources[0], middle / 2)
 
 

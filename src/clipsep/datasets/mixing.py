@@ -212,7 +212,7 @@ class MixtureDataset(Dataset):
         """0-based picture at the segment's centre; the middle one of clips too short for the margin."""
         margin = math.ceil(self.settings.margin * _FPS)
         if not self.train or n_frames <= 2 * margin:
-            return n_frames // 2
+            return max(n_frames // 2 - 1, 0)  # the published one: number n_frames // 2, from 1
         return int(rng.integers(margin, n_frames - margin))
 
     def _query(self, clip: Clip, frame: int) -> np.ndarray:
