@@ -111,7 +111,7 @@ def test_a_sound_that_is_not_there_is_refused_with_its_line(pair: Pair, tmp_path
         (f"{HEADER}\n0,a,1,b,2,nan,x,x,y\n", "line 2: 'nan' is no number: correct 'snr_db'"),
         (f"{HEADER}\n0,a,1\n", "line 2: 'interferer' is empty"),
         (f"{HEADER}\n0,a,1,b,2,,x,x,y\n0,a,1,b,2,,x,x,y\n", "line 3: the id '0' is taken"),
-        (f"{HEADER}\n0,a,1,b;c,2,,x,x,y\n", "line 2: .*2 sounds, but 'interferer_start' has 1"),
+        (f"{HEADER}\n0,a,1,b;c,2,,x,x,y\n", "line 2: 'interferer' has 2 and 'interferer_start' 1"),
     ],
 )
 def test_a_wrong_list_is_refused_by_name_and_line(tmp_path: Path, content: str, problem: str):

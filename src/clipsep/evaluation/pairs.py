@@ -249,8 +249,8 @@ class _Row:
         for name, parts in (("interferer_start", starts), ("interferer_label", labels)):
             if parts is not None and len(parts) != len(paths):
                 raise UsageError(
-                    f"{self._where}: 'interferer' names {len(paths)} sounds, but '{name}' has "
-                    f"{len(parts)} values: put one for each, with semicolons between them."
+                    f"{self._where}: 'interferer' has {len(paths)} and '{name}' {len(parts)} of the "
+                    "values between semicolons: give as many of each."
                 )
         return tuple(
             Interferer(self._root / path, self._as("interferer_start", start, int), label or None)
