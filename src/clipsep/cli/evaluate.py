@@ -103,7 +103,7 @@ def evaluate(
 def _print_report(report: Report) -> None:
     from clipsep.evaluation.report_text import absent_sound_text, decibel_text, notes
 
-    columns = ("SDR in dB", "median", "improvement", "SI-SDR", "SIR", "SAR")
+    columns = ("SDR in dB", "median", "SDRi", "SI-SDR", "SIR", "SAR")
     table = table_of("mean of", *columns, right=tuple(range(1, 1 + len(columns))))
     for name in report.estimates:
         sdr = report.statistic(name, "sdr")
