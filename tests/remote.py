@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
+from stat import S_ISDIR
 from unittest import mock
 
 from fsspec.core import url_to_fs
@@ -35,11 +36,12 @@ class PeakSize:
 
     def _watch(self) -> None:
         while not self._end.wait(0.005):
-            total = 0
+            sizes = {}  # by inode: a file that is renamed meanwhile comes twice
             for path in self.folder.rglob("*"):
                 with suppress(FileNotFoundError):
-                    total += path.stat().st_size if path.is_file() else 0
-            self.bytes = max(self.bytes, total)
+                    stat = path.stat()
+                    sizes[stat.st_ino] = 0 if S_ISDIR(stat.st_mode) else stat.st_size
+            self.bytes = max(self.bytes, sum(sizes.values()))
 
 
 def upload(root: Path, url: str) -> str:

@@ -166,5 +166,7 @@ def test_missing_packages_and_unknown_protocols_are_named(monkeypatch: pytest.Mo
     monkeypatch.setitem(sys.modules, "gcsfs", None)
     with pytest.raises(UsageError, match=r"'gs://bucket/data' needs .* missing: pip install gcsfs"):
         open_folder("gs://bucket/data")
-    with pytest.raises(UsageError, match=r"'s4://bucket/data' has an unknown protocol"):
+    with pytest.raises(
+        UsageError, match=r"'s4://bucket/data' has a protocol that fsspec does not know"
+    ):
         open_folder("s4://bucket/data")

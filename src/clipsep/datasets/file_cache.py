@@ -96,7 +96,8 @@ class FileCache:
             time.sleep(0.1)  # others are fetching files that nobody may remove yet
         try:
             fetch(unfinished)
-            unfinished.rename(path)
+            with self._lock(self._files_folder):  # who counts must find it under one of its names
+                unfinished.rename(path)
         finally:
             unfinished.unlink(missing_ok=True)
 
@@ -137,13 +138,13 @@ class FileCache:
                 try:
                     stat = path.stat()
                 except FileNotFoundError:
-                    continue  # renamed or removed a moment ago
+                    continue  # its fetching failed a moment ago
                 unfinished = path.suffix == _UNFINISHED
                 size = int(name.split(".")[-2]) if unfinished else stat.st_size
                 yield _File(stat.st_mtime_ns, size, path)
 
     def _lock(self, path: Path, timeout: float = -1) -> FileLock:
-        """Held by who fetches a file; that of the folder, by who removes files."""
+        """Held by who fetches a file; that of the folder, by who counts, renames or removes files."""
         name = "-".join(path.relative_to(self.folder).parts)
         locks = self.folder / "locks"
         locks.mkdir(parents=True, exist_ok=True)

@@ -231,7 +231,7 @@ def _require_protocol(url: str) -> None:
         ) from error
     except ValueError as error:
         raise UsageError(
-            f"'{url}' has an unknown protocol: see docs/guide.md for those that are."
+            f"'{url}' has a protocol that fsspec does not know; s3, gs, az and hf are some that it does."
         ) from error
 
 
