@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import statistics
 import tempfile
 import time
 from datetime import date
@@ -48,6 +49,11 @@ def mixtures(store: ClipStore, encoder: str, window: int) -> MixtureDataset:
     )
 
 
+def mean_megabytes(folder: Path) -> float:
+    """Of the files in a folder."""
+    return statistics.mean(path.stat().st_size for path in folder.iterdir()) / 1e6
+
+
 def digest(batch: Mixture) -> bytes:
     """Tells whether two batches are the same."""
     total = hashlib.sha256()
@@ -81,7 +87,12 @@ def main() -> None:
         f"{date.today()}: {len(local):,} clips in {len(local.shards)} shards, {size:.2f} GB, ",
         end="",
     )
-    print(f"cache of {size / 3:.2f} GB, windows of {window} shards, {EPOCHS} epochs\n")
+    print(
+        f"cache of {size / 3:.2f} GB, windows of {window} shards, {EPOCHS} epochs; a shard takes ",
+        end="",
+    )
+    print(f"{mean_megabytes(root / 'shards'):.1f} MB, its embeddings ", end="")
+    print(f"{mean_megabytes(root / 'embeddings' / encoder):.1f} MB\n")
     print("| data set | loader processes | first batch | mixtures per second | peak of the cache |")
     print("|---|---|---|---|---|")
     with s3_server() as bucket, tempfile.TemporaryDirectory() as folder:

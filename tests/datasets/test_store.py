@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from clipsep.datasets.arrow_files import read_table, write_table
 from clipsep.datasets.embeddings import EmbeddingStore
 from clipsep.datasets.store import ClipStore
 from clipsep.datasets.store_writer import CLIPS_PER_SHARD, StoreWriter, stage_clip
@@ -202,4 +203,10 @@ def test_damage_is_one_sentence(tmp_path: Path):
         ClipStore(tmp_path)
     shard.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(ClipsepError, match=r"damaged .*bytes instead of.*delete it"):
+        ClipStore(tmp_path)
+    index = tmp_path / "index.arrow"
+    write_table(
+        read_table(index).replace_schema_metadata(None), index
+    )  # as older versions wrote it
+    with pytest.raises(ClipsepError, match=r"damaged .*delete it"):
         ClipStore(tmp_path)
