@@ -3,7 +3,7 @@
 Prints Markdown tables: samples per second of the published way of a step and of ours, where the
 published step's time goes, and how much faster the loader is than the steps. It writes its own
 synthetic clips. Needs librosa, which the published loop calls: pip install 'clipsep[bench]'. Takes some
-minutes and 5 GB of memory.
+minutes and 4 GB of memory.
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ class UpsampledConv2d(nn.Conv2d):
         if not self._mixes_first(x):
             return super().forward(_enlarge(x))
         batch, channels, height, width = x.shape
-        # Channels are the last axis throughout, so that each step is one product without a copy before.
+        # Channels are the last axis throughout: one product each mixes them, goes along rows, and columns.
         kernels = self.weight.permute(3, 2, 0, 1).reshape(-1, channels)  # [3 (j) 3 (i) out, C]
         mixed = F.linear(x.permute(0, 2, 3, 1), kernels)  # [B, H, W, 3 (j) 3 (i) out]
         rows = _matrix(width, x) @ mixed.reshape(batch * height, 3 * width, -1)
