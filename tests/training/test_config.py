@@ -87,8 +87,11 @@ def test_labels_are_asked_for_as_texts():
 
 def test_overrides_change_what_they_name():
     path = next(path for path in CONFIGS if path.stem == "mini")
-    config = load_config(path, ["steps=7", "optimizer.average=0", "mixing.gain=[1, 2]"])
+    config = load_config(
+        path, ["steps=7", "optimizer.average=0", "mixing.gain=[1, 2]", "precision=32"]
+    )
     assert (config.steps, config.optimizer.average, config.mixing.gain) == (7, 0, (1, 2))
+    assert config.precision == "32"
 
 
 def test_data_lie_in_folders_or_at_addresses(tmp_path: Path):

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from clipsep.datasets.store_writer import StoreWriter
+from clipsep.datasets.store_writer import StoreWriter, turn
 from clipsep.errors import ClipsepError
 from clipsep.workers import Progress, Task, run_many
 
@@ -55,6 +55,9 @@ def fill_store(
         writer = StoreWriter(output)
         report = PrepareReport()
         waiting = [one for one in sources if not writer.finished(one.id, one.fingerprint)]
+        waiting.sort(
+            key=lambda source: turn(source.id)
+        )  # so that shards can be written as it goes on
         writer.expect(source.id for source in waiting)
         finished = len(sources) - len(waiting)
         with closing(run_many(stage, waiting, workers, ray)) as outcomes:

@@ -69,12 +69,21 @@ def stage_clip(
     write_table(pa.table(columns, schema=_SCHEMA), _staged_path(root, clip_id))
 
 
+def turn(clip_id: str) -> bytes:
+    """By which clips go into shards: shuffled, always in the same way.
+
+    In the order of their ids a shard would hold the videos of one folder, often of one class, and what is
+    mixed shard by shard would be mixed with its like.
+    """
+    return hashlib.sha256(clip_id.encode()).digest()
+
+
 class StoreWriter:
     """Adds clips to a data set so that a kill at any moment loses only the clips being decoded.
 
     Each clip is first staged (`stage_clip`, in any process), in any order. Shards take them in the order
-    of their ids: one is written when the next 64 clips of use are known. So the files depend neither on
-    the number of workers nor on interruptions. Clips and shards appear by a rename, complete.
+    of their `turn`: one is written when the next 64 clips of use are known. So the files depend neither
+    on the number of workers nor on interruptions. Clips and shards appear by a rename, complete.
     """
 
     def __init__(self, root: Path):
@@ -86,7 +95,7 @@ class StoreWriter:
         self._stored = dict(zip(ids, fingerprints, strict=True))  # in shards
         self._staged = self._take_over_staging()
         self._useless: set[str] = set()  # rejected in this run, before it was their turn
-        self._queue = deque(sorted(self._staged))
+        self._queue = deque(sorted(self._staged, key=turn))
         self._group: list[str] = []  # staged clips of the next shard
         self._next_number = max(map(_shard_number, shard_paths(root)), default=-1) + 1
         self.rejected = _read_rejected(root)  # id -> fingerprint, reason
@@ -107,7 +116,7 @@ class StoreWriter:
         coming = set(clip_ids)
         for clip_id in coming:
             self._staged.pop(clip_id, None)  # of an older version of the video
-        self._queue = deque(sorted(coming | self._staged.keys()))
+        self._queue = deque(sorted(coming | self._staged.keys(), key=turn))
         self._write_full_shards()
 
     def add(self, clip_id: str, fingerprint: str) -> None:
@@ -134,7 +143,7 @@ class StoreWriter:
             _write_rejected(self.root, self.rejected)
 
     def _write_full_shards(self) -> None:
-        """Go on in the order of ids for as long as it is known what became of the clips."""
+        """Go on in the order of turns for as long as it is known what became of the clips."""
         while self._queue:
             clip_id = self._queue[0]
             if clip_id in self._staged:

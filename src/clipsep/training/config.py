@@ -17,6 +17,10 @@ from clipsep.queries.prompts import PROMPT_SETS
 from clipsep.spectral import SpectralSettings
 
 
+# YAML reads 32 as a number.
+_Precision = Annotated[Literal["32", "bf16", "16"], BeforeValidator(str)]
+
+
 class _Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -122,7 +126,7 @@ class TrainingConfig(_Settings):
     save_every: int = Field(500, ge=1)
     log_every: int = Field(20, ge=1)
     seed: int = Field(1234, ge=0)
-    precision: Literal["32", "bf16", "16"] = "32"
+    precision: _Precision = "32"
     compile: bool = False
     device: Literal["auto", "cpu", "cuda"] = "auto"
     devices: Annotated[int, Field(ge=1)] | Literal["auto"] = 1
