@@ -1,4 +1,4 @@
-"""Writing data sets: finished clips are staged, then moved into shards in the order of their ids.
+"""Writing data sets: finished clips are staged, then moved into shards in a fixed, shuffled order.
 
 The layout on disk is described in store.py; decoding is not done here.
 """

@@ -16,7 +16,6 @@ from clipsep.models.registry import ModelSettings
 from clipsep.queries.prompts import PROMPT_SETS
 from clipsep.spectral import SpectralSettings
 
-
 # YAML reads 32 as a number.
 _Precision = Annotated[Literal["32", "bf16", "16"], BeforeValidator(str)]
 
