@@ -100,7 +100,9 @@ def test_what_was_embedded_before_an_interrupt_stays(dataset, encoder, monkeypat
 @pytest.mark.parametrize("place", ["processes", "Ray"], indirect=True)
 def test_embeddings_are_the_same_wherever_they_are_computed(dataset, embedded, place):
     assert embed(dataset, "embedded", **place).pictures == 9
-    assert np.array_equal(embeddings(dataset, "embedded-v1"), embedded)
+    # Workers have fewer threads than a process alone, and sums are rounded otherwise.
+    found = embeddings(dataset, "embedded-v1")
+    np.testing.assert_allclose(found, embedded, rtol=0, atol=1e-5)
 
 
 def test_a_data_set_that_is_none_is_named(tmp_path: Path, encoder):

@@ -105,7 +105,7 @@ def test_every_interferer_is_a_reference(model, pair, tmp_path):
     write_pairs([pair(0, "dog", "rain", "tuba")], path)
     (scored,) = evaluate(model(), path, workers=1, examples=1).pairs
     expected = bss_metrics(load_sources(scored.pair), scored.sounds["text query"])
-    assert scored.scores["text query"].sir == pytest.approx(float(expected.sir))
+    assert scored.scores["text query"].sir == pytest.approx(float(expected.sir), abs=1e-3)
     assert scored.scores["mixture"].sdr == pytest.approx(
         -3.01, abs=0.02
     )  # the two are uncorrelated
