@@ -17,9 +17,9 @@ from typing import Any
 
 from clipsep import __version__
 from clipsep.checkpoint import WEIGHTS_NAME, find_checkpoint, load_config, shipped_models
-from clipsep.devices import local_workers
+from clipsep.devices import local_workers, one_thread
 from clipsep.errors import ClipsepError, UsageError
-from clipsep.files import output_paths
+from clipsep.files import FileReport, output_paths
 from clipsep.input_files import SOUND_SUFFIXES, VIDEO_SUFFIXES, find_files, fingerprint
 from clipsep.media import OUTPUT_FORMATS, check_writable
 from clipsep.queries.named import PICTURE_SUFFIXES, named_queries
@@ -212,25 +212,31 @@ class _Separate:
     def __call__(self, recording: Recording) -> dict[str, Any]:
         require_shared_folder(self.output)
         require_shared_folder(recording.path.parent)
-        separator, queries = self._loaded
-        request = self.request
-        try:
-            report = separator.separate_file(
-                recording.path,
-                queries,
-                (self.output / recording.name).parent,
-                request.residual,
-                request.binary,
-                request.format,
-                request.plot,
-            )
-        except ClipsepError as error:
-            return _failure(recording, str(error))
-        state = _state(recording, request, self.output)
+        with one_thread():
+            separator, queries = self._loaded
+            try:
+                report = self._separate(recording, separator, queries)
+            except ClipsepError as error:
+                return _failure(recording, str(error))
+        state = _state(recording, self.request, self.output)
         return {**report.as_dict(), "status": "separated", "reason": None, "state": state}
 
     def died(self, recording: Recording) -> dict[str, Any]:
         return _failure(recording, f"'{recording.path}' killed every process that separated it.")
+
+    def _separate(
+        self, recording: Recording, separator: Separator, queries: EncodedQueries
+    ) -> FileReport:
+        request = self.request
+        return separator.separate_file(
+            recording.path,
+            queries,
+            (self.output / recording.name).parent,
+            request.residual,
+            request.binary,
+            request.format,
+            request.plot,
+        )
 
     @cached_property
     def _loaded(self) -> tuple[Separator, EncodedQueries]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 
 from clipsep.errors import UsageError
@@ -23,3 +26,14 @@ def choose_device(name: str) -> torch.device:
 def local_workers(device: str) -> int:
     """Processes that suit work with a network on this machine: one for a GPU, or one per core."""
     return 1 if choose_device(device).type == "cuda" else cores()
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """torch computes with one thread inside: many workers share the cores, and all round alike."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

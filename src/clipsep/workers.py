@@ -163,7 +163,7 @@ def _one_pool(
         while True:
             for item in islice(waiting, room - len(handed_out)):
                 try:
-                    with _starting_processes(workers):
+                    with _starting_processes():
                         handed_out[pool.submit(_work, item)] = item
                 except BrokenProcessPool:
                     lost.append(item)
@@ -183,18 +183,16 @@ def _one_pool(
 
 
 @contextmanager
-def _starting_processes(workers: int) -> Iterator[None]:
-    """So that the threads of all workers together are as many as the cores."""
-    if "OMP_NUM_THREADS" in os.environ:
-        with interrupts_ignored():
-            yield
-        return
-    os.environ["OMP_NUM_THREADS"] = str(max(1, cores() // workers))
+def _starting_processes() -> Iterator[None]:
+    """Processes started inside have one thread each, unless the user wants more."""
+    given = "OMP_NUM_THREADS" in os.environ
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     try:
         with interrupts_ignored():
             yield
     finally:
-        del os.environ["OMP_NUM_THREADS"]
+        if not given:
+            del os.environ["OMP_NUM_THREADS"]
 
 
 # In a worker process

@@ -19,7 +19,7 @@ from clipsep import queries
 from clipsep.datasets.embeddings import EmbeddingStore
 from clipsep.datasets.folders import is_address
 from clipsep.datasets.store import ClipStore
-from clipsep.devices import choose_device, local_workers
+from clipsep.devices import choose_device, local_workers, one_thread
 from clipsep.errors import ClipsepError
 from clipsep.workers import Progress, require_shared_folder, run_many
 
@@ -82,7 +82,8 @@ class _EmbedShard:
             require_shared_folder(Path(self.dataset))
         frames = (frame for clip in self.embeddings.store.frames_of_shard(shard) for frame in clip)
         batches = _batches(frames, _PICTURES_PER_BATCH)
-        parts = [self.encoder.encode_images(batch).cpu() for batch in batches]
+        with one_thread():
+            parts = [self.encoder.encode_images(batch).cpu() for batch in batches]
         self.embeddings.write(shard, torch.cat(parts).numpy())
         return sum(map(len, parts))
 
