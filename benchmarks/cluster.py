@@ -52,7 +52,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split(":")[0])
     parser.add_argument("videos", type=Path, metavar="VIDEOS")
     parser.add_argument("--videos", type=int, default=200, dest="count", metavar="N")
-    parser.add_argument("--youtube-like", type=int, default=48, metavar="N", dest="films")
+    parser.add_argument("--youtube-like", type=int, default=200, metavar="N", dest="films")
     parser.add_argument("--files", type=int, default=40, metavar="N", help="files to separate")
     parser.add_argument("--repeats", type=int, default=1, metavar="N", help="the best one counts")
     arguments = parser.parse_args()

@@ -26,7 +26,7 @@ _CONNECT_SECONDS = 5
 _START_SECONDS = {LOCAL: 120}  # a Ray that is started on a busy machine takes its time
 _ANSWER_SECONDS = 40  # for one that is there
 _STOP_SECONDS = 30
-_BLOCKS_PER_WORKER = 100  # at least, so that all workers finish at about the same time
+_BLOCKS_PER_WORKER = 50  # at least, so that all workers finish at about the same time
 _ITEMS_PER_BLOCK = 64  # at most: what a worker that dies leaves to be done again
 _RETRIES = 1  # by Ray itself, before an item is put aside and tried alone
 
