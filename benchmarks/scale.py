@@ -1,8 +1,8 @@
-"""What one machine does alone in front of a cluster: `python benchmarks/scale.py`.
+"""What 200,000 and 2,000,000 videos need: `python benchmarks/scale.py`.
 
-Prints a Markdown table of processor seconds and memory, for 100,000 videos and for an index of 2,000,000:
-list the files, write shards, open the data set again, hand out work. Files are empty where their content
-does not matter. Takes a few minutes and 2 GB of temporary disk.
+Prints Markdown tables: what a worker spends on one video like those of YouTube (10 s, 360 lines), what the
+machine in front of the cluster spends on all of them, and what follows for hours, cores and disk. All
+is measured in processor seconds of one core. Takes a few minutes and 2 GB of temporary disk.
 """
 
 from __future__ import annotations
@@ -21,19 +21,31 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+from cluster import SECONDS, make_youtube_like, size
 from PIL import Image
 from speed import cpu_name
 
 from clipsep.datasets.index import INDEX_FILE, ShardSize, write_index
-from clipsep.datasets.store import SAMPLE_RATE
+from clipsep.datasets.store import SAMPLE_RATE, ClipStore
 from clipsep.datasets.store_writer import CLIPS_PER_SHARD, StoreWriter, stage_clip
-from clipsep.datasets.videos import VideoFile, find_videos
+from clipsep.datasets.videos import VideoFile, find_videos, prepare
 from clipsep.workers import run_many
 
+TARGETS = {"VGGSound": 200_000, "AudioSet": 2_000_000}
+FILMS = 32
 FILES = 100_000
 SHARDS = 40
 SMALL_SHARDS = 1000
 CLIPS = 2_000_000
+DAY = 24 * 3600
+
+
+@dataclass
+class Costs:
+    """Processor seconds, and the peak of the memory in MB."""
+
+    seconds: float
+    megabytes: float
 
 
 @dataclass(frozen=True)
@@ -53,34 +65,126 @@ def main() -> None:
     """Measure and print."""
     argparse.ArgumentParser(description=__doc__.split(":")[0]).parse_args()
     print(f"{cpu_name()}, one core, {date.today()}\n")
-    print("| what | processor | memory |\n|---|--:|--:|")
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        for number in range(FILES):
-            path = root / "videos" / f"{number % 100:03d}" / f"abcdefghijk_{number:06d}.mp4"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.touch()
-        show(f"find {FILES} videos", find_videos, [root / "videos"])
-        stage_clips(root / "data", SHARDS * CLIPS_PER_SHARD)
-        show(f"move {SHARDS * CLIPS_PER_SHARD} clips of 10 s into shards", close, root / "data")
-        make_small_shards(root / "unfinished")
-        show(f"open {SMALL_SHARDS} shards that have no index yet", StoreWriter, root / "unfinished")
-        apart(write_large_index, root / "large")
-        show(f"open a data set of {CLIPS} clips to add some", StoreWriter, root / "large")
-        show("... and write its index again", close, root / "large")
-    for place in (None, "local"):
-        name = "Ray on this machine" if place else "local processes"
-        show(f"hand out {FILES} items to {name}", hand_out, place)
+        per_video, disk = of_one_video(root)
+        head = of_the_head(root)
+    print_needs(per_video, disk, head)
 
 
-def show(name: str, work: Callable, *arguments: object) -> None:
-    """Print what a piece of work costs."""
-    seconds, megabytes = apart(work, *arguments)
-    print(f"| {name} | {seconds:.1f} s | {megabytes:.0f} MB |", flush=True)
+def of_one_video(root: Path) -> tuple[dict[str, float], dict[str, float]]:
+    """Processor seconds of a worker for one video, and megabytes on the disk."""
+    make_youtube_like(root / "films", FILMS)
+    print("| a worker, for one video of 10 s | processor | memory |\n|---|--:|--:|")
+    costs = {}
+    for name, work in {
+        "prepare": prepare_here,
+        "embed with embedded": embed_embedded,
+        "embed with clip (ViT-B/32, random weights)": embed_clip,
+    }.items():
+        spent = apart(work, root)
+        costs[name] = spent.seconds / FILMS
+        print(f"| {name} | {costs[name]:.3f} s | {spent.megabytes:.0f} MB |", flush=True)
+    pictures = SECONDS * FILMS
+    disk = {
+        "videos": size(root / "films") / FILMS / 1e6,
+        "shards": size(root / "data" / "shards") / FILMS / 1e6,
+        "embeddings of embedded": 4 * 384 * pictures / FILMS / 1e6,
+        "embeddings of clip": 4 * 512 * pictures / FILMS / 1e6,
+    }
+    return costs, disk
 
 
-def apart(work: Callable, *arguments: object) -> tuple[float, float]:
-    """Do it in a process of its own; processor seconds and peak memory in MB."""
+def prepare_here(root: Path) -> Callable[[], None]:
+    videos = find_videos([root / "films"])
+    return lambda: prepare(videos, root / "data", workers=1)
+
+
+def embed_embedded(root: Path) -> Callable[[], None]:
+    from clipsep.queries import load_query_encoder
+
+    return embed_with(load_query_encoder("embedded").encode_images, root)
+
+
+def embed_clip(root: Path) -> Callable[[], None]:
+    """What a CLIP computes does not depend on its weights, which need not be fetched."""
+    import torch
+    from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+
+    model = CLIPVisionModelWithProjection(CLIPVisionConfig()).eval()  # the defaults are ViT-B/32
+
+    @torch.no_grad()
+    def encode(images: list[Image.Image]) -> object:
+        pixels = np.stack([np.asarray(image, np.float32) for image in images]) / 255 - 0.5
+        return model(pixel_values=torch.from_numpy(pixels).permute(0, 3, 1, 2)).image_embeds
+
+    return embed_with(encode, root)
+
+
+def embed_with(encode: Callable[[list[Image.Image]], object], root: Path) -> Callable[[], None]:
+    import torch
+
+    torch.set_num_threads(1)
+    store = ClipStore(root / "data")
+    pictures = [frame for clip in store.clips for frame in store.frames(clip)]
+    encode(pictures[:1])  # loads what is loaded on first use
+
+    def work() -> None:
+        for start in range(0, len(pictures), 64):
+            encode(pictures[start : start + 64])
+
+    return work
+
+
+def of_the_head(root: Path) -> dict[str, Costs]:
+    """What the machine that starts the work spends on `FILES` videos, or on the index of `CLIPS`."""
+    for number in range(FILES):
+        path = root / "many" / f"{number % 100:03d}" / f"abcdefghijk_{number:06d}.mp4"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    clips = SHARDS * CLIPS_PER_SHARD
+    apart(stage_clips, root / "staged", clips)
+    apart(make_small_shards, root / "unfinished")
+    apart(write_large_index, root / "large")
+    print("\n| the machine in front | processor | memory |\n|---|--:|--:|")
+    costs = {}
+    for name, work, argument in (
+        (f"find {FILES} videos", find, root / "many"),
+        (f"move {clips} clips of 10 s into shards", close, root / "staged"),
+        (f"hand {FILES} videos to local processes", hand_out, None),
+        (f"hand {FILES} videos to Ray on this machine", hand_out, "local"),
+        (f"go on after {SMALL_SHARDS} shards without an index", open_writer, root / "unfinished"),
+        (f"open a data set of {CLIPS} videos to add some", open_writer, root / "large"),
+        (f"write the index of {CLIPS} videos", close, root / "large"),
+    ):
+        costs[name] = spent = apart(work, argument)
+        print(f"| {name} | {spent.seconds:.1f} s | {spent.megabytes:.0f} MB |", flush=True)
+    return costs
+
+
+def print_needs(
+    per_video: dict[str, float], disk: dict[str, float], head: dict[str, Costs]
+) -> None:
+    """Multiplication: seconds and megabytes of one video by the number of videos."""
+    print("\n| | " + " | ".join(f"{name}: {n}" for name, n in TARGETS.items()) + " |")
+    print("|---|" + "--:|" * len(TARGETS))
+    for name, seconds in per_video.items():
+        hours = [f"{n * seconds / 3600:.0f}" for n in TARGETS.values()]
+        cores = [f"{n * seconds / DAY:.1f}" for n in TARGETS.values()]
+        print(f"| {name}: core hours | " + " | ".join(hours) + " |")
+        print(f"| {name}: cores that do it in a day | " + " | ".join(cores) + " |")
+    for name, megabytes in disk.items():
+        terabytes = [f"{n * megabytes / 1e6:.3f}" for n in TARGETS.values()]
+        print(f"| {name}: TB | " + " | ".join(terabytes) + " |")
+    finding, moving, _, handing, *_ = head.values()
+    alone = finding.seconds / FILES + moving.seconds / (SHARDS * CLIPS_PER_SHARD)
+    alone += handing.seconds / FILES
+    hours = [f"{n * alone / 3600:.2f}" for n in TARGETS.values()]
+    print("| the machine in front, prepare: core hours | " + " | ".join(hours) + " |")
+
+
+def apart(work: Callable, *arguments: object) -> Costs:
+    """Do it in a process of its own; if it gives a function, only calling that is counted."""
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=measure, args=(sender, work, arguments))
@@ -91,14 +195,25 @@ def apart(work: Callable, *arguments: object) -> tuple[float, float]:
 
 
 def measure(sender: Connection, work: Callable, arguments: tuple) -> None:
-    """Send the costs of this process; memory, of the largest that it started if that is larger."""
+    """Send the costs of this process and of those that it started; memory, of the largest."""
     start = time.process_time()
-    kept = work(*arguments)  # noqa: F841 - so that its memory counts
+    kept = work(*arguments)
+    if callable(kept):
+        start = time.process_time()
+        kept()
     kinds = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
     peak = max(resource.getrusage(kind).ru_maxrss for kind in kinds)
     children = resource.getrusage(resource.RUSAGE_CHILDREN)
     seconds = time.process_time() - start + children.ru_utime + children.ru_stime
-    sender.send((seconds, peak / 1024))
+    sender.send(Costs(seconds, peak / 1024))
+
+
+def find(folder: Path) -> list[VideoFile]:
+    return find_videos([folder])
+
+
+def open_writer(root: Path) -> StoreWriter:
+    return StoreWriter(root)
 
 
 def close(root: Path) -> None:

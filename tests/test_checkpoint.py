@@ -28,6 +28,7 @@ from clipsep.spectral import SpectralSettings
 NETWORKS = {
     "unet": UNetSettings(num_downs=5, width=1),
     "patch_unet": PatchUNetSettings(widths=(4, 6)),
+    "steered": PatchUNetSettings(widths=(4, 6), steered=True),
 }
 
 
@@ -82,8 +83,9 @@ def one_sentence(error: pytest.ExceptionInfo) -> str:
             update={"labels": list("abcd")}
         ),
         make_config("patch_unet", kind="pit"),
+        make_config("steered"),
     ],
-    ids=["clipsep", "nit", "labelsep", "pit"],
+    ids=["clipsep", "nit", "labelsep", "pit", "steered"],
 )
 def test_saved_models_come_back_bit_by_bit(config: CheckpointConfig, tmp_path: Path):
     model = make_model(config)

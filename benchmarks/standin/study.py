@@ -20,6 +20,12 @@ from clipsep.evaluation import evaluate
 from clipsep.training.config import load_config
 from clipsep.training.run import train
 
+_ANSWERS = {
+    "text query": "SDR by text, dB",
+    "picture query": "SDR by picture, dB",
+    "best of 2 masks": "SDR of the better mask, dB",
+}
+
 
 def run_folder(runs: Path, study: str, variant: str, seed: int) -> Path:
     """Where a run lives: by the variant's first words."""
@@ -37,11 +43,11 @@ def train_and_score(
         Path(settings["config"]), [change.replace("{data}", str(data)) for change in overrides]
     )
     train(config, progress=False)
-    kinds = settings.get("queries", ["text", "image"])
+    kinds = settings.get("queries", ["text", "image"])  # none for PIT: the best of its masks
     report = evaluate(
         folder / "last",  # choosing among validations would look at labels
         corpus / study["pairs"],
-        "both" if len(kinds) == 2 else kinds[0],
+        "both" if len(kinds) == 2 else next(iter(kinds), None),
         images=corpus / "images" / Path(study["pairs"]).stem.removeprefix("pairs_"),
         device="cpu",
         workers=1,
@@ -52,18 +58,20 @@ def train_and_score(
 
 def print_table(study: dict, runs: Path, name: str) -> None:
     """Mean over the list, then mean over seeds and the seeds' own standard deviation."""
-    print("| variant | runs | SDR by text, dB | SDR by picture, dB |\n|---|---|---|---|")
+    print(
+        f"| variant | runs | {' | '.join(_ANSWERS.values())} |\n|---|---|{'---|' * len(_ANSWERS)}"
+    )
     for variant in study["variants"]:
         files = [run_folder(runs, name, variant, seed) / "scores.json" for seed in study["seeds"]]
         scores = [json.loads(file.read_text()) for file in files if file.is_file()]
-        cells = [_spread(scores, kind) for kind in ("text query", "picture query")]
-        print(f"| {variant} | {len(scores)} | {cells[0]} | {cells[1]} |")
+        cells = [_spread(scores, answer) for answer in _ANSWERS]
+        print(f"| {variant} | {len(scores)} | {' | '.join(cells)} |")
 
 
-def _spread(runs: list[list[dict[str, float]]], kind: str) -> str:
-    means = [np.mean([pair[kind] for pair in run]) for run in runs if kind in run[0]]
+def _spread(runs: list[list[dict[str, float]]], answer: str) -> str:
+    means = [np.mean([pair[answer] for pair in run]) for run in runs if answer in run[0]]
     if not means:
-        return ""
+        return "-"
     spread = f" ± {np.std(means, ddof=1):.2f}" if len(means) > 1 else ""
     return f"{np.mean(means):.2f}{spread}"
 

@@ -91,16 +91,3 @@ def test_published_init_starts_without_preference():
     assert torch.equal(model.bias, torch.zeros(1))
     for linear in (model.query_projection, *model.noise_projections):
         assert 0 < linear.weight.std() < 3e-4
-
-
-@pytest.mark.parametrize("heads", [0, 2])
-def test_absent_queries_change_no_other_mask(heads: int):
-    """They share the pass, but not the noise heads' view of the mixture."""
-    model = make_model(noise_heads=heads)
-    mixture, query, absent = spectrogram(2), random(2, 2, DIM), random(2, 1, DIM, seed=5)
-    plain, more = model(mixture, query), model(mixture, query, absent)
-    torch.testing.assert_close(more.query, plain.query, **CLOSE)
-    if heads:
-        torch.testing.assert_close(more.noise, plain.noise, **CLOSE)
-    torch.testing.assert_close(more.absent, model.query_logits(mixture, absent), **CLOSE)
-    assert plain.absent is None

@@ -11,8 +11,7 @@ from torch.nn import functional as F
 from clipsep.models.clipsep import MaskLogits
 from clipsep.models.losses import (
     Targets,
-    absence_confidence,
-    absent_loss,
+    ask_for_absent,
     make_targets,
     mask_loss,
     nit_loss,
@@ -271,24 +270,34 @@ def test_published_union_works_in_mixed_precision():
 # Absent sounds
 
 
-def test_an_absent_sound_costs_what_its_mask_lets_through():
+def test_asking_for_absent_sounds_leaves_nothing_to_be_found():
     targets = make_targets(make_spectra(), SETTINGS)
-    shape = (3, 1, SETTINGS.n_bands, SETTINGS.segment_frames)
-    sure = torch.ones(3, 1)
-    costs = [
-        absent_loss(torch.full(shape, logit), targets, sure, sdr_weight=0.3).item()
-        for logit in (-30.0, -3.0, 0.0, 3.0)
-    ]
-    assert costs == sorted(costs)
-    expected = F.binary_cross_entropy(
-        torch.full(shape, 0.5), torch.zeros(shape), targets.weight, reduction="mean"
+    query = torch.eye(6).reshape(3, 2, 6)  # all different
+    chosen = torch.tensor([True, False, True])
+    asked, wanted = ask_for_absent(query, targets, chosen)
+    torch.testing.assert_close(asked[1], query[1])
+    torch.testing.assert_close(asked[[0, 2], 0], query[[0, 2], 0])
+    torch.testing.assert_close(asked[[0, 2], 1], query[[2, 1], 0])
+    for name in ("mask", "cross", "energy"):
+        before, after = getattr(targets, name), getattr(wanted, name)
+        assert before[[0, 2], 1].any() and not after[[0, 2], 1].any(), name
+        torch.testing.assert_close(after[:, 0], before[:, 0])
+        torch.testing.assert_close(after[1], before[1])
+    closed, half, open_ = (
+        mask_loss(MaskLogits(torch.full_like(wanted.mask, logit)), wanted, sdr_weight=0.3).total
+        for logit in (-30.0, 0.0, 30.0)
     )
-    assert absent_loss(torch.zeros(shape), targets, sure).item() == pytest.approx(expected.item())
-    assert absent_loss(torch.zeros(shape), targets, 0 * sure).item() == 0
+    everything = mask_loss(MaskLogits(torch.full_like(targets.mask, 30.0)), targets, 0.3).total
+    assert closed.isfinite() and half.isfinite() and open_ > everything
 
 
 def test_a_query_like_one_of_the_mixture_is_not_called_absent():
-    others = torch.tensor([[[1.0, 0.0, 0.0], [0.0, 2.0, 0.0]]])
-    queries = torch.tensor([[[0.0, 0.0, 1.0], [3.0, 0.0, 0.0], [0.0, 0.75, 0.6614]]])
-    confidence = absence_confidence(queries, others)
-    torch.testing.assert_close(confidence, torch.tensor([[1.0, 0.0, 0.5]]), atol=1e-3, rtol=0)
+    targets = make_targets(make_spectra(), SETTINGS)
+    first = torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.8, 0.6, 0.0]])
+    second = torch.tensor([[0.0, 0.0, 1.0]]).expand(3, -1)
+    query = torch.stack([first, second], dim=1)
+    asked, _ = ask_for_absent(query, targets, torch.tensor([True, True, True]))
+    # The first is asked for the third's (too like its own), the second for the first's, the third for
+    # the second's (too like its own).
+    changed = (asked != query).flatten(1).any(dim=1)
+    assert changed.tolist() == [False, True, False]

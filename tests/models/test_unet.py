@@ -27,22 +27,28 @@ def network(request: pytest.FixtureRequest) -> UNet | PatchUNet:
     return make_network(request.param)
 
 
+@pytest.fixture(params=("unet", "patch_unet"))
+def linear_network(request: pytest.FixtureRequest) -> UNet | PatchUNet:
+    return make_network(request.param)
+
+
 def explicit_features(network: nn.Module, hidden: torch.Tensor) -> torch.Tensor:
     """The K feature maps [B, K, F, T] that `dot` folds away."""
-    features = network.head(hidden)
-    return F.pixel_shuffle(features, network.patch) if isinstance(network, PatchUNet) else features
+    if isinstance(network, PatchUNet):
+        return F.pixel_shuffle(network.head(network.decode(hidden)), network.patch)
+    return network.head(hidden)
 
 
 @pytest.mark.parametrize("batch", [1, 3])
 @pytest.mark.parametrize("n_queries", [1, 2, 4])
-def test_dot_equals_product_with_explicit_features(network, batch: int, n_queries: int):
-    hidden = network(spectrogram(batch))
-    features = explicit_features(network, hidden)
+def test_dot_equals_product_with_explicit_features(linear_network, batch: int, n_queries: int):
+    hidden = linear_network(spectrogram(batch))
+    features = explicit_features(linear_network, hidden)
     assert features.shape == (batch, FEATURES, N_BANDS, 32)
     weights = random(batch, n_queries, FEATURES)
     expected = torch.einsum("bnk,bkft->bnft", weights, features)
     assert expected.std() > 0.01
-    torch.testing.assert_close(network.dot(hidden, weights), expected, **CLOSE)
+    torch.testing.assert_close(linear_network.dot(hidden, weights), expected, **CLOSE)
 
 
 @pytest.mark.parametrize("n_queries", [1, 4])
@@ -53,19 +59,44 @@ def test_shared_queries_equal_repeated_ones(network, n_queries: int):
     torch.testing.assert_close(network.dot(hidden, shared), expected, **CLOSE)
 
 
-def test_dot_is_linear_in_the_weights(network):
-    hidden = network(spectrogram(2))
+def test_dot_is_linear_in_the_weights(linear_network):
+    hidden = linear_network(spectrogram(2))
     one, other = random(2, 3, FEATURES, seed=5), random(2, 3, FEATURES, seed=6)
-    combined = network.dot(hidden, 2.0 * one - 3.0 * other)
-    expected = 2.0 * network.dot(hidden, one) - 3.0 * network.dot(hidden, other)
+    combined = linear_network.dot(hidden, 2.0 * one - 3.0 * other)
+    expected = 2.0 * linear_network.dot(hidden, one) - 3.0 * linear_network.dot(hidden, other)
     torch.testing.assert_close(combined, expected, **CLOSE)
 
 
+def test_queries_of_a_mixture_do_not_mix(network):
+    hidden = network(spectrogram(3))
+    weights = random(3, 4, FEATURES)
+    together = network.dot(hidden, weights)
+    assert together.shape == (3, 4, N_BANDS, 32)
+    for number in range(4):
+        alone = network.dot(hidden, weights[:, [number]])
+        torch.testing.assert_close(together[:, [number]], alone, **CLOSE)
+
+
+def test_steering_starts_without_effect_and_then_changes_what_is_decoded():
+    plain = make_network("patch_unet")
+    steered = PatchUNet((6, 8), feature_channels=FEATURES, n_bands=N_BANDS, steered=True)
+    steered.load_state_dict(plain.state_dict(), strict=False)
+    steered = steered.double().eval()
+    mixture, weights = spectrogram(2), random(2, 3, FEATURES)
+    expected = plain.dot(plain(mixture), weights)
+    torch.testing.assert_close(steered.dot(steered(mixture), weights), expected, **CLOSE)
+    randomize(steered.bottom[0].steering)
+    levels = steered(mixture)
+    one, other = (steered.decode(levels, weights[:, number]) for number in (0, 1))
+    assert (one - other).abs().max() > 1e-3
+
+
 def test_items_of_a_batch_do_not_mix_in_evaluation(network):
-    mixtures = spectrogram(3)
-    together = network(mixtures)
+    mixtures, weights = spectrogram(3), random(1, 2, FEATURES)
+    together = network.dot(network(mixtures), weights)
     for index in range(3):
-        torch.testing.assert_close(together[index : index + 1], network(mixtures[[index]]), **CLOSE)
+        alone = network.dot(network(mixtures[[index]]), weights)
+        torch.testing.assert_close(together[[index]], alone, **CLOSE)
 
 
 def test_every_weight_moves_the_output(network):
@@ -104,7 +135,7 @@ def test_patch_unet_passes_detail_beside_its_inner_levels():
     network = make_network("patch_unet")
     for up in network.up:
         nn.init.zeros_(up.weight)
-    one, other = (network(spectrogram(1, seed=seed)) for seed in (1, 2))
+    one, other = (network.decode(network(spectrogram(1, seed=seed))) for seed in (1, 2))
     assert (one - other).abs().max() > 1e-3
 
 
@@ -112,7 +143,9 @@ def test_patch_unet_tells_bands_apart():
     """Its learnt offset per row of patches: the same sound in another band is another sound."""
     network = make_network("patch_unet")
     constant = torch.ones(1, 1, N_BANDS, 64, dtype=torch.float64)
-    rows = network(constant)[0, :, 2:-2, 8]  # away from the padding of time and frequency
+    rows = network.decode(network(constant))[
+        0, :, 2:-2, 8
+    ]  # away from the padding of time and frequency
     assert (rows[:, 1:] - rows[:, :-1]).abs().max() > 1e-3
 
 

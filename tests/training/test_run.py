@@ -167,9 +167,15 @@ def test_a_run_can_start_from_the_weights_of_another(root: Path):
     for name, tensor in start.items():
         if "running" not in name and "num_batches" not in name:
             torch.testing.assert_close(end[name], tensor)
+    network = {"kind": "patch_unet", "widths": [4, 8], "steered": True}
+    steered = {"network": network, "feature_channels": 4, "query_activation": "none"}
+    changes = {"model": steered, "loss": {"kind": "mask"}, "optimizer": still, "steps": 1}
+    train_tiny(root, init=str(first), output=root / "third", **changes)  # without noise heads
+    end = weights(root / "third/last")
+    torch.testing.assert_close(end["network.stem.weight"], start["network.stem.weight"])
     wider = {"network": {"kind": "patch_unet", "widths": [8, 8]}, "noise_heads": 2}
     with pytest.raises(UsageError, match="another shape"):
-        train_tiny(root, init=str(first), output=root / "third", model=wider)
+        train_tiny(root, init=str(first), output=root / "fourth", model=wider)
 
 
 def test_missing_embeddings_are_refused_before_training(root: Path):

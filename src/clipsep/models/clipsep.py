@@ -19,12 +19,10 @@ class MaskLogits(NamedTuple):
     Attributes:
         query: of the queries, [B, N, F, T].
         noise: of the noise heads, [B, H, F, T]; None without.
-        absent: of queries for sounds that are not in the mixture, [B, M, F, T]; None without.
     """
 
     query: torch.Tensor
     noise: torch.Tensor | None = None
-    absent: torch.Tensor | None = None
 
 
 class CLIPSep(nn.Module):
@@ -62,22 +60,16 @@ class CLIPSep(nn.Module):
             for linear in (self.query_projection, *self.noise_projections):
                 nn.init.normal_(linear.weight, 0.0, 1e-4)
 
-    def forward(
-        self,
-        log_magnitude: torch.Tensor,
-        query: torch.Tensor,
-        absent: torch.Tensor | None = None,
-    ) -> MaskLogits:
+    def forward(self, log_magnitude: torch.Tensor, query: torch.Tensor) -> MaskLogits:
         """Mask logits for N queries of one mixture, from one pass of the network.
 
         Args:
             log_magnitude: of the mixture, [B, 1, F, T].
             query: query embeddings, [B, N, D], or [1, N, D] for the same queries on the whole batch.
-            absent: embeddings of sounds that are not in the mixture, [B, M, D]; training only.
 
         Returns:
             logits of the query masks [B, N, F, T]; with noise heads also theirs, which depend on the
-            mean of the mixture's query projections; likewise those of absent queries.
+            mean of the mixture's query projections.
         """
         hidden = self.network(log_magnitude)
         projection = self.project(query)  # [B, N, K]
@@ -87,16 +79,11 @@ class CLIPSep(nn.Module):
             weights.append(
                 torch.stack([self.activation(p(mean)) for p in self.noise_projections], 1)
             )
-        if absent is not None:
-            weights.append(self.activation(self.project(absent)))
         joined = torch.cat(weights, dim=1) * self.scale
         logits = self.network.dot(hidden, joined) + self.bias
-        parts = list(logits.split([part.shape[1] for part in weights], dim=1))
-        return MaskLogits(
-            query=parts.pop(0),
-            noise=parts.pop(0) if self.noise_projections else None,
-            absent=parts.pop(0) if absent is not None else None,
-        )
+        if not self.noise_projections:
+            return MaskLogits(logits)
+        return MaskLogits(*logits.split([part.shape[1] for part in weights], dim=1))
 
     def query_logits(self, log_magnitude: torch.Tensor, query: torch.Tensor) -> torch.Tensor:
         """`forward` at test time: the noise heads are left out. [B, 1, F, T] to [B, N, F, T]."""

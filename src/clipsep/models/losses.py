@@ -14,6 +14,8 @@ from torch.nn import functional as F
 from clipsep.models.clipsep import MaskLogits
 from clipsep.spectral import SpectralSettings, log_magnitude, to_bands, unwarp_matrix
 
+_DISSIMILAR = 0.5  # cosine up to which two queries surely ask for different sounds
+
 
 class Targets(NamedTuple):
     """A batch of mixtures whose sources are known, on log-frequency bands.
@@ -127,38 +129,35 @@ def nit_loss(
     return Loss(cost + noise_weight * F.relu(activation - noise_gamma), activation.detach())
 
 
-def absent_loss(
-    logits: torch.Tensor, targets: Targets, confidence: torch.Tensor, sdr_weight: float = 0.0
-) -> torch.Tensor:
-    """Cost of what queries let through for sounds that the mixture does not hold: their masks are 0.
+def ask_for_absent(
+    query: torch.Tensor, targets: Targets, chosen: torch.Tensor
+) -> tuple[torch.Tensor, Targets]:
+    """Let the last query of some mixtures ask for a sound that they do not hold: its mask is nothing.
+
+    What is asked for is another mixture's first sound. Where its query resembles one of the mixture's own
+    (cosine above 0.5), the sound might be there, and the mixture stays as it is.
 
     Args:
-        logits: of the absent queries' masks, [B, M, F, T].
-        confidence: 0 to 1, that the sound is indeed absent, [B, M].
-        sdr_weight: as in `mask_loss`.
-    """
-    x = logits.float()
-    nothing = targets._replace(
-        mask=torch.zeros_like(x),
-        cross=torch.zeros_like(x),
-        energy=torch.zeros_like(x[..., 0, 0]),
-    )
-    cost = _cost(F.logsigmoid(x), F.logsigmoid(-x), nothing, sdr_weight)
-    return (confidence * cost).mean()
-
-
-def absence_confidence(query: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
-    """How surely ``query`` asks for none of ``others``, from their cosine similarity: 1 up to 0.5, then
-    falling to 0 at 1 (the published weight of dissimilar pairs).
-
-    Args:
-        query: embeddings [B, M, D]. others: [B, N, D].
+        query: embeddings [B, N, D].
+        chosen: which mixtures, [B] of bool.
 
     Returns:
-        [B, M].
+        the queries and the targets, the others as they were.
     """
-    similarity = F.normalize(query, dim=-1) @ F.normalize(others, dim=-1).mT
-    return F.relu(1 - 2 * F.relu(similarity.amax(dim=-1) - 0.5))
+    absent = query[:, :1].roll(1, dims=0)
+    similarity = F.normalize(absent, dim=-1) @ F.normalize(query, dim=-1).mT  # [B, 1, N]
+    chosen = chosen & (similarity.amax(dim=(1, 2)) <= _DISSIMILAR)
+
+    def with_last(values: torch.Tensor, last: torch.Tensor | float) -> torch.Tensor:
+        replaced = values.clone()
+        replaced[chosen, -1] = last
+        return replaced
+
+    return with_last(query, absent[chosen, 0]), targets._replace(
+        mask=with_last(targets.mask, 0.0),
+        cross=with_last(targets.cross, 0.0),
+        energy=with_last(targets.energy, 0.0),
+    )
 
 
 def _union(x: torch.Tensor, noise: torch.Tensor, union: str) -> tuple[torch.Tensor, torch.Tensor]:

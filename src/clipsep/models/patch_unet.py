@@ -25,6 +25,9 @@ class PatchUNet(nn.Module):
         feature_channels: K.
         n_bands: F; each row of patches has a learnt offset, because pitch is not shift-invariant.
         patch: side of a patch, in bands and frames.
+        steered: let the query scale and shift the channels of the innermost level and the decoder (FiLM,
+            Perez et al., 2018), so that it decides what is decoded and not only how the features add
+            up. Each query then costs a pass of the decoder. At first, steering changes nothing.
     """
 
     def __init__(
@@ -34,42 +37,74 @@ class PatchUNet(nn.Module):
         feature_channels: int = 32,
         n_bands: int = 256,
         patch: int = 4,
+        steered: bool = False,
     ):
         super().__init__()
         self.patch = patch
+        self.steered = steered
         self.stride = patch * 2 ** (len(widths) - 1)
         self.input_norm = nn.BatchNorm2d(1)
         self.stem = nn.Conv2d(patch**2, widths[0], 3, padding=1)
         self.frequency_offset = nn.Parameter(torch.zeros(1, widths[0], n_bands // patch, 1))
         pairs = list(pairwise(widths))
-        self.encoder = nn.ModuleList(_blocks(width, blocks) for width in widths[:-1])
+        steering = feature_channels if steered else None
+        self.encoder = nn.ModuleList(_Blocks(width, blocks) for width in widths[:-1])
         self.down = nn.ModuleList(nn.Conv2d(outer, inner, 2, stride=2) for outer, inner in pairs)
-        self.bottom = _blocks(widths[-1], 2 * blocks)
+        self.bottom = _Blocks(widths[-1], 2 * blocks, steering)
         self.up = nn.ModuleList(nn.Conv2d(inner, outer, 1) for outer, inner in reversed(pairs))
-        self.decoder = nn.ModuleList(_blocks(width, blocks) for width in reversed(widths[:-1]))
+        self.decoder = nn.ModuleList(
+            _Blocks(width, blocks, steering) for width in reversed(widths[:-1])
+        )
         self.head = nn.Conv2d(widths[0], feature_channels * patch**2, 1)
 
-    def forward(self, log_magnitude: torch.Tensor) -> torch.Tensor:
-        """[B, 1, F, T] to the hidden state before the head, [B, widths[0], F / patch, T / patch]."""
+    def forward(self, log_magnitude: torch.Tensor) -> list[torch.Tensor]:
+        """[B, 1, F, T] to what the decoder needs of it: the hidden states of all levels, outermost first.
+
+        Returns:
+            [B, widths[i], F / patch / 2**i, T / patch / 2**i].
+        """
         patches = F.pixel_unshuffle(self.input_norm(log_magnitude), self.patch)
         patches = patches.contiguous(memory_format=torch.channels_last)
         hidden = F.relu(self.stem(patches) + self.frequency_offset)
-        skips = []
+        levels = []
         for encode, down in zip(self.encoder, self.down, strict=True):
             hidden = encode(hidden)
-            skips.append(hidden)
+            levels.append(hidden)
             hidden = F.relu(down(hidden))
-        hidden = self.bottom(hidden)
+        return [*levels, hidden]
+
+    def dot(self, levels: list[torch.Tensor], weights: torch.Tensor) -> torch.Tensor:
+        """Dot product of the features [B, K, F, T] with query weights [B or 1, N, K]: [B, N, F, T]."""
+        if not self.steered:
+            return self._dot(self.decode(levels), weights)
+        n_queries, batch = weights.shape[1], len(levels[0])
+        each = weights.expand(batch, -1, -1).transpose(0, 1).flatten(0, 1)  # [N * B, K]
+        # Unlike other ways to repeat, cat keeps the channels last.
+        hidden = self.decode([torch.cat([level] * n_queries) for level in levels], each)
+        return (
+            self._dot(hidden, each[:, None])
+            .unflatten(0, (n_queries, batch))[:, :, 0]
+            .transpose(0, 1)
+        )
+
+    def decode(
+        self, levels: list[torch.Tensor], steering: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Levels of the encoder to the hidden state before the head, [B, widths[0], F / patch, T / patch].
+
+        Args:
+            steering: query weights [B, K] of a steered network.
+        """
+        *skips, hidden = levels
+        hidden = self.bottom(hidden, steering)
         for up, decode in zip(self.up, self.decoder, strict=True):
             # The 1x1 convolution commutes with nearest up-sampling and is four times cheaper before it.
             hidden = F.interpolate(up(hidden), scale_factor=2, mode="nearest")
-            hidden = decode(F.relu(hidden + skips.pop()))
+            hidden = decode(F.relu(hidden + skips.pop()), steering)
         return hidden
 
-    def dot(self, hidden: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-        """Dot product of the features [B, K, F, T] with query weights [B or 1, N, K]: [B, N, F, T].
-
-        The features themselves are never made: the query is folded into the head, which leaves
+    def _dot(self, hidden: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+        """The features themselves are never made: the query is folded into the head, which leaves
         patch**2 instead of K * patch**2 channels per query.
         """
         n_queries, pixels = weights.shape[1], self.patch**2
@@ -82,20 +117,41 @@ class PatchUNet(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """relu(x + BN(conv(relu(BN(conv(x))))))."""
+    """relu(x + BN(conv(relu(BN(conv(x)))))), where a query may scale and shift what the norms give.
 
-    def __init__(self, width: int):
+    Args:
+        steering: K, size of the query weights; None for a block that no query steers.
+    """
+
+    def __init__(self, width: int, steering: int | None = None):
         super().__init__()
         self.conv1 = nn.Conv2d(width, width, 3, padding=1, bias=False)
         self.norm1 = nn.BatchNorm2d(width)
         self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False)
         self.norm2 = nn.BatchNorm2d(width)
+        self.steering = None
+        if steering is not None:
+            self.steering = nn.Linear(steering, 4 * width)
+            nn.init.zeros_(self.steering.weight)
+            nn.init.zeros_(self.steering.bias)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, steering: torch.Tensor | None = None) -> torch.Tensor:
         """[B, width, H, W] to the same shape."""
-        inner = F.relu(self.norm1(self.conv1(x)))
-        return F.relu(x + self.norm2(self.conv2(inner)))
+        if self.steering is None:
+            inner = F.relu(self.norm1(self.conv1(x)))
+            return F.relu(x + self.norm2(self.conv2(inner)))
+        scale1, shift1, scale2, shift2 = self.steering(steering)[..., None, None].chunk(4, dim=1)
+        inner = F.relu(torch.addcmul(shift1, self.norm1(self.conv1(x)), 1 + scale1))
+        return F.relu(x + torch.addcmul(shift2, self.norm2(self.conv2(inner)), 1 + scale2))
 
 
-def _blocks(width: int, count: int) -> nn.Sequential:
-    return nn.Sequential(*(ResidualBlock(width) for _ in range(count)))
+class _Blocks(nn.ModuleList):
+    """Residual blocks in a row, all steered or none."""
+
+    def __init__(self, width: int, count: int, steering: int | None = None):
+        super().__init__(ResidualBlock(width, steering) for _ in range(count))
+
+    def forward(self, x: torch.Tensor, steering: torch.Tensor | None = None) -> torch.Tensor:
+        for block in self:
+            x = block(x, steering)
+        return x

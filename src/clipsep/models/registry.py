@@ -32,6 +32,7 @@ class PatchUNetSettings(_Settings):
     widths: tuple[int, ...] = Field((64, 128, 192, 256), min_length=1)
     blocks: int = Field(1, ge=1)
     patch: int = Field(4, ge=1)
+    steered: bool = False
 
 
 class ModelSettings(_Settings):
@@ -77,5 +78,10 @@ def _build_network(settings: ModelSettings, n_bands: int) -> nn.Module:
     if network.kind == "unet":
         return UNet(network.num_downs, network.width, settings.feature_channels)
     return PatchUNet(
-        network.widths, network.blocks, settings.feature_channels, n_bands, network.patch
+        network.widths,
+        network.blocks,
+        settings.feature_channels,
+        n_bands,
+        network.patch,
+        network.steered,
     )

@@ -53,7 +53,7 @@ class LossSettings(_Settings):
     """See `clipsep.models.losses`; the defaults are the published ones.
 
     Attributes:
-        absent: weight of the cost of asking a mixture for the sound of another one.
+        absent: share of training mixtures whose last query asks for the sound of another mixture.
     """
 
     kind: Literal["mask", "nit", "pit"] = "mask"
@@ -62,7 +62,7 @@ class LossSettings(_Settings):
     union: Literal["published", "either"] = "published"
     alone: float = Field(0.0, ge=0, le=1)
     sdr_weight: float = Field(0.0, ge=0)
-    absent: float = Field(0.0, ge=0)
+    absent: float = Field(0.0, ge=0, le=1)
 
 
 class OptimizerSettings(_Settings):

@@ -14,8 +14,7 @@ from clipsep.models.clipsep import MaskLogits
 from clipsep.models.losses import (
     Loss,
     Targets,
-    absence_confidence,
-    absent_loss,
+    ask_for_absent,
     make_targets,
     mask_loss,
     nit_loss,
@@ -44,27 +43,22 @@ class SeparationTask(pl.LightningModule):
         """One batch of sources [B, N, samples] to the loss."""
         query = self._training_query(batch)
         targets = self._targets(batch.sources)
-        # Another mixture's first query: what it asks for is not in this one, most likely.
-        absent = query[:, :1].roll(1, dims=0) if self.config.loss.absent else None
-        logits = self._predict(targets, query, absent)
-        loss = self._loss(logits, targets)
-        total = loss.total
-        if absent is not None:
-            confidence = absence_confidence(absent, query)
-            cost = absent_loss(logits.absent, targets, confidence, self.config.loss.sdr_weight)
-            self.log("train/absent", cost)
-            total = total + self.config.loss.absent * cost
-        self.log("train/loss", total, prog_bar=True)
+        if self.config.loss.absent:
+            chosen = _evenly_chosen(batch.index, self.config.loss.absent)
+            query, targets = ask_for_absent(query, targets, chosen)
+        loss = self._loss(self.model(targets.log_mixture, query), targets)
+        self.log("train/loss", loss.total, prog_bar=True)
         if loss.noise_activation is not None:
             self.log("train/noise_activation", loss.noise_activation)
         self.log("train/learning_rate", self.optimizers().param_groups[0]["lr"])
-        return total
+        return loss.total
 
     def validation_step(self, batch: Mixture, batch_idx: int) -> None:
         """Loss with the training query; SDR of the first source for every kind of query."""
         size = len(batch.sources)
         targets = self._targets(batch.sources)
-        loss = self._loss(self._predict(targets, self._plain_query(batch, batch_idx)), targets)
+        query = self._plain_query(batch, batch_idx)
+        loss = self._loss(self.model(targets.log_mixture, query), targets)
         self.log("val/loss", loss.total, batch_size=size, sync_dist=True)
         if loss.noise_activation is not None:
             activation = loss.noise_activation
@@ -99,13 +93,6 @@ class SeparationTask(pl.LightningModule):
         spectral = self.config.spectral
         with torch.no_grad(), torch.autocast(sources.device.type, enabled=False):
             return make_targets(stft(sources, spectral.n_fft, spectral.hop_length), spectral)
-
-    def _predict(
-        self, targets: Targets, query: torch.Tensor, absent: torch.Tensor | None = None
-    ) -> MaskLogits:
-        """PIT's network takes no absent queries, so they are only handed over where there are some."""
-        extra = () if absent is None else (absent,)
-        return self.model(targets.log_mixture, query, *extra)
 
     def _loss(self, logits: MaskLogits, targets: Targets) -> Loss:
         settings = self.config.loss
@@ -183,6 +170,12 @@ class SeparationTask(pl.LightningModule):
         """Masks of the noise heads [B, H, F, T], as in training; None for models without."""
         noise = self.model(log_mixture, self._plain_query(batch, self.global_step)).noise
         return None if noise is None else noise.float().sigmoid()
+
+
+def _evenly_chosen(index: torch.Tensor, share: float) -> torch.Tensor:
+    """A share of mixtures by their index alone, so that a resumed run chooses the same: [B] of bool."""
+    golden_ratio = 0.6180339887498949  # its multiples fall evenly between 0 and 1
+    return (index.double() * golden_ratio) % 1 < share
 
 
 def _sdr(target: torch.Tensor, estimate: torch.Tensor) -> torch.Tensor:

@@ -123,10 +123,19 @@ def _build(config: TrainingConfig, checkpoint: CheckpointConfig) -> nn.Module:
             f"init '{config.init}' was trained with the query encoder '{start.config.query_encoder}', not "
             f"with '{checkpoint.query_encoder}'."
         )
-    if _shapes(start.model.state_dict()) != _shapes(model.state_dict()):
+    weights = start.model.state_dict()
+    if _shapes(_lasting(weights)) != _shapes(_lasting(model.state_dict())):
         raise UsageError(f"init '{config.init}' is a model of another shape than this config's.")
-    model.load_state_dict(start.model.state_dict())
+    model.load_state_dict(weights, strict=False)
     return model
+
+
+def _lasting(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The weights that a model and the one it starts from must both have: noise heads may be dropped or
+    added, and so may steering, which at first changes nothing.
+    """
+    optional = ("noise_projections.", ".steering.")
+    return {name: value for name, value in state.items() if not any(o in name for o in optional)}
 
 
 def _complete(settings: ModelSettings, inputs: TrainingInputs) -> ModelSettings:
