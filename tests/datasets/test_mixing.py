@@ -134,6 +134,21 @@ def test_solo_mixtures_hold_their_first_source_only(store: ClipStore):
     assert dataset(store, train=False, solo=1.0)[0].sources[1].any(), "validation stays as it is"
 
 
+def test_more_sounds_join_the_mixture_and_change_nothing_else(store: ClipStore):
+    plain, more = dataset(store), dataset(store, more=0.5)
+    counts = []
+    for index in range(60):
+        before, after = plain[index], more[index]
+        np.testing.assert_array_equal(before.sources, after.sources[:2])
+        np.testing.assert_array_equal(before.image_query, after.image_query)
+        first, second = (row.any() for row in after.sources[2:])
+        assert first or not second
+        counts.append(int(first) + int(second))
+    shares = np.bincount(counts, minlength=3) / len(counts)
+    assert shares[0] > 0.3 and shares[1] > 0.1 and shares[2] > 0.1
+    assert len(dataset(store, train=False, more=1.0)[0].sources) == 2, "validation stays as it is"
+
+
 def test_speed_changes_pitch_and_keeps_the_length(store: ClipStore):
     """The tones of the store's "hum" clips, 200 to 400 Hz, move by up to a fifth and no further."""
     plain, changed = dataset(store, gain=(1, 1)), dataset(store, gain=(1, 1), speed=0.2)

@@ -267,6 +267,15 @@ def test_published_union_works_in_mixed_precision():
         torch.testing.assert_close(nit_loss(logits, targets).total, expected, **CLOSE)
 
 
+def test_sources_that_nothing_asks_for_sound_in_the_mixture_only():
+    spectra = make_spectra(sources=3)
+    targets, every = make_targets(spectra, SETTINGS, asked=2), make_targets(spectra, SETTINGS)
+    for name in ("log_mixture", "weight", "power"):
+        torch.testing.assert_close(getattr(targets, name), getattr(every, name))
+    for name in ("mask", "cross", "energy"):
+        torch.testing.assert_close(getattr(targets, name), getattr(every, name)[:, :2])
+
+
 # Absent sounds
 
 

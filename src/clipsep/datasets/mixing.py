@@ -20,6 +20,7 @@ from clipsep.datasets.store import SAMPLE_RATE, ClipStore
 from clipsep.errors import ClipsepError, UsageError
 
 REMOTE_WINDOW = 16  # shards that are shuffled together where each has to be fetched
+MOST_MORE = 2  # sounds beside those that are asked for
 _FPS = 1  # pictures per second in a store
 _LOUDEST_GAIN = 100.0  # of the RMS normalisation: silence stays silence
 
@@ -50,13 +51,15 @@ class MixingSettings(BaseModel):
     gain: tuple[float, float] = (0.5, 1.5)
     speed: float = Field(0.0, ge=0, lt=1)
     solo: float = Field(0.0, ge=0, le=1)
+    more: float = Field(0.0, ge=0, le=1)
 
 
 class Mixture(NamedTuple):
     """The sources of one mixture and what their videos show.
 
     Attributes:
-        sources: float32 [N, samples], already divided by N; the mixture is their sum.
+        sources: float32 [N, samples], already divided by N; the mixture is their sum. With
+            `MixingSettings.more` rows follow for the sounds that nothing asks for, or for silence.
         image_query: mean embedding of each source's pictures, float32 [N, D].
         label: index of each source's label, int64 [N]; -1 if it has none.
         index: of the mixture in its data set.
@@ -135,6 +138,8 @@ class MixtureDataset(Dataset):
             for source in sources[1:]:
                 source.samples[:] = 0
         samples = np.stack([source.samples for source in sources])
+        if self.train and self.settings.more:
+            samples = np.concatenate([samples, self._more(index, rng)])
         samples /= np.float32(len(sources))
         return Mixture(
             samples,
@@ -151,6 +156,17 @@ class MixtureDataset(Dataset):
         n_partners = self.settings.n_sources - 1
         partners = [window.clips[rng.integers(len(window.clips))] for _ in range(n_partners)]
         return [self.store.clips[i] for i in (first, *partners)]
+
+    def _more(self, index: int, rng: np.random.Generator) -> np.ndarray:
+        """Sounds that nothing asks for, or silence in their place: [MOST_MORE, samples]."""
+        samples = np.zeros((MOST_MORE, self.samples), np.float32)
+        window, _ = self._order.locate(index)
+        for row in samples:
+            if rng.random() >= self.settings.more:
+                break
+            clip = self.store.clips[window.clips[rng.integers(len(window.clips))]]
+            row[:] = self._draw(clip, rng).samples
+        return samples
 
     def _test_clips(self, index: int, rng: np.random.Generator) -> list[Clip]:
         first = self.store.clips[index % len(self.store)]

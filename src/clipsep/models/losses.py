@@ -44,9 +44,16 @@ class Loss(NamedTuple):
     noise_activation: torch.Tensor | None = None
 
 
-def make_targets(source_spectra: torch.Tensor, settings: SpectralSettings) -> Targets:
-    """Targets of mixtures from the complex spectra of their sources, [B, N, n_fft // 2 + 1, T]."""
+def make_targets(
+    source_spectra: torch.Tensor, settings: SpectralSettings, asked: int | None = None
+) -> Targets:
+    """Targets of mixtures from the complex spectra of their sources, [B, N, n_fft // 2 + 1, T].
+
+    Args:
+        asked: so many sources are targets, the others only sound in the mixture; by default all are.
+    """
     mixture = source_spectra.sum(dim=1, keepdim=True)
+    source_spectra = source_spectra[:, :asked]
     mixture_bands = to_bands(mixture.abs() + settings.log_floor, settings)
     source_bands = to_bands(source_spectra.abs(), settings)
     # The transposed unwarp adds up the linear bins whose mask a band sets.

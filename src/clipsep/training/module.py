@@ -40,9 +40,9 @@ class SeparationTask(pl.LightningModule):
         self.register_buffer("text_queries", text_queries, persistent=False)
 
     def training_step(self, batch: Mixture, batch_idx: int) -> torch.Tensor:
-        """One batch of sources [B, N, samples] to the loss."""
+        """One batch of sources [B, N or more, samples], of which N are asked for, to the loss."""
         query = self._training_query(batch)
-        targets = self._targets(batch.sources)
+        targets = self._targets(batch.sources, asked=query.shape[1])
         if self.config.loss.absent:
             chosen = _evenly_chosen(batch.index, self.config.loss.absent)
             query, targets = ask_for_absent(query, targets, chosen)
@@ -88,11 +88,12 @@ class SeparationTask(pl.LightningModule):
             "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
         }
 
-    def _targets(self, sources: torch.Tensor) -> Targets:
+    def _targets(self, sources: torch.Tensor, asked: int | None = None) -> Targets:
         """Of mixtures of sources [B, N, samples]; always in single precision."""
         spectral = self.config.spectral
         with torch.no_grad(), torch.autocast(sources.device.type, enabled=False):
-            return make_targets(stft(sources, spectral.n_fft, spectral.hop_length), spectral)
+            spectra = stft(sources, spectral.n_fft, spectral.hop_length)
+            return make_targets(spectra, spectral, asked)
 
     def _loss(self, logits: MaskLogits, targets: Targets) -> Loss:
         settings = self.config.loss
