@@ -109,11 +109,12 @@ class PatchUNet(nn.Module):
         """
         n_queries, pixels = weights.shape[1], self.patch**2
         kernel = self.head.weight.view(-1, pixels, self.head.in_channels)  # [K, pixels, C]
-        kernel = torch.einsum("bnk,kpc->bnpc", weights, kernel).flatten(1, 2)
+        kernel = torch.einsum("bnk,kpc->bcnp", weights, kernel).flatten(2)
         bias = torch.einsum("bnk,kp->bnp", weights, self.head.bias.view(-1, pixels)).flatten(1)
-        unfolded = kernel @ hidden.flatten(2) + bias[..., None]
-        unfolded = unfolded.reshape(len(hidden), n_queries * pixels, *hidden.shape[2:])
-        return F.pixel_shuffle(unfolded, self.patch)
+        # With the channels last, as the hidden state lies in memory; so does its gradient then.
+        positions = hidden.permute(0, 2, 3, 1).flatten(1, 2)  # [B, F / patch * T / patch, C]
+        unfolded = (positions @ kernel + bias[:, None]).unflatten(1, hidden.shape[2:])
+        return F.pixel_shuffle(unfolded.permute(0, 3, 1, 2).contiguous(), self.patch)
 
 
 class ResidualBlock(nn.Module):
