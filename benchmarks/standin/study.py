@@ -1,7 +1,8 @@
 """Train variants of a model with several seeds and compare them: `study.py CORPUS STUDY.yaml --data DIR`.
 
 A study names a config, changes for all runs, and changes (or a config) per variant; every run is scored
-on the study's list of mixtures. Finished runs are kept and cut-off ones go on; prints a Markdown table.
+on the study's list of mixtures, or of them on those of some classes. Finished runs are kept and cut-off
+ones go on; prints a Markdown table.
 """
 
 from __future__ import annotations
@@ -52,7 +53,10 @@ def train_and_score(
         device="cpu",
         workers=1,
     )
-    scores = [{name: scores.sdr for name, scores in pair.scores.items()} for pair in report.pairs]
+    scores = [
+        {"label": pair.pair.label, **{name: scores.sdr for name, scores in pair.scores.items()}}
+        for pair in report.pairs
+    ]
     (folder / "scores.json").write_text(json.dumps(scores))
 
 
@@ -63,12 +67,18 @@ def print_table(study: dict, runs: Path, name: str) -> None:
     )
     for variant in study["variants"]:
         files = [run_folder(runs, name, variant, seed) / "scores.json" for seed in study["seeds"]]
-        scores = [json.loads(file.read_text()) for file in files if file.is_file()]
+        scores = [read_scores(file, study.get("classes")) for file in files if file.is_file()]
         cells = [_spread(scores, answer) for answer in _ANSWERS]
         print(f"| {variant} | {len(scores)} | {' | '.join(cells)} |")
 
 
-def _spread(runs: list[list[dict[str, float]]], answer: str) -> str:
+def read_scores(file: Path, classes: list[str] | None) -> list[dict]:
+    """Of the mixtures whose target is of one of the classes, or of all."""
+    scores = json.loads(file.read_text())
+    return [pair for pair in scores if classes is None or pair["label"] in classes]
+
+
+def _spread(runs: list[list[dict]], answer: str) -> str:
     means = [np.mean([pair[answer] for pair in run]) for run in runs if answer in run[0]]
     if not means:
         return "-"
