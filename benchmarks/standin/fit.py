@@ -1,7 +1,7 @@
-"""What more steps or data would bring: `fit.py STUDY.yaml --runs RUNS`, of a study whose variants are sizes.
+"""What more steps or data would bring: `fit.py STUDY.yaml --runs RUNS`, where variants are sizes.
 
-Fits SDR = a - b x^-c to the variants' mean SDR, x being the number that a variant's name begins with, and prints
-the fit's errors and where it leads.
+Fits SDR = a - b x^-c to the variants' mean SDR, where x is the number that a variant's name begins with;
+prints how well that fits, and where it leads.
 """
 
 from __future__ import annotations
