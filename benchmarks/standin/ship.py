@@ -1,4 +1,4 @@
-"""Put a trained model into the package: `python benchmarks/standin/ship.py runs/mini/best`.
+"""Put a trained model into the package: `python benchmarks/standin/ship.py runs/mini-tuned/last --name mini`.
 
 Weights are stored in half precision (used in float32): half the size, the same scores.
 """
@@ -24,12 +24,13 @@ def main() -> None:
     """Parse the command line and copy."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("--name", help="under which it is shipped; by default its own")
     parser.add_argument("--prompts", help="the prompt set that scored best on the validation pairs")
     args = parser.parse_args()
     checkpoint = load_checkpoint(args.checkpoint)
     config = checkpoint.config
-    if args.prompts:
-        config = config.model_copy(update={"prompts": args.prompts})
+    changes = {"name": args.name, "prompts": args.prompts}
+    config = config.model_copy(update={key: value for key, value in changes.items() if value})
     config.training["data"] = DATA
     folder = Path(clipsep.__file__).parent / "assets" / config.name
     save_checkpoint(folder, config, checkpoint.model, torch.float16)
