@@ -1,4 +1,4 @@
-"""Put a trained model into the package: `python benchmarks/standin/ship.py runs/mini-tuned/last --name mini`.
+"""Put a trained model into the package: `ship.py runs/mini-tuned/last --name mini`.
 
 Weights are stored in half precision (used in float32): half the size, the same scores.
 """
