@@ -54,6 +54,7 @@ def main() -> None:
     parser.add_argument("--videos", type=int, default=200, dest="count", metavar="N")
     parser.add_argument("--youtube-like", type=int, default=200, metavar="N", dest="films")
     parser.add_argument("--files", type=int, default=40, metavar="N", help="files to separate")
+    parser.add_argument("--only", default="", metavar="TEXT", help="rows that hold this text")
     parser.add_argument("--repeats", type=int, default=1, metavar="N", help="the best one counts")
     arguments = parser.parse_args()
     found = sorted(arguments.videos.rglob("*.mp4"))
@@ -79,9 +80,11 @@ def main() -> None:
                 Work(f"embed, {len(taken)} videos", "videos", len(taken), embed),
                 Work(f"separate, {arguments.files} files", "recordings", arguments.files, separate),
             ):
-                compare(root, work, place, ray, arguments.repeats)
-        print()
-        print_disk(root)
+                if arguments.only in f"{work.name}, {place}":
+                    compare(root, work, place, ray, arguments.repeats)
+        if not arguments.only:
+            print()
+            print_disk(root)
 
 
 @dataclass
