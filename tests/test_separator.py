@@ -13,6 +13,7 @@ from clipsep import ClipsepError, Separator, UsageError
 from clipsep.checkpoint import Checkpoint, CheckpointConfig
 from clipsep.models.registry import ModelSettings, PatchUNetSettings, build_model
 from clipsep.spectral import SpectralSettings
+from tests.test_media import write
 
 RATE = 16000
 
@@ -132,6 +133,19 @@ def test_pictures_are_queries_too(separator, tmp_path):
 def test_unfit_sound_is_named(separator, waveform, sentence):
     with pytest.raises(ClipsepError, match=sentence):
         separator.separate(waveform, RATE, ["dog"])
+
+
+@pytest.mark.parametrize("binary", [False, True])
+def test_a_model_that_gives_no_numbers_is_named(tmp_path, binary):
+    damaged = checkpoint()
+    with torch.no_grad():
+        for weights in damaged.model.parameters():
+            weights.fill_(torch.nan)
+    separator = Separator(damaged, HashEncoder(), device="cpu")
+    path = write(tmp_path / "in.wav", noise(1, 20000), RATE)
+    with pytest.raises(ClipsepError, match="'tiny' gives NaN"):
+        separator.separate_file(path, ["dog"], tmp_path / "out", binary=binary)
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(

@@ -124,7 +124,8 @@ class Separator:
 
         Raises:
             UsageError: for a bad query or an array of another shape.
-            ClipsepError: if the sound is empty, too short, or has NaN or infinite samples.
+            ClipsepError: if the sound is empty, too short, or has NaN or infinite samples, or if the
+                model gives such values.
         """
         array = np.asarray(waveform, dtype=np.float32)
         blocks = list(self.stream([array], sample_rate, queries, binary))
@@ -258,6 +259,11 @@ class Separator:
         def predict(log_magnitude: torch.Tensor) -> torch.Tensor:
             with torch.inference_mode():
                 logits = self._model.query_logits(log_magnitude.to(self.device), embeddings[None])
+                if not logits.isfinite().all():
+                    raise ClipsepError(
+                        f"The model '{self.config.name}' gives NaN or infinite values in place of masks: "
+                        "its weights are damaged, or its training went wrong."
+                    )
                 masks = (logits > 0).float() if binary else logits.sigmoid()
                 return masks[0].cpu()
 

@@ -78,7 +78,7 @@ def separate(
             inputs[0], queries, output, residual, binary, format, plot, progress
         )
     if as_json:
-        print(json.dumps(report.as_dict(), indent=2))
+        print(json.dumps(report.as_dict(), indent=2, allow_nan=False))
     else:
         _print_report(report)
     for track in report.tracks:
@@ -101,7 +101,8 @@ def _separate_many(
         report = separate_files(recordings, request, output, workers, progress, ray)
     good = report.separated + report.already_there
     if as_json:
-        print(json.dumps([report.notes.entry(one.path) for one in recordings], indent=2))
+        entries = [report.notes.entry(one.path) for one in recordings]
+        print(json.dumps(entries, indent=2, allow_nan=False))
     else:
         for path, reason in report.failed.items():
             print(f"failed {path}: {reason}")
