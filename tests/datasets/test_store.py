@@ -159,6 +159,35 @@ def test_videos_of_a_lost_shard_are_prepared_again(tmp_path: Path):
     assert [clip.id for clip in ClipStore(tmp_path).clips] == ["new.mp4"]
 
 
+def test_an_index_of_another_version_of_a_shard_is_corrected(tmp_path: Path):
+    """A shard's name does not change with its labels, but its size may."""
+    for root, label in ((tmp_path / "one", "dog"), (tmp_path / "two", "a much longer label" * 9)):
+        StoreWriter(root)
+        stage_clip(root, "a.mp4", "1", label, np.ones(1600), [Image.new("RGB", (16, 16))])
+        StoreWriter(root).close()
+    (name,) = ClipStore(tmp_path / "one").shards
+    shard = f"shards/{name}.arrow"
+    (tmp_path / "one" / shard).write_bytes((tmp_path / "two" / shard).read_bytes())
+    with pytest.raises(ClipsepError, match="damaged"):
+        ClipStore(tmp_path / "one")
+    StoreWriter(tmp_path / "one").close()
+    assert [clip.label for clip in ClipStore(tmp_path / "one").clips] == ["dog"]
+
+
+def test_labels_reach_stored_staged_and_new_clips(tmp_path: Path):
+    StoreWriter(tmp_path)
+    for name in ("a.mp4", "b.mp4"):
+        stage(tmp_path, name)
+    StoreWriter(tmp_path, {"b.mp4": "cat"}).close()
+    stage(tmp_path, "c.mp4")
+    StoreWriter(tmp_path, {"a.mp4": "dog", "b.mp4": "", "c.mp4": "cow"}).close()
+    assert [clip.label for clip in ClipStore(tmp_path).clips] == ["dog", None, "cow"]
+    (tmp_path / "index.arrow").unlink()
+    StoreWriter(tmp_path).close()
+    labels = [clip.label for clip in ClipStore(tmp_path).clips]
+    assert labels == [None, "cat", "cow"], "those known when the shards were written"
+
+
 def test_a_line_of_a_rejection_that_was_cut_off_does_no_harm(tmp_path: Path):
     writer = fill(tmp_path, ["a.mp4", "b.mp4"], {"a.mp4"}, ["a.mp4"])
     with open(tmp_path / "rejected.csv", "a") as file:

@@ -17,12 +17,17 @@ from clipsep.workers import Progress, Task, run_many
 
 
 class Source(Protocol):
-    """What becomes a clip of the same id; its fingerprint changes when it does."""
+    """What becomes a clip of the same id; its fingerprint changes when it does.
+
+    Its label replaces that of a clip in the data set; None leaves it, an empty one removes it.
+    """
 
     @property
     def id(self) -> str: ...
     @property
     def fingerprint(self) -> str: ...
+    @property
+    def label(self) -> str | None: ...
 
 
 @dataclass
@@ -52,7 +57,8 @@ def fill_store(
         ClipsepError: if the output cannot be written or the workers cannot be used.
     """
     try:
-        writer = StoreWriter(output)
+        labels = {one.id: one.label for one in sources if one.label is not None}
+        writer = StoreWriter(output, labels)
         report = PrepareReport()
         waiting = [one for one in sources if not writer.finished(one.id, one.fingerprint)]
         waiting.sort(

@@ -64,6 +64,10 @@ class _ListedFiles:
     def id(self) -> str:
         return self.row.wav
 
+    @property
+    def label(self) -> str | None:
+        return self.row.label
+
     @classmethod
     def find(cls, row: ListRow, roots: tuple[Path, ...]) -> _ListedFiles:
         wav, frame_dir = find_file(row.wav, roots), find_file(row.frame_dir, roots)

@@ -10,7 +10,7 @@ import hashlib
 import io
 import json
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +21,7 @@ from PIL import Image
 from clipsep.datasets.arrow_files import read_table, shard_paths, write_table
 from clipsep.datasets.index import INDEX_FILE, ClipIndex, ShardSize, write_index
 from clipsep.datasets.store import SAMPLE_RATE
+from clipsep.errors import ClipsepError
 
 CLIPS_PER_SHARD = 64
 STAGING = "staging"
@@ -59,7 +60,7 @@ def stage_clip(
     row = {
         "id": clip_id,
         "fingerprint": fingerprint,
-        "label": label,
+        "label": label or None,
         "seconds": len(audio) / SAMPLE_RATE,
         "n_frames": len(frames),
         "audio": np.round(np.clip(audio, -1, 1) * 32767).astype(np.int16),
@@ -84,10 +85,15 @@ class StoreWriter:
     Each clip is first staged (`stage_clip`, in any process), in any order. Shards take them in the order
     of their `turn`: one is written when the next 64 clips of use are known. So the files depend neither
     on the number of workers nor on interruptions. Clips and shards appear by a rename, complete.
+
+    Args:
+        labels: by the ids of clips, stored ones too; an empty one removes a label, and clips that are
+            not named keep theirs.
     """
 
-    def __init__(self, root: Path):
+    def __init__(self, root: Path, labels: Mapping[str, str] | None = None):
         self.root = root
+        self._labels = labels or {}
         (root / "shards").mkdir(parents=True, exist_ok=True)
         (root / STAGING).mkdir(exist_ok=True)
         rows, _ = _rows_of_shards(root)
@@ -138,7 +144,7 @@ class StoreWriter:
         if self._group:
             self._write_shard()
         rows, sizes = _rows_of_shards(self.root)
-        write_index(self.root / INDEX_FILE, rows, sizes)
+        write_index(self.root / INDEX_FILE, _label(rows, self._labels), sizes)
         if self.rejected:
             _write_rejected(self.root, self.rejected)
 
@@ -158,7 +164,7 @@ class StoreWriter:
 
     def _write_shard(self) -> None:
         paths = [_staged_path(self.root, clip_id) for clip_id in self._group]
-        table = pa.concat_tables([read_table(path) for path in paths])
+        table = _label(pa.concat_tables([read_table(path) for path in paths]), self._labels)
         identity = json.dumps([table["id"].to_pylist(), table["fingerprint"].to_pylist()])
         digest = hashlib.sha256(identity.encode()).hexdigest()[:8]
         write_table(table, self.root / "shards" / f"{self._next_number:05d}-{digest}.arrow")
@@ -185,22 +191,64 @@ class StoreWriter:
 
 
 def _rows_of_shards(root: Path) -> tuple[pa.Table, dict[str, ShardSize]]:
-    """Rows for the index and the sizes of all shards, read from the index where it knows a shard."""
-    paths = {path.stem: path for path in shard_paths(root)}
-    tables, sizes = [_ROW_SCHEMA.empty_table()], {}
-    if (root / INDEX_FILE).is_file():
-        index = read_table(root / INDEX_FILE)
-        known = ClipIndex(index).shard_sizes
-        sizes = {shard: size for shard, size in known.items() if shard in paths}
-        rows = index.select(_ROW_SCHEMA.names).cast(_ROW_SCHEMA)
-        tables.append(rows.filter(pc.is_in(rows["shard"], pa.array(list(sizes), pa.string()))))
-    for shard in sorted(paths.keys() - sizes.keys()):
-        rows = read_table(paths[shard]).select(_SHARD_COLUMNS)
-        sizes[shard] = ShardSize(paths[shard].stat().st_size, pc.sum(rows["n_frames"]).as_py())
-        rows = rows.append_column("shard", pa.array([shard] * len(rows), pa.string()))
-        rows = rows.append_column("row", pa.array(range(len(rows)), pa.int32()))
-        tables.append(rows)
-    return _latest_versions(pa.concat_tables(tables)), sizes
+    """Rows for the index and the sizes of all shards.
+
+    They are read from the index where it knows a shard of that name and size, else from the shard; clips
+    that the index names keep their labels. A shard that was cut off is removed, and with it its rows.
+    """
+    found = {path.stem: (path, path.stat().st_size) for path in shard_paths(root)}
+    index, known = _read_index(root)
+    sizes = {
+        shard: known[shard]
+        for shard, (_, n_bytes) in found.items()
+        if shard in known and known[shard].bytes == n_bytes
+    }
+    indexed = index.filter(pc.is_in(index["shard"], pa.array(list(sizes), pa.string())))
+    others = [_ROW_SCHEMA.empty_table()]
+    for shard in sorted(found.keys() - sizes.keys()):
+        path, n_bytes = found[shard]
+        try:
+            rows = _rows_of_shard(path)
+        except ClipsepError:
+            if shard not in known:
+                raise
+            path.unlink()
+            continue
+        sizes[shard] = ShardSize(n_bytes, pc.sum(rows["n_frames"]).as_py())
+        others.append(rows)
+    others = _label_as_in(index, pa.concat_tables(others))
+    return _latest_versions(pa.concat_tables([indexed, others])), sizes
+
+
+def _read_index(root: Path) -> tuple[pa.Table, dict[str, ShardSize]]:
+    """Its rows, and the sizes of the shards that it knows."""
+    if not (root / INDEX_FILE).is_file():
+        return _ROW_SCHEMA.empty_table(), {}
+    index = read_table(root / INDEX_FILE)
+    return index.select(_ROW_SCHEMA.names).cast(_ROW_SCHEMA), ClipIndex(index).shard_sizes
+
+
+def _rows_of_shard(path: Path) -> pa.Table:
+    """Rows for the index."""
+    rows = read_table(path).select(_SHARD_COLUMNS)
+    rows = rows.append_column("shard", pa.array([path.stem] * len(rows), pa.string()))
+    return rows.append_column("row", pa.array(range(len(rows)), pa.int32()))
+
+
+def _label_as_in(index: pa.Table, rows: pa.Table) -> pa.Table:
+    """With the labels that an index has for some of the clips."""
+    places = pc.index_in(rows["id"], index["id"].combine_chunks())
+    labels = pc.coalesce(index["label"].take(places), rows["label"])
+    return rows.set_column(rows.column_names.index("label"), "label", labels)
+
+
+def _label(rows: pa.Table, labels: Mapping[str, str]) -> pa.Table:
+    """With the labels given for some of the clips; an empty one becomes none."""
+    if not labels:
+        return rows
+    pairs = zip(rows["id"].to_pylist(), rows["label"].to_pylist(), strict=True)
+    column = pa.array([labels.get(clip_id, label) or None for clip_id, label in pairs], pa.string())
+    return rows.set_column(rows.column_names.index("label"), "label", column)
 
 
 def _latest_versions(rows: pa.Table) -> pa.Table:
