@@ -136,6 +136,17 @@ def test_prepare_counts_and_lists_what_it_rejects(videos, tmp_path, capsys):
     assert "(0 of them now)" in capsys.readouterr().out
 
 
+def test_prepare_tells_which_labels_found_their_video(videos, tmp_path, capsys):
+    labels = tmp_path / "labels.csv"
+    labels.write_text("path,label\na.mp4,dog\nx.mp4,dog\ny.mp4,cat\n")
+    argv = ["prepare", videos, "-o", tmp_path / "data", "--workers", 1, "--labels", labels]
+    assert run(*argv) == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert (
+        last.startswith("labels: ") and "1 of these 3 videos" in last and "2 that are not" in last
+    )
+
+
 def test_prepare_fails_if_no_video_is_of_use(videos, tmp_path, capsys):
     assert run("prepare", videos / "cut.mp4", "-o", tmp_path / "data", "--workers", 1) == 1
     assert "videos: 0 stored" in capsys.readouterr().out
@@ -147,6 +158,7 @@ def test_prepare_refuses_senseless_sources(refused, videos, tmp_path):
     refused(2, "prepare", tmp_path / "none", "-o", tmp_path / "data", names=tmp_path / "none")
     refused(2, "prepare", tmp_path / "empty", "-o", tmp_path / "data")
     refused(1, "prepare", videos, "-o", tmp_path / "file" / "data", names=tmp_path / "file")
+    refused(2, "prepare", videos, "-o", videos, names=videos)
     labels = tmp_path / "labels.csv"
     refused(2, "prepare", videos, "-o", tmp_path / "data", "--labels", labels, names=labels)
 

@@ -198,6 +198,49 @@ def test_labels_come_from_the_csv_only(videos: Path, tmp_path: Path):
     labels.write_text("file;class\n")
     with pytest.raises(UsageError, match="path,label"):
         find_videos([videos], labels)
+    labels.write_text("path,label\nvideos/dog/a.mp4,dog barking\n")
+    with pytest.raises(UsageError, match=r"names none of the videos.*'broken\.mp4'"):
+        find_videos([videos], labels)
+
+
+def test_labels_that_come_later_make_the_same_clips(videos: Path, tmp_path: Path):
+    labels, early, late = tmp_path / "labels.csv", tmp_path / "early", tmp_path / "late"
+    labels.write_text("path,label\ndog/a.mp4,dog barking\ncat/b.mp4,meowing\n")
+    prepare(find_videos([videos], labels), early, workers=1)
+    prepare(find_videos([videos]), late, workers=1)
+    assert ClipStore(late).labels == []
+    report = prepare(find_videos([videos], labels), late, workers=1)
+    assert report.stored == 0
+    assert ClipStore(late).clips == ClipStore(early).clips
+    prepare(find_videos([videos]), late, workers=1)
+    assert ClipStore(late).labels == ["dog barking", "meowing"], "without a CSV they stay"
+    labels.write_text("path,label\ndog/a.mp4,howling\ncat/b.mp4,\n")
+    prepare(find_videos([videos], labels), late, workers=1)
+    assert [clip.label for clip in ClipStore(late).clips] == [None, "howling"]
+
+
+def test_the_folder_of_the_videos_is_no_output_folder(videos: Path, tmp_path: Path):
+    (tmp_path / "link").symlink_to(videos)
+    before = files(videos)
+    for output in (videos, tmp_path / "link"):
+        with pytest.raises(UsageError, match="folder of the videos, too"):
+            prepare(find_videos([videos]), output, workers=1)
+    assert files(videos) == before
+
+
+def test_a_shard_that_was_cut_off_is_replaced(videos: Path, tmp_path: Path):
+    output, labels = tmp_path / "out", tmp_path / "labels.csv"
+    labels.write_text("path,label\ndog/a.mp4,dog barking\n")
+    prepare(find_videos([videos], labels), output, workers=1)
+    expected = list(ClipStore(output).clips)
+    for damage in (lambda path: path.write_bytes(path.read_bytes()[:5000]), Path.unlink):
+        damage(next((output / "shards").iterdir()))
+        with pytest.raises(ClipsepError, match="prepare' again"):
+            ClipStore(output)
+        assert prepare(find_videos([videos]), output, workers=1).stored == 2
+        store = ClipStore(output)
+        assert list(store.clips) == expected, "the labels as well"
+        assert len(store.frames(store.clips[0])) == 3
 
 
 def test_sources_that_cannot_be_used_are_named(videos: Path, tmp_path: Path):

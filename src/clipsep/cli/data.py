@@ -19,7 +19,10 @@ def prepare(
     ],
     labels: Annotated[
         Path | None,
-        typer.Option(metavar="CSV", help="Columns path,label; for baselines and scores."),
+        typer.Option(
+            metavar="CSV",
+            help="Columns path,label; for baselines and scores. Stored videos get them, too.",
+        ),
     ] = None,
     workers: Workers = None,
     ray: Ray = None,
@@ -28,7 +31,7 @@ def prepare(
 
     Each video is decoded once; run the command again to add videos, or to go on after an interrupt.
     """
-    from clipsep.datasets.videos import find_videos
+    from clipsep.datasets.videos import find_videos, labels_without_video
     from clipsep.datasets.videos import prepare as prepare_videos
 
     videos = find_videos(sources, labels)
@@ -40,6 +43,12 @@ def prepare(
         f"videos: {report.stored + report.already_there} stored in {output} ({report.stored} of them now), "
         f"{len(report.rejected)} rejected."
     )
+    if labels:
+        named = sum(video.label is not None for video in videos)
+        print(
+            f"labels: {labels} names {named} of these {len(videos)} videos, and "
+            f"{len(labels_without_video(labels, videos))} that are not among them."
+        )
     if report.stored + report.already_there == 0:
         raise typer.Exit(1)
 

@@ -31,6 +31,7 @@ class VideoFile:
     Attributes:
         id: its path below the folder, which is its name in the data set, too.
         fingerprint: changes when the file does.
+        label: an empty one removes that of a stored clip, None leaves it as it is.
     """
 
     folder: Path
@@ -50,7 +51,8 @@ def find_videos(sources: Iterable[Path], labels: Path | None = None) -> list[Vid
         labels: CSV of ``path,label``, paths as ids: relative to the folder given.
 
     Raises:
-        UsageError: for a source that does not exist, no videos at all, or two of one name.
+        UsageError: for a source that does not exist, no videos at all, two of one name, or labels of
+            which none belongs to a video.
     """
     label_of = _read_labels(labels) if labels else {}
     videos: dict[str, VideoFile] = {}
@@ -65,7 +67,17 @@ def find_videos(sources: Iterable[Path], labels: Path | None = None) -> list[Vid
             videos[name] = video
     if not videos:
         raise UsageError("There is no video file (.mp4, .mkv, .webm, ...) among the given paths.")
+    if labels and not label_of.keys() & videos.keys():
+        raise UsageError(
+            f"'{labels}' names none of the videos: its paths are relative to the folder given, as in "
+            f"'{min(videos)}'."
+        )
     return [videos[clip_id] for clip_id in sorted(videos)]
+
+
+def labels_without_video(labels: Path, videos: Iterable[VideoFile]) -> list[str]:
+    """The paths in a CSV of labels that belong to none of the videos; UsageError if it is no such CSV."""
+    return sorted(_read_labels(labels).keys() - {video.id for video in videos})
 
 
 def prepare(
@@ -84,8 +96,11 @@ def prepare(
         workers, ray: see `clipsep.workers.run_many`.
 
     Raises:
+        UsageError: if the videos lie in the output folder itself.
         ClipsepError: if the output cannot be written or the workers cannot be used.
     """
+    if output.resolve() in {folder.resolve() for folder in {video.folder for video in videos}}:
+        raise UsageError(f"'{output}' is the folder of the videos, too: choose another with -o.")
     output = output.absolute()
     return fill_store(output, videos, _Stage(output), workers, progress, ray)
 
@@ -124,7 +139,7 @@ def _read_labels(path: Path) -> dict[str, str]:
         with open(path, newline="", encoding="utf-8") as file:
             reader = csv.DictReader(file)
             if {"path", "label"} <= set(reader.fieldnames or ()):
-                return {row["path"]: row["label"] for row in reader}
+                return {row["path"]: row["label"] or "" for row in reader}
     except (OSError, UnicodeDecodeError) as error:
         problem = str(error)
     raise UsageError(f"'{path}' is no CSV file with the columns path,label: {problem}.")
