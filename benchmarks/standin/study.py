@@ -57,7 +57,9 @@ def train_and_score(
         {"label": pair.pair.label, **{name: scores.sdr for name, scores in pair.scores.items()}}
         for pair in report.pairs
     ]
-    (folder / "scores.json").write_text(json.dumps(scores))
+    finished = folder / "scores.json.part"
+    finished.write_text(json.dumps(scores))
+    finished.rename(folder / "scores.json")  # appears only when it is complete
 
 
 def print_table(study: dict, runs: Path, name: str) -> None:
@@ -79,7 +81,7 @@ def read_scores(file: Path, classes: list[str] | None) -> list[dict]:
 
 
 def _spread(runs: list[list[dict]], answer: str) -> str:
-    means = [np.mean([pair[answer] for pair in run]) for run in runs if answer in run[0]]
+    means = [np.mean([pair[answer] for pair in run]) for run in runs if run and answer in run[0]]
     if not means:
         return "-"
     spread = f" ± {np.std(means, ddof=1):.2f}" if len(means) > 1 else ""

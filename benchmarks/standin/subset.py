@@ -31,6 +31,10 @@ def main() -> None:
     parser.add_argument("--without", type=int, default=0, metavar="N", help="classes to leave out")
     parser.add_argument("--share", type=float, default=1.0, help="of the videos")
     args = parser.parse_args()
+    if args.output.exists():
+        parser.error(f"'{args.output}' is there already")
+    if not 0 < args.share <= 1:
+        parser.error("--share is a part of 1")
     with open(args.videos / "labels.csv", newline="", encoding="utf-8") as file:
         label_of = {row["path"]: row["label"] for row in csv.DictReader(file)}
     without = left_out(set(label_of.values()), args.without)
