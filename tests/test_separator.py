@@ -128,6 +128,7 @@ def test_pictures_are_queries_too(separator, tmp_path):
         (np.zeros(1), "1 sample"),
         (np.array([0.0] * 999 + [np.nan]), "NaN or infinite samples, first at 0.062 s"),
         (np.array([np.inf] * 999), "first at 0.000 s"),
+        (np.array([0.5] * 999 + [-2e12]), r"beyond 1e\+12, first at 0.062 s"),
     ],
 )
 def test_unfit_sound_is_named(separator, waveform, sentence):

@@ -26,6 +26,7 @@ from clipsep.streaming import MaskedStream
 
 Progress = Callable[[float, float | None], None]  # (seconds done, seconds in all if known)
 SHORTEST_SECONDS = 0.02
+LOUDEST_SAMPLE = 1e12  # full scale is 1; sums of squares stay far from the limits of float32
 
 
 @dataclass
@@ -124,8 +125,8 @@ class Separator:
 
         Raises:
             UsageError: for a bad query or an array of another shape.
-            ClipsepError: if the sound is empty, too short, or has NaN or infinite samples, or if the
-                model gives such values.
+            ClipsepError: if the sound is empty, too short, or has samples that are NaN, infinite or
+                beyond `LOUDEST_SAMPLE`, or if the model gives no numbers.
         """
         array = np.asarray(waveform, dtype=np.float32)
         blocks = list(self.stream([array], sample_rate, queries, binary))
@@ -325,9 +326,12 @@ def _result(
 
 
 def _check_samples(block: np.ndarray, received: int, sample_rate: int) -> None:
-    finite = np.isfinite(block).all(axis=0)
-    if not finite.all():
-        seconds = (received + int(np.argmin(finite))) / sample_rate
+    fit = (np.abs(block) <= LOUDEST_SAMPLE).all(axis=0)  # NaN compares false
+    if not fit.all():
+        first = int(np.argmin(fit))
+        finite = np.isfinite(block[:, first]).all()
+        problem = f"samples beyond {LOUDEST_SAMPLE:.0e}" if finite else "NaN or infinite samples"
         raise ClipsepError(
-            f"The sound has NaN or infinite samples, first at {seconds:.3f} s: repair it first."
+            f"The sound has {problem}, first at {(received + first) / sample_rate:.3f} s: repair it "
+            "first."
         )
