@@ -149,6 +149,28 @@ def test_more_sounds_join_the_mixture_and_change_nothing_else(store: ClipStore):
     assert len(dataset(store, train=False, more=1.0)[0].sources) == 2, "validation stays as it is"
 
 
+def test_a_silent_partner_is_of_another_kind_than_what_sounds(store: ClipStore):
+    """Up to the luck of three draws, where half of the clips are of the first one's kind."""
+    items = dataset(store, solo=1.0)
+    same = np.mean([item.label[0] == item.label[1] for item in map(items.__getitem__, range(100))])
+    assert same < 0.25
+    for a, b in zip(items[5], dataset(store, solo=1.0)[5], strict=True):
+        assert np.array_equal(a, b)
+
+
+def test_more_sounds_are_no_clips_of_the_mixture(store: ClipStore, monkeypatch):
+    drawn: list[str] = []
+    items = dataset(store, more=1.0)
+    draw = items._draw
+    monkeypatch.setattr(items, "_draw", lambda clip, rng: drawn.append(clip.id) or draw(clip, rng))
+    repeats = 0
+    for index in range(60):
+        drawn.clear()
+        items[index]
+        repeats += len(set(drawn[:2])) + 2 - len(set(drawn))
+    assert repeats < 25, "of 120 draws, about 50 without drawing again"
+
+
 def test_speed_changes_pitch_and_keeps_the_length(store: ClipStore):
     """The tones of the store's "hum" clips, 200 to 400 Hz, move by up to a fifth and no further."""
     plain, changed = dataset(store, gain=(1, 1)), dataset(store, gain=(1, 1), speed=0.2)

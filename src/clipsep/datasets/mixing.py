@@ -7,10 +7,11 @@ mixtures it would have seen.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 from torch.utils.data import Dataset
 
 from clipsep.datasets.embeddings import EmbeddingStore
@@ -21,6 +22,7 @@ from clipsep.errors import ClipsepError, UsageError
 
 REMOTE_WINDOW = 16  # shards that are shuffled together where each has to be fetched
 MOST_MORE = 2  # sounds beside those that are asked for
+_DRAWS = 3  # of a clip that should be unlike others; data of one kind have no such clip
 _FPS = 1  # pictures per second in a store
 _LOUDEST_GAIN = 100.0  # of the RMS normalisation: silence stays silence
 
@@ -34,14 +36,17 @@ class MixingSettings(BaseModel):
         margin: seconds kept clear of a clip's ends when the centre is drawn.
         jitter: the segment's centre moves by up to this many seconds off its picture.
         rms: bring every segment to this root mean square before the gain; None leaves it as it is.
-        gain: range of the random gain of each source in training.
+        gain: range of the random gain of each source in training, lowest first.
         speed: sounds are played up to this much faster or slower in training, pitch included
             (Ko et al., 2015); 0.1 for 0.9 to 1.1 times.
-        solo: share of training mixtures in which only the first source sounds; the others' pictures
-            still ask for theirs, and there is nothing to be found.
+        solo: share of training mixtures in which, of the sources that are asked for, only the first
+            sounds; the others are still asked for, and there is nothing to be found. What ``more``
+            adds sounds all the same.
+        more: probability that a training mixture gets a sound beside its sources that nothing asks for;
+            a second such sound joins it with the probability ``more ** 2``.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     n_sources: int = Field(2, ge=2)
     query_frames: int = Field(3, ge=1)
@@ -52,6 +57,14 @@ class MixingSettings(BaseModel):
     speed: float = Field(0.0, ge=0, lt=1)
     solo: float = Field(0.0, ge=0, le=1)
     more: float = Field(0.0, ge=0, le=1)
+
+    @field_validator("gain")
+    @classmethod
+    def _rising(cls, gain: tuple[float, float]) -> tuple[float, float]:
+        low, high = gain
+        if not 0 <= low <= high or high == 0:
+            raise ValueError("must be two numbers from 0 on, the lower one first and not both 0")
+        return gain
 
 
 class Mixture(NamedTuple):
@@ -135,11 +148,10 @@ class MixtureDataset(Dataset):
         clips = self._training_clips(index, rng) if self.train else self._test_clips(index, rng)
         sources = [self._draw(clip, rng) for clip in clips]
         if self.train and self.settings.solo and rng.random() < self.settings.solo:
-            for source in sources[1:]:
-                source.samples[:] = 0
+            self._silence_partners(index, clips, sources, rng)
         samples = np.stack([source.samples for source in sources])
         if self.train and self.settings.more:
-            samples = np.concatenate([samples, self._more(index, rng)])
+            samples = np.concatenate([samples, self._more(index, clips, rng)])
         samples /= np.float32(len(sources))
         return Mixture(
             samples,
@@ -157,16 +169,43 @@ class MixtureDataset(Dataset):
         partners = [window.clips[rng.integers(len(window.clips))] for _ in range(n_partners)]
         return [self.store.clips[i] for i in (first, *partners)]
 
-    def _more(self, index: int, rng: np.random.Generator) -> np.ndarray:
+    def _silence_partners(
+        self, index: int, clips: list[Clip], sources: list[_Source], rng: np.random.Generator
+    ) -> None:
+        """In place; partners of the first clip's kind, which would be heard in it, are drawn again."""
+
+        def like_first(clip: Clip) -> bool:
+            same_label = clip.label is not None and clip.label == clips[0].label
+            return same_label or clip.id == clips[0].id
+
+        for place in range(1, len(clips)):
+            if like_first(clips[place]):
+                clips[place] = self._draw_clip(index, rng, unfit=like_first)
+                sources[place] = self._draw(clips[place], rng)
+            sources[place].samples[:] = 0
+
+    def _more(self, index: int, clips: list[Clip], rng: np.random.Generator) -> np.ndarray:
         """Sounds that nothing asks for, or silence in their place: [MOST_MORE, samples]."""
         samples = np.zeros((MOST_MORE, self.samples), np.float32)
-        window, _ = self._order.locate(index)
+        taken = {clip.id for clip in clips}
         for row in samples:
             if rng.random() >= self.settings.more:
                 break
-            clip = self.store.clips[window.clips[rng.integers(len(window.clips))]]
+            clip = self._draw_clip(index, rng, unfit=lambda clip: clip.id in taken)
             row[:] = self._draw(clip, rng).samples
+            taken.add(clip.id)
         return samples
+
+    def _draw_clip(
+        self, index: int, rng: np.random.Generator, unfit: Callable[[Clip], bool]
+    ) -> Clip:
+        """Any of the item's window; an unfit one only if a few draws find no other."""
+        window, _ = self._order.locate(index)
+        for _ in range(_DRAWS):
+            clip = self.store.clips[window.clips[rng.integers(len(window.clips))]]
+            if not unfit(clip):
+                break
+        return clip
 
     def _test_clips(self, index: int, rng: np.random.Generator) -> list[Clip]:
         first = self.store.clips[index % len(self.store)]
