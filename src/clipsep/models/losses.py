@@ -14,7 +14,9 @@ from torch.nn import functional as F
 from clipsep.models.clipsep import MaskLogits
 from clipsep.spectral import SpectralSettings, log_magnitude, to_bands, unwarp_matrix
 
-_DISSIMILAR = 0.5  # cosine up to which two queries surely ask for different sounds
+# Queries with a higher cosine are taken to ask for the same sound: a rule of thumb for the embedded
+# encoder. Encoders whose embeddings all lie close together would leave little to ask for.
+_DISSIMILAR = 0.5
 
 
 class Targets(NamedTuple):
@@ -142,7 +144,9 @@ def ask_for_absent(
     """Let the last query of some mixtures ask for a sound that they do not hold: its mask is nothing.
 
     What is asked for is another mixture's first sound. Where its query resembles one of the mixture's own
-    (cosine above 0.5), the sound might be there, and the mixture stays as it is.
+    (cosine above 0.5), the sound might be there, and the mixture stays as it is. The other mixture is the
+    one before in this batch, that is, in the part of a step's batch that one device sees in one pass: with
+    other parts it is another one, and a batch of one mixture stays as it is.
 
     Args:
         query: embeddings [B, N, D].

@@ -74,7 +74,10 @@ class PatchUNet(nn.Module):
         return [*levels, hidden]
 
     def dot(self, levels: list[torch.Tensor], weights: torch.Tensor) -> torch.Tensor:
-        """Dot product of the features [B, K, F, T] with query weights [B or 1, N, K]: [B, N, F, T]."""
+        """Dot product of the features [B, K, F, T] with query weights [B or 1, N, K]: [B, N, F, T].
+
+        In a steered network the features are each query's own, so the result is not linear in the weights.
+        """
         if not self.steered:
             return self._dot(self.decode(levels), weights)
         n_queries, batch = weights.shape[1], len(levels[0])
@@ -107,7 +110,7 @@ class PatchUNet(nn.Module):
         """The features themselves are never made: the query is folded into the head, which leaves
         patch**2 instead of K * patch**2 channels per query.
         """
-        n_queries, pixels = weights.shape[1], self.patch**2
+        pixels = self.patch**2
         kernel = self.head.weight.view(-1, pixels, self.head.in_channels)  # [K, pixels, C]
         kernel = torch.einsum("bnk,kpc->bcnp", weights, kernel).flatten(2)
         bias = torch.einsum("bnk,kp->bnp", weights, self.head.bias.view(-1, pixels)).flatten(1)
