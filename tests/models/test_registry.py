@@ -26,6 +26,11 @@ def test_defaults_are_the_published_sizes():
         assert count(ModelSettings(noise_heads=2)) == 30_292_771
 
 
+@pytest.mark.parametrize("network", [SMALL, PatchUNetSettings(widths=(2, 2, 2), patch=2)])
+def test_settings_know_the_stride_of_their_network(network: UNetSettings | PatchUNetSettings):
+    assert network.stride == build_model(ModelSettings(network=network)).network.stride
+
+
 def test_kinds():
     assert type(build_model(ModelSettings(network=SMALL))) is CLIPSep
     assert type(build_model(ModelSettings(network=SMALL, kind="pit"))) is PITSep
@@ -66,6 +71,7 @@ def test_query_settings(kind: str):
         {"network": {"kind": "other"}},
         {"network": {"kind": "unet", "widths": [1]}},
         {"network": {"kind": "unet", "num_downs": 4}},
+        {"network": {"kind": "patch_unet", "widths": [4, 0]}},
         {"feature_channels": 0},
     ],
 )

@@ -24,15 +24,25 @@ class UNetSettings(_Settings):
     num_downs: int = Field(7, ge=5, le=10)
     width: int = Field(64, ge=1)
 
+    @property
+    def stride(self) -> int:
+        """Bands and frames must be multiples of it."""
+        return 2**self.num_downs
+
 
 class PatchUNetSettings(_Settings):
     """The compact network of the `mini` models."""
 
     kind: Literal["patch_unet"] = "patch_unet"
-    widths: tuple[int, ...] = Field((64, 128, 192, 256), min_length=1)
+    widths: tuple[Annotated[int, Field(ge=1)], ...] = Field((64, 128, 192, 256), min_length=1)
     blocks: int = Field(1, ge=1)
     patch: int = Field(4, ge=1)
     steered: bool = False
+
+    @property
+    def stride(self) -> int:
+        """Bands and frames must be multiples of it."""
+        return self.patch * 2 ** (len(self.widths) - 1)
 
 
 class ModelSettings(_Settings):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -21,7 +22,7 @@ _Precision = Annotated[Literal["32", "bf16", "16"], BeforeValidator(str)]
 
 
 class _Settings(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 def _as_text(value: Any) -> Any:
@@ -53,7 +54,8 @@ class LossSettings(_Settings):
     """See `clipsep.models.losses`; the defaults are the published ones.
 
     Attributes:
-        absent: share of training mixtures whose last query asks for the sound of another mixture.
+        absent: share of training mixtures whose last query asks for the sound of another mixture, one of
+            those that a device sees in the same pass; there must be two at least.
     """
 
     kind: Literal["mask", "nit", "pit"] = "mask"
@@ -90,7 +92,8 @@ class TrainingConfig(_Settings):
     Attributes:
         output: folder of the run: ``best/`` and ``last/`` are checkpoints, ``resume.ckpt`` its state.
         query_encoder: name of the encoder whose embeddings are the queries; ``labels`` for LabelSep.
-        init: model whose weights the run starts from (a shipped one, a folder or a hub id).
+        init: model whose weights the run starts from (a shipped one, a folder or a hub id); exported
+            models remember it by its name and the SHA-256 of its weights.
         query: what a source is queried with in training; ``hybrid`` alternates image and text.
         query_noise: length of the Gaussian noise added to a query embedding, relative to its own.
         prompts: prompt set for text queries.
@@ -146,21 +149,54 @@ class TrainingConfig(_Settings):
             raise ValueError("model.kind 'labelsep' needs query 'text': its queries are labels")
         if (self.model.kind == "pit") != (self.query == "none"):
             raise ValueError("model.kind 'pit' and query 'none' go together")
+        if self.model.kind == "pit" and self.mixing.n_sources != 2:
+            raise ValueError(
+                "mixing.n_sources must be 2 with model.kind 'pit', which has two masks"
+            )
         if self.model.noise_heads and self.model.noise_heads < self.mixing.n_sources:
             raise ValueError("model.noise_heads must be at least mixing.n_sources")
-        if isinstance(self.devices, int) and self.batch_size % self.parts(
-            self.devices * self.nodes
-        ):
-            raise ValueError("batch_size must be a multiple of devices x nodes x accumulate")
+        if isinstance(self.devices, int):
+            self.part_size(self.devices * self.nodes)
+        self._require_fitting_spectrograms()
         if self.spectral.sample_rate != SAMPLE_RATE:
             raise ValueError(f"spectral.sample_rate must be {SAMPLE_RATE}, as that of data sets")
         if self.prompts not in PROMPT_SETS:
             raise ValueError(f"prompts must be one of {', '.join(PROMPT_SETS)}")
         return self
 
+    def _require_fitting_spectrograms(self) -> None:
+        stride = self.model.network.stride
+        for key in ("n_bands", "segment_frames"):
+            if getattr(self.spectral, key) % stride:
+                made_of = "num_downs" if self.model.network.kind == "unet" else "patch and widths"
+                raise ValueError(
+                    f"spectral.{key} must be a multiple of {stride}, which follows from "
+                    f"model.network.{made_of}"
+                )
+        if not math.isfinite(self.spectral.log_floor):
+            raise ValueError("spectral.log_floor must be a finite number")
+
     def parts(self, world_size: int) -> int:
         """Equal parts into which each batch is dealt on so many devices."""
         return world_size * self.accumulate
+
+    def part_size(self, world_size: int) -> int:
+        """Mixtures in each part.
+
+        Raises:
+            ValueError: if the batch cannot be dealt out evenly, or into parts too small for the loss.
+        """
+        parts = self.parts(world_size)
+        if self.batch_size % parts:
+            raise ValueError(
+                f"batch_size must be a multiple of devices x nodes x accumulate, which is {parts}"
+            )
+        if self.loss.absent and self.batch_size == parts:
+            raise ValueError(
+                "loss.absent asks for another mixture's sound: batch_size must be at least twice "
+                f"devices x nodes x accumulate, which is {parts}"
+            )
+        return self.batch_size // parts
 
 
 def load_config(path: Path, overrides: list[str] | None = None) -> TrainingConfig:
