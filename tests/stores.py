@@ -20,8 +20,13 @@ def make_store(
     seconds: float = 8.0,
     labeled: bool = True,
     per_shard: int = CLIPS_PER_SHARD,
+    labels: tuple[str, str] = LABELS,
 ) -> ClipStore:
-    """Clips of tones ("hum") and of noise ("hiss"), with an embedding per picture that tells which."""
+    """Clips of tones ("hum") and of noise ("hiss"), with an embedding per picture that tells which.
+
+    Args:
+        labels: what the two kinds are called.
+    """
     rng = np.random.default_rng(0)
     for number in range(clips):
         if number % per_shard == 0:
@@ -31,7 +36,7 @@ def make_store(
         tone = 0.3 * np.sin(2 * np.pi * (200 + 50 * number) * time)
         audio = tone if label == "hum" else 0.1 * rng.standard_normal(len(time))
         frames = [Image.new("RGB", (8, 8), (number, 0, 0)) for _ in range(int(seconds))]
-        known = label if labeled else None
+        known = labels[number % 2] if labeled else None
         stage_clip(root, f"{label}-{number}.mp4", f"v{number}", known, audio, frames)
     StoreWriter(root).close()
     store = ClipStore(root)

@@ -52,6 +52,18 @@ def test_published_defaults():
         ("loss.kind=nit", "noise_heads go together"),
         ("prompts=phto", "prompts must be one of plain"),
         ("spectral.sample_rate=8000", "spectral.sample_rate must be 16000"),
+        ("optimizer.learning_rate=.inf", "optimizer.learning_rate: Input should be a finite"),
+        ("spectral.log_floor=.inf", "spectral.log_floor must be a finite"),
+        ("mixing.gain=[1.5, 0.5]", r"mixing\.gain: must be two numbers"),
+        ("mixing.gain=[0, 0]", r"mixing\.gain: must be two numbers"),
+        ("mixing.gain=[-1, 0.5]", r"mixing\.gain: must be two numbers"),
+        ("mixing.rms=.nan", r"mixing\.rms: Input should be"),
+        ("model.network={kind: patch_unet, widths: [0, 10]}", r"widths\.0: Input should be"),
+        ("model.network={kind: patch_unet, widths: [-4]}", r"widths\.0: Input should be"),
+        ("model.network={kind: patch_unet, patch: 3}", "of 24, which.*patch and widths"),
+        ("model.network={kind: unet, num_downs: 10}", "of 1024, which.*num_downs"),
+        ("spectral.n_bands=200", r"spectral\.n_bands must be a multiple of 128"),
+        ("spectral.segment_frames=200", r"spectral\.segment_frames must be a multiple of 128"),
         ("steps", "write key=value"),
         ("steps.more=1", "has no keys below it"),
     ],
@@ -61,6 +73,19 @@ def test_wrong_keys_and_values_are_named(override: str, sentence: str):
     overrides = ["steps=5", override]
     with pytest.raises(UsageError, match=sentence):
         load_config(path, overrides)
+
+
+def test_two_masks_take_two_sources():
+    path = next(path for path in CONFIGS if path.stem == "mini-pit")
+    with pytest.raises(UsageError, match=r"mixing\.n_sources must be 2"):
+        load_config(path, ["mixing.n_sources=3"])
+
+
+def test_absent_sounds_are_those_of_other_mixtures():
+    path = next(path for path in CONFIGS if path.stem == "clipsep")
+    load_config(path, ["loss.absent=0.1", "accumulate=16"])
+    with pytest.raises(UsageError, match=r"loss\.absent asks for another mixture's sound"):
+        load_config(path, ["loss.absent=0.1", "accumulate=32"])
 
 
 def test_a_config_names_only_what_differs_from_the_one_it_extends(tmp_path: Path):
@@ -119,3 +144,12 @@ def test_validation_clips_without_labels_are_scored_with_pictures_only(tmp_path:
     assert "val/sdr_image" in scores and "val/sdr_text" not in scores
     with pytest.raises(ClipsepError, match="4 clips without a label"):
         train_tiny(tmp_path, query="text", steps=4)
+
+
+def test_only_a_model_trained_on_words_refuses_labels_that_it_has_not_heard(tmp_path: Path):
+    make_store(tmp_path / "train")
+    make_store(tmp_path / "val", clips=6, labels=("hum", "buzz"))
+    scores = load_checkpoint(train_tiny(tmp_path, steps=4)).config.training
+    assert {"val/sdr_image", "val/sdr_text"} <= set(scores)
+    with pytest.raises(UsageError, match="labels that training has not: buzz; "):
+        train_tiny(tmp_path, query="hybrid", steps=4, output=tmp_path / "other")

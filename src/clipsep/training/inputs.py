@@ -26,6 +26,7 @@ class TrainingInputs:
     """The data of one run.
 
     Attributes:
+        labels: of training, then those that only validation has, if training takes no texts.
         encoder: of the queries; None for models that take none.
         text_queries: embeddings of the labels [labels, D]; None where nothing can be asked in words.
         mixtures: of training, as many as the run will see.
@@ -51,17 +52,29 @@ def load_inputs(config: TrainingConfig) -> TrainingInputs:
     for data in filter(None, (store, validation)):
         _require_labels(config, data)
     encoder = _load_encoder(config, store)
+    labels = _labels(config, store, validation)
     return TrainingInputs(
-        labels=store.labels,
+        labels=labels,
         encoder=encoder,
-        text_queries=_text_queries(config, encoder, store, validation),
-        mixtures=_mixtures(config, store, encoder, store.labels, train=True),
+        text_queries=_text_queries(config, encoder, labels, validation),
+        mixtures=_mixtures(config, store, encoder, labels, train=True),
         validation=(
-            _mixtures(config, validation, encoder, store.labels, train=False)
-            if validation
-            else None
+            _mixtures(config, validation, encoder, labels, train=False) if validation else None
         ),
     )
+
+
+def _labels(config: TrainingConfig, store: ClipStore, validation: ClipStore | None) -> list[str]:
+    """Those of training, then what only validation has, which a model trained on words cannot know."""
+    if validation is None:
+        return store.labels
+    unknown = sorted(set(validation.labels) - set(store.labels))
+    if unknown and config.query in ("text", "hybrid"):
+        raise UsageError(
+            f"The validation data have labels that training has not: {unknown[0]}; leave them out, or "
+            "train with query=image."
+        )
+    return [*store.labels, *unknown]
 
 
 def _mixtures(
@@ -125,17 +138,14 @@ def _embeddings(
 def _text_queries(
     config: TrainingConfig,
     encoder: QueryEncoder | None,
-    store: ClipStore,
+    labels: list[str],
     validation: ClipStore | None,
 ) -> torch.Tensor | None:
     """None without labels, with validation clips that have none, or with an encoder without words."""
-    if encoder is None or not store.labels or (validation and _unlabeled(validation)):
+    if encoder is None or not labels or (validation and _unlabeled(validation)):
         return None
-    if validation and not set(validation.labels) <= set(store.labels):
-        unknown = sorted(set(validation.labels) - set(store.labels))
-        raise UsageError(f"The validation data have labels that training has not: {unknown[0]}.")
     try:
-        return encode_prompted(encoder, store.labels, config.prompts)
+        return encode_prompted(encoder, labels, config.prompts)
     except UsageError:
         # Picture features have no words; that matters only to a model that is trained with texts.
         if config.query in ("text", "hybrid"):
