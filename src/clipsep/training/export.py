@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
 
 from clipsep.checkpoint import CheckpointConfig, save_checkpoint
-from clipsep.training.module import SeparationTask
+from clipsep.training.module import SeparationTask, diverged
 
 
 class ExportModel(Callback):
@@ -29,6 +30,8 @@ class ExportModel(Callback):
             for name, value in trainer.callback_metrics.items()
             if name.startswith("val/")
         }
+        if not all(map(math.isfinite, metrics.values())):
+            raise diverged(trainer.global_step)
         self.config.training.update(step=trainer.global_step, **metrics)
         self.save("last", trainer, pl_module)
         score = _score(metrics)
@@ -37,7 +40,13 @@ class ExportModel(Callback):
             self.save("best", trainer, pl_module)
 
     def save(self, name: str, trainer: pl.Trainer, task: SeparationTask) -> None:
-        """Write the task's present weights to ``output/name``, from one of the processes."""
+        """Write the task's present weights to ``output/name``, from one of the processes.
+
+        Raises:
+            ClipsepError: if they are not finite; what was written before stays.
+        """
+        if not all(tensor.isfinite().all() for tensor in task.model.state_dict().values()):
+            raise diverged(trainer.global_step)
         if trainer.is_global_zero:
             save_checkpoint(self.output / name, self.config, task.model)
 

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from clipsep.datasets.mixing import Mixture
+from clipsep.errors import ClipsepError
 from clipsep.models.clipsep import MaskLogits
 from clipsep.models.losses import (
     Loss,
@@ -40,13 +41,19 @@ class SeparationTask(pl.LightningModule):
         self.register_buffer("text_queries", text_queries, persistent=False)
 
     def training_step(self, batch: Mixture, batch_idx: int) -> torch.Tensor:
-        """One batch of sources [B, N or more, samples], of which N are asked for, to the loss."""
+        """One batch of sources [B, N or more, samples], of which N are asked for, to the loss.
+
+        Raises:
+            ClipsepError: if the loss is not finite, from which no training recovers.
+        """
         query = self._training_query(batch)
         targets = self._targets(batch.sources, asked=query.shape[1])
         if self.config.loss.absent:
             chosen = _evenly_chosen(batch.index, self.config.loss.absent)
             query, targets = ask_for_absent(query, targets, chosen)
         loss = self._loss(self.model(targets.log_mixture, query), targets)
+        if not loss.total.isfinite():
+            raise diverged(self.global_step)
         self.log("train/loss", loss.total, prog_bar=True)
         if loss.noise_activation is not None:
             self.log("train/noise_activation", loss.noise_activation)
@@ -171,6 +178,14 @@ class SeparationTask(pl.LightningModule):
         """Masks of the noise heads [B, H, F, T], as in training; None for models without."""
         noise = self.model(log_mixture, self._plain_query(batch, self.global_step)).noise
         return None if noise is None else noise.float().sigmoid()
+
+
+def diverged(step: int) -> ClipsepError:
+    """What to raise when numbers are no longer finite."""
+    return ClipsepError(
+        f"The training diverged: at step {step} its numbers are no longer finite; begin anew in another "
+        "output with a lower optimizer.learning_rate."
+    )
 
 
 def _evenly_chosen(index: torch.Tensor, share: float) -> torch.Tensor:
