@@ -163,6 +163,10 @@ def test_a_run_can_start_from_the_weights_of_another(root: Path):
     first = train_tiny(root, steps=4).rename(root / "first")
     still = {"learning_rate": 1e-12, "warmup_steps": 0}
     train_tiny(root, init=str(first), output=root / "second", steps=1, optimizer=still)
+    origin, described = (load_checkpoint(root / name).config for name in ("first", "second/last"))
+    known = {"name": "tiny", "sha256": origin.sha256}
+    assert described.training["config"]["init"] == known and origin.sha256
+    assert str(root) not in (root / "second/last/config.json").read_text()
     start, end = weights(first), weights(root / "second/last")
     for name, tensor in start.items():
         if "running" not in name and "num_batches" not in name:
@@ -175,7 +179,8 @@ def test_a_run_can_start_from_the_weights_of_another(root: Path):
     torch.testing.assert_close(end["network.stem.weight"], start["network.stem.weight"])
     wider = {"network": {"kind": "patch_unet", "widths": [8, 8]}, "noise_heads": 2}
     with pytest.raises(UsageError, match="another shape"):
-        train_tiny(root, init=str(first), output=root / "fourth", model=wider)
+        model = {**wider, "query_activation": "none"}
+        train_tiny(root, init=str(first), output=root / "fourth", model=model)
 
 
 def test_missing_embeddings_are_refused_before_training(root: Path):
@@ -189,7 +194,7 @@ def test_a_state_that_cannot_be_resumed_is_named_and_the_models_stay(root: Path)
     train_tiny(root, steps=4)
     kept = weights(root / "run/best")
     wider = {"network": {"kind": "patch_unet", "widths": [8, 8]}, "noise_heads": 2}
-    with pytest.raises(UsageError, match="another shape"):
+    with pytest.raises(UsageError, match=r"another run, which differs in model\.network\.widths: "):
         train_tiny(root, steps=8, model=wider)
     resume = root / "run/resume.ckpt"
     resume.write_bytes(resume.read_bytes()[:1000])
@@ -198,6 +203,104 @@ def test_a_state_that_cannot_be_resumed_is_named_and_the_models_stay(root: Path)
     assert all(
         torch.equal(kept[name], tensor) for name, tensor in weights(root / "run/best").items()
     )
+
+
+@pytest.mark.parametrize(
+    ("change", "key"),
+    [
+        ({"name": "other"}, "name"),
+        ({"mixing": {"margin": 1.0, "jitter": 0.4, "rms": 0.1}}, r"mixing\.jitter"),
+        ({"optimizer": {"learning_rate": 0.02}}, r"optimizer\.learning_rate"),
+        ({"batch_size": 4}, "batch_size"),
+        ({"data": {"train": "{}/more", "val": "{}/val"}}, r"the number of clips in data\.train"),
+        ({"data": {"train": "{}/train"}}, r"the number of clips in data\.val"),
+    ],
+    ids=str,
+)
+def test_an_output_is_not_continued_by_another_run(root: Path, change: dict, key: str):
+    make_store(root / "more", clips=8)
+    train_tiny(root, steps=4)
+    kept = weights(root / "run/last")
+    if "data" in change:
+        change = {"data": {name: path.format(root) for name, path in change["data"].items()}}
+    with pytest.raises(UsageError, match=f"differs in {key}: choose another output, or delete"):
+        train_tiny(root, steps=4, **change)
+    assert all(
+        torch.equal(kept[name], tensor) for name, tensor in weights(root / "run/last").items()
+    )
+
+
+def test_a_run_goes_on_where_its_data_moved_and_with_other_ways_to_get_there(root: Path):
+    train_tiny(root, steps=4)
+    (root / "train").rename(root / "moved")
+    data = {"train": str(root / "moved"), "val": str(root / "val")}
+    free = {"examples": 0, "log_every": 2, "save_every": 1, "validate_every": 2, "accumulate": 2}
+    best = train_tiny(root, steps=6, data=data, validation_pairs=2, **free)
+    assert load_checkpoint(root / "run/last").config.training["step"] == 6
+    assert best == root / "run/best"
+
+
+def test_a_state_of_an_older_version_has_no_record_and_goes_on(root: Path):
+    train_tiny(root, steps=4)
+    resume = root / "run/resume.ckpt"
+    state = torch.load(resume, weights_only=False)
+    del state["callbacks"]["RunRecord"]
+    torch.save(state, resume)
+    train_tiny(root, steps=8)
+    assert load_checkpoint(root / "run/last").config.training["step"] == 8
+    wider = {"network": {"kind": "patch_unet", "widths": [8, 8]}, "noise_heads": 2}
+    torch.save(state, resume)
+    with pytest.raises(UsageError, match="another shape"):
+        train_tiny(root, steps=8, model=wider)
+
+
+def test_the_best_model_of_an_earlier_run_is_not_this_run_s(root: Path):
+    train_tiny(root, steps=4)
+    (root / "run/resume.ckpt").unlink()
+    assert train_tiny(root, steps=4, data={"train": str(root / "train")}) == root / "run/last"
+
+
+def test_a_training_that_diverges_stops_and_exports_nothing(root: Path):
+    optimizer = {"learning_rate": 1e30, "warmup_steps": 0}
+    with pytest.raises(ClipsepError, match=r"diverged: at step \d+ .*optimizer\.learning_rate"):
+        train_tiny(root, optimizer=optimizer)
+    assert not list((root / "run").glob("*/model.safetensors"))
+
+
+@pytest.mark.parametrize(
+    ("change", "key"),
+    [
+        ({"spectral": {"segment_frames": 64, "level": "relative"}}, r"spectral\.level"),
+        ({"model": {"query_activation": "sigmoid"}}, r"model\.query_activation"),
+        ({"model": {"normalize_query": True}}, r"model\.normalize_query"),
+    ],
+    ids=str,
+)
+def test_weights_that_mean_something_else_are_no_start(root: Path, change: dict, key: str):
+    first = train_tiny(root, steps=1).rename(root / "first")
+    if "model" in change:
+        change = {"model": {**tiny_config(root).model_dump()["model"], **change["model"]}}
+    with pytest.raises(UsageError, match=f"another {key} than"):
+        train_tiny(root, init=str(first), output=root / "second", **change)
+
+
+def test_another_table_of_labels_is_no_start(root: Path):
+    table = {
+        "query_encoder": "labels",
+        "query": "text",
+        "loss": {"kind": "mask"},
+        "model": {**tiny_config(root).model_dump()["model"], "kind": "labelsep", "noise_heads": 0},
+        "steps": 1,
+        "save_every": 1,
+    }
+    first = train_tiny(root, **table)
+    for name in ("train2", "val2"):
+        make_store(root / name, clips=6 if "train" in name else 4, labels=("hum", "buzz"))
+    data = {"train": str(root / "train2"), "val": str(root / "val2")}
+    with pytest.raises(UsageError, match="another list of labels than"):
+        train_tiny(root, init=str(first), output=root / "second", data=data, **table)
+    with pytest.raises(UsageError, match="differs in labels"):
+        train_tiny(root, data=data, **table)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")

@@ -19,22 +19,21 @@ from pytorch_lightning.callbacks import (
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 from pytorch_lightning.utilities import rank_zero_only
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
-from torch import nn
 from torch.utils.data import DataLoader
 
-from clipsep.checkpoint import CheckpointConfig, load_checkpoint
+from clipsep.checkpoint import Checkpoint, CheckpointConfig, load_checkpoint
 from clipsep.devices import choose_device
 from clipsep.errors import ClipsepError, UsageError
-from clipsep.models.registry import ModelSettings, build_model
+from clipsep.models.registry import ModelSettings
 from clipsep.training.config import TrainingConfig
 from clipsep.training.examples import ValidationExamples
 from clipsep.training.export import ExportModel
 from clipsep.training.inputs import TrainingInputs, load_inputs
 from clipsep.training.module import SeparationTask
 from clipsep.training.sampling import EvenSampler, StepSampler
+from clipsep.training.starting import RESUME, RunRecord, initial_model, resume_point
 
 _PRECISION = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
-_RESUME = "resume"
 
 
 def train(config: TrainingConfig, progress: bool = True) -> Path:
@@ -43,11 +42,12 @@ def train(config: TrainingConfig, progress: bool = True) -> Path:
     On several devices it is called in a process for each; all return the same.
 
     Returns:
-        the folder of the best checkpoint (of the last one, if nothing was validated).
+        the folder of the best checkpoint, ``best``; of the last one, ``last``, if nothing was validated.
 
     Raises:
-        ClipsepError: if data are missing or do not fit the config, before anything is trained; or if
-            the state can no longer be saved, which leaves what was saved before as it was.
+        ClipsepError: if data are missing or do not fit the config, or if the output holds another run,
+            before anything is trained; or if the training diverges, or its state can no longer be
+            saved, which leaves what was saved before as it was.
     """
     _quieten_libraries()
     device = choose_device(config.device)
@@ -55,28 +55,32 @@ def train(config: TrainingConfig, progress: bool = True) -> Path:
         raise UsageError("Half precision (16) needs a GPU: use precision=bf16 or 32.")
     pl.seed_everything(config.seed, verbose=False)
     inputs = load_inputs(config)
-    checkpoint = _describe(config, inputs)
-    model = _build(config, checkpoint)
+    start = load_checkpoint(config.init) if config.init else None
+    checkpoint = _describe(config, inputs, start)
+    model = initial_model(checkpoint, start, config.init)
     task = SeparationTask(model, config, inputs.text_queries)
     if config.compile:
         model.compile()
-    export = ExportModel(config.output, checkpoint)
-    callbacks: list[Callback] = [export]
+    export, run = ExportModel(config.output, checkpoint), RunRecord(checkpoint, config, inputs)
+    callbacks: list[Callback] = [export, run]
     if inputs.validation and config.examples:
         callbacks.append(ValidationExamples(inputs.validation, config.examples))
+    state = resume_point(config, task, run)
     with _failures_explained(config):
         trainer = _trainer(config, callbacks, device, inputs.validation is not None, progress)
         trainer.fit(
             task,
             _training_loader(config, inputs, trainer),
             _validation_loader(config, inputs, trainer),
-            ckpt_path=_resume_point(config, task),
+            ckpt_path=state,
             # Our own file, which holds more than weights (random states, schedules).
             weights_only=False,
         )
         export.save("last", trainer, task)
     best = config.output / "best"
-    return best if best.is_dir() else config.output / "last"
+    # Without a state to go on from, a model that lies there may be an earlier run's.
+    validated = state is not None or export.best > float("-inf")
+    return best if validated and best.is_dir() else config.output / "last"
 
 
 def is_main_process() -> bool:
@@ -97,9 +101,14 @@ def moving_average(decay: float) -> Callable[[torch.Tensor, torch.Tensor, int], 
     return average
 
 
-def _describe(config: TrainingConfig, inputs: TrainingInputs) -> CheckpointConfig:
-    """What will stand in the config.json of the run's models."""
+def _describe(
+    config: TrainingConfig, inputs: TrainingInputs, start: Checkpoint | None
+) -> CheckpointConfig:
+    """What will stand in the config.json of the run's models; no path of this machine does."""
     settings = _complete(config.model, inputs)
+    described = config.model_dump(mode="json", exclude={"output", "data"})
+    if start is not None:
+        described["init"] = start.config.model_dump(include={"name", "sha256"})
     return CheckpointConfig(
         name=config.name,
         model=settings,
@@ -108,34 +117,8 @@ def _describe(config: TrainingConfig, inputs: TrainingInputs) -> CheckpointConfi
         query_encoder_revision=getattr(inputs.encoder, "revision", None),
         prompts=config.prompts,
         labels=inputs.labels if settings.kind == "labelsep" else [],
-        training={"config": config.model_dump(mode="json", exclude={"output", "data"})},
+        training={"config": described},
     )
-
-
-def _build(config: TrainingConfig, checkpoint: CheckpointConfig) -> nn.Module:
-    """The model to train, with random weights or with those of ``config.init``."""
-    model = build_model(checkpoint.model, config.spectral.n_bands)
-    if config.init is None:
-        return model
-    start = load_checkpoint(config.init)
-    if start.config.query_encoder != checkpoint.query_encoder:
-        raise UsageError(
-            f"init '{config.init}' was trained with the query encoder '{start.config.query_encoder}', not "
-            f"with '{checkpoint.query_encoder}'."
-        )
-    weights = start.model.state_dict()
-    if _shapes(_lasting(weights)) != _shapes(_lasting(model.state_dict())):
-        raise UsageError(f"init '{config.init}' is a model of another shape than this config's.")
-    model.load_state_dict(weights, strict=False)
-    return model
-
-
-def _lasting(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The weights that a model and the one it starts from must both have: noise heads may be dropped or
-    added, and so may steering, which at first changes nothing.
-    """
-    optional = ("noise_projections.", ".steering.")
-    return {name: value for name, value in state.items() if not any(o in name for o in optional)}
 
 
 def _complete(settings: ModelSettings, inputs: TrainingInputs) -> ModelSettings:
@@ -151,22 +134,20 @@ def _training_loader(
     config: TrainingConfig, inputs: TrainingInputs, trainer: pl.Trainer
 ) -> DataLoader:
     """This device's batches of the whole run in one pass, from the present step on."""
-    parts = config.parts(trainer.world_size)
-    if config.batch_size % parts:
-        raise UsageError(
-            f"batch_size {config.batch_size} cannot be dealt out evenly to {trainer.world_size} "
-            f"devices with accumulate {config.accumulate}: make it a multiple of {parts}."
-        )
+    try:
+        part_size = config.part_size(trainer.world_size)
+    except ValueError as error:
+        raise UsageError(f"On {trainer.world_size} devices, {error}.") from error
     sampler = StepSampler(
         config.steps,
         config.batch_size,
-        parts,
+        config.parts(trainer.world_size),
         lambda: trainer.global_step,
         lambda: (trainer.global_rank, trainer.world_size),
     )
     return DataLoader(
         inputs.mixtures,
-        config.batch_size // parts,
+        part_size,
         sampler=sampler,
         num_workers=config.loader_workers,
     )
@@ -178,8 +159,7 @@ def _validation_loader(
     if inputs.validation is None:
         return None
     sampler = EvenSampler(len(inputs.validation), lambda: (trainer.global_rank, trainer.world_size))
-    batch_size = config.batch_size // config.parts(trainer.world_size)
-    return DataLoader(inputs.validation, batch_size, sampler=sampler)
+    return DataLoader(inputs.validation, config.part_size(trainer.world_size), sampler=sampler)
 
 
 def _trainer(
@@ -194,7 +174,7 @@ def _trainer(
     callbacks.append(
         ModelCheckpoint(
             config.output,
-            filename=_RESUME,
+            filename=RESUME,
             every_n_train_steps=config.save_every,
             save_top_k=1,
             enable_version_counter=False,
@@ -229,29 +209,6 @@ def _trainer(
         enable_model_summary=False,
         use_distributed_sampler=False,
     )
-
-
-def _resume_point(config: TrainingConfig, task: SeparationTask) -> Path | None:
-    """State to go on from, if there is one; ClipsepError if it is damaged or of another model."""
-    path = config.output / f"{_RESUME}.ckpt"
-    if not path.is_file():
-        return None
-    try:
-        saved = torch.load(path, map_location="cpu", weights_only=False)["state_dict"]
-    except Exception as error:  # torch.load raises whatever the damage leads to
-        raise ClipsepError(
-            f"'{path}' is damaged and the run cannot go on: delete it to begin anew; the models beside "
-            "it are untouched."
-        ) from error
-    if _shapes(saved) != _shapes(task.state_dict()):
-        raise UsageError(
-            f"'{path}' belongs to a model of another shape: choose another output, or delete it."
-        )
-    return path
-
-
-def _shapes(state: dict[str, torch.Tensor]) -> dict[str, torch.Size]:
-    return {name: tensor.shape for name, tensor in state.items()}
 
 
 @contextmanager
