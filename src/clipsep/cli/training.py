@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from clipsep.training.config import TrainingConfig
 
 
 def train(
@@ -25,9 +28,18 @@ def train(
 
     settings = load_config(config, overrides)
     try:
-        best = run_training(settings, progress=sys.stderr.isatty())
+        folder = run_training(settings, progress=sys.stderr.isatty())
     except SystemExit as error:
         # Lightning turns Ctrl-C into this.
         raise KeyboardInterrupt from error
     if is_main_process():
-        print(f"The best model is in {best}: clipsep separate INPUT -q TEXT --model {best}")
+        rank = "last" if folder.name == "last" else "best"
+        print(f"The {rank} model is in {folder}: {_next_command(settings, folder)}")
+
+
+def _next_command(settings: TrainingConfig, folder: Path) -> str:
+    """What the model is good for."""
+    if settings.query == "none":
+        return f"clipsep evaluate {folder} --pairs CSV"
+    query = "--image PICTURE" if settings.query_encoder.startswith("efficientnet") else "-q TEXT"
+    return f"clipsep separate INPUT {query} --model {folder}"
