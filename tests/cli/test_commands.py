@@ -147,6 +147,19 @@ def test_prepare_tells_which_labels_found_their_video(videos, tmp_path, capsys):
     )
 
 
+def test_prepare_tells_what_a_lost_shard_took_along(videos, tmp_path, capsys):
+    data = tmp_path / "data"
+    for name in ("a.mp4", "b.mp4"):
+        assert run("prepare", videos / name, "-o", data, "--workers", 1) == 0
+    assert "lost with" not in capsys.readouterr().out
+    min((data / "shards").iterdir()).unlink()
+    assert run("prepare", videos / "b.mp4", "-o", data, "--workers", 1) == 0
+    assert "lost with damaged or missing shards: 1 videos" in capsys.readouterr().out
+    assert run("prepare", videos, "-o", data, "--workers", 1) == 0
+    out = capsys.readouterr().out
+    assert "2 stored" in out and "lost with" not in out
+
+
 def test_prepare_fails_if_no_video_is_of_use(videos, tmp_path, capsys):
     assert run("prepare", videos / "cut.mp4", "-o", tmp_path / "data", "--workers", 1) == 1
     assert "videos: 0 stored" in capsys.readouterr().out

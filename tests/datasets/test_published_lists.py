@@ -91,6 +91,9 @@ def test_an_imported_list_has_its_sounds_pictures_and_labels(tmp_path: Path, wor
     # Pictures are counted from 1, so the first has a red of 10.
     reds = [frame.getpixel((100, 100))[0] for frame in store.frames(one)]
     assert reds == pytest.approx([10, 20, 30], abs=2)
+    listed(path, "audio/tuba/two.wav,frames/tuba/two,2,horn")
+    assert import_list(path, tmp_path / "set", tmp_path / "root", workers).stored == 0
+    assert ClipStore(tmp_path / "set").labels == ["horn"], "a corrected label is taken over"
 
 
 def test_pictures_that_are_not_square_are_made_so(tmp_path: Path):

@@ -43,6 +43,8 @@ def prepare(
         f"videos: {report.stored + report.already_there} stored in {output} ({report.stored} of them now), "
         f"{len(report.rejected)} rejected."
     )
+    if report.lost:
+        print(f"lost with damaged or missing shards: {report.lost} videos; prepare them again.")
     if labels:
         named = sum(video.label is not None for video in videos)
         print(

@@ -32,10 +32,15 @@ class Source(Protocol):
 
 @dataclass
 class PrepareReport:
-    """What became of the sources. ``rejected`` maps an id to the reason."""
+    """What became of the sources. ``rejected`` maps an id to the reason.
+
+    Attributes:
+        lost: clips of damaged or missing shards that were not stored again.
+    """
 
     stored: int = 0
     already_there: int = 0
+    lost: int = 0
     rejected: dict[str, str] = field(default_factory=dict)
 
 
@@ -76,7 +81,7 @@ def fill_store(
                 finished += 1
                 if progress:
                     progress(finished, len(sources))
-        writer.close()
+        report.lost = writer.close()
     except OSError as error:
         raise ClipsepError(
             f"Cannot write to '{output}': {error.strerror or error}; what is finished stays, the same "

@@ -138,15 +138,22 @@ class StoreWriter:
         self._useless.add(clip_id)
         self._write_full_shards()
 
-    def close(self) -> None:
-        """Put what is left into a last shard and write the index."""
+    def close(self) -> int:
+        """Put what is left into a last shard and write the index.
+
+        Returns:
+            how many clips were lost: those of damaged or missing shards that were not stored again.
+        """
         self._write_full_shards()
         if self._group:
             self._write_shard()
         rows, sizes = _rows_of_shards(self.root)
+        before, _ = _read_index(self.root)
+        kept = pc.is_in(before["id"], rows["id"].combine_chunks())
         write_index(self.root / INDEX_FILE, _label(rows, self._labels), sizes)
         if self.rejected:
             _write_rejected(self.root, self.rejected)
+        return len(before) - (pc.sum(kept).as_py() or 0)
 
     def _write_full_shards(self) -> None:
         """Go on in the order of turns for as long as it is known what became of the clips."""
