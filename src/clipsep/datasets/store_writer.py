@@ -224,7 +224,7 @@ def _rows_of_shards(root: Path) -> tuple[pa.Table, dict[str, ShardSize]]:
         sizes[shard] = ShardSize(n_bytes, pc.sum(rows["n_frames"]).as_py())
         others.append(rows)
     others = _label_as_in(index, pa.concat_tables(others))
-    return _latest_versions(pa.concat_tables([indexed, others])), sizes
+    return _latest_versions(pa.concat_tables([indexed, others])), dict(sorted(sizes.items()))
 
 
 def _read_index(root: Path) -> tuple[pa.Table, dict[str, ShardSize]]:
