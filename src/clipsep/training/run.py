@@ -104,7 +104,7 @@ def moving_average(decay: float) -> Callable[[torch.Tensor, torch.Tensor, int], 
 def _describe(
     config: TrainingConfig, inputs: TrainingInputs, start: Checkpoint | None
 ) -> CheckpointConfig:
-    """What will stand in the config.json of the run's models; no path of this machine does."""
+    """What will stand in the config.json of the models: all but the folders of run, data and ``init``."""
     settings = _complete(config.model, inputs)
     described = config.model_dump(mode="json", exclude={"output", "data"})
     if start is not None:
