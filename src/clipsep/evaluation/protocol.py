@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import platform
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ import torch
 
 from clipsep import __version__
 from clipsep.checkpoint import WEIGHTS_NAME, CheckpointConfig, find_checkpoint, load_config
-from clipsep.devices import choose_device
+from clipsep.devices import choose_device, one_thread
 from clipsep.errors import UsageError
 from clipsep.evaluation.pairs import Pair, read_pairs
 from clipsep.evaluation.queries import IMAGE, TEXT, PairQueries, absent_sounds
@@ -91,7 +90,8 @@ def evaluate(
     examples_at = _spaced(len(chosen), examples)
     jobs: list[PairJob] = []
     scored: dict[str, PairScores] = {}
-    with _one_thread():
+    # Rounding must not depend on the cores, and threads would wait for each other's processes.
+    with one_thread():
         for job in _jobs(chosen, absent_sounds(listed), kinds, queries, examples_at):
             jobs.append(job)
             report_every(len(jobs), 2 * len(chosen))
@@ -176,17 +176,6 @@ def _jobs(
 def _spaced(n: int, count: int) -> set[int]:
     """``count`` of ``n`` positions, evenly spaced."""
     return set(np.linspace(0, n - 1, min(count, n)).round().astype(int).tolist())
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Rounding must not depend on the cores, and threads would only wait for each other's processes."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _describe_model(folder: Path, config: CheckpointConfig) -> dict[str, Any]:
