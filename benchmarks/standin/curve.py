@@ -1,6 +1,6 @@
 """Validation scores over a training: `python benchmarks/standin/curve.py [LOG.csv]`.
 
-LOG.csv is a run's `log/version_*/metrics.csv`; by default the one of the shipped `mini`.
+LOG.csv is a run's `log/version_*/metrics.csv`; by default the first half of the shipped `mini`'s.
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ def main() -> None:
         rows = [row for row in csv.DictReader(file) if row["val/loss"]]
     print("| step | SDR by text, dB | SDR by picture, dB | noise activation |\n|---|---|---|---|")
     for row in rows:
-        values = [row["val/sdr_text"], row["val/sdr_image"], row["val/noise_activation"]]
-        text, image, noise = map(float, values)
-        print(f"| {int(row['step']) + 1:,} | {text:.1f} | {image:.1f} | {noise:.2f} |")
+        text, image = float(row["val/sdr_text"]), float(row["val/sdr_image"])
+        noise = row.get("val/noise_activation")  # models without noise heads have none
+        activation = f"{float(noise):.2f}" if noise else "-"
+        print(f"| {int(row['step']) + 1:,} | {text:.1f} | {image:.1f} | {activation} |")
 
 
 if __name__ == "__main__":
