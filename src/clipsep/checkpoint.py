@@ -22,6 +22,7 @@ from torch import nn
 from clipsep.errors import ClipsepError, UsageError
 from clipsep.models.registry import ModelSettings, build_model
 from clipsep.spectral import SpectralSettings
+from clipsep.validation import first_problem
 
 CONFIG_NAME = "config.json"
 WEIGHTS_NAME = "model.safetensors"
@@ -117,18 +118,27 @@ def load_checkpoint(name: str | Path) -> Checkpoint:
 
 
 def load_config(folder: Path) -> CheckpointConfig:
-    """Read config.json of a checkpoint folder; ClipsepError if it is missing or damaged."""
+    """Read config.json of a checkpoint folder.
+
+    Raises:
+        UsageError: if the folder holds no part of a model.
+        ClipsepError: if the file is missing or damaged.
+    """
     path = folder / CONFIG_NAME
     try:
-        return CheckpointConfig.model_validate_json(path.read_bytes())
+        content = json.loads(path.read_bytes())
     except OSError as error:
-        raise ClipsepError(
+        part_of_a_model = path.exists() or (folder / WEIGHTS_NAME).exists()
+        kind = ClipsepError if part_of_a_model else UsageError
+        raise kind(
             f"'{folder}' is no model: its {CONFIG_NAME} cannot be read ({error.strerror})."
         ) from error
+    except ValueError as error:
+        raise ClipsepError(f"'{path}' is damaged: it is no JSON text.") from error
+    try:
+        return CheckpointConfig.model_validate(content)
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise ClipsepError(f"'{path}' is damaged: {key or 'JSON'}: {first['msg']}.") from error
+        raise ClipsepError(f"'{path}' is damaged: {first_problem(error, content)}.") from error
 
 
 def shipped_models() -> dict[str, Path]:

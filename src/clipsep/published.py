@@ -16,7 +16,7 @@ import torch
 from pydantic import ValidationError
 
 from clipsep.checkpoint import CheckpointConfig, load_config, save_checkpoint
-from clipsep.errors import ClipsepError
+from clipsep.errors import ClipsepError, UsageError
 from clipsep.models.registry import ModelSettings, UNetSettings, build_model
 from clipsep.queries import DEFAULT_CLIP
 from clipsep.spectral import SpectralSettings
@@ -69,7 +69,8 @@ def import_published(
         The configuration that was written.
 
     Raises:
-        ClipsepError: if a file is missing or damaged, holds anything but weights, belongs to a model
+        UsageError: if a file does not exist.
+        ClipsepError: if a file is damaged, holds anything but weights, belongs to a model
             that is not supported (early and middle fusion, Sound-of-Pixels queries), or contradicts the
             other file.
     """
@@ -116,9 +117,7 @@ def _read_weights(path: Path) -> Weights:
     try:
         file = path.open("rb")
     except OSError as error:
-        raise ClipsepError(
-            f"Cannot read the published weights '{path}': {error.strerror}."
-        ) from error
+        raise _unreadable(path, error) from error
     try:
         with file, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about old pickle protocols
@@ -281,12 +280,17 @@ def _read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise ClipsepError(f"Cannot read '{path}': {error.strerror or error}.") from error
+        raise _unreadable(path, error) from error
     except ValueError as error:
         raise ClipsepError(f"'{path}' is damaged: it is no JSON text.") from error
     if not isinstance(content, dict):
         raise ClipsepError(f"'{path}' is no JSON object with names and values.")
     return content
+
+
+def _unreadable(path: Path, error: OSError) -> ClipsepError:
+    kind = UsageError if isinstance(error, FileNotFoundError) else ClipsepError
+    return kind(f"Cannot read '{path}': {error.strerror or error}.")
 
 
 def _compare(

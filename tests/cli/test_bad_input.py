@@ -28,7 +28,7 @@ RATE = 16_000
 
 def test_missing_file(refused, tmp_path, model):
     path = tmp_path / "none.wav"
-    refused(1, "separate", path, "-q", "rain", "-o", tmp_path / "out", "--model", model, names=path)
+    refused(2, "separate", path, "-q", "rain", "-o", tmp_path / "out", "--model", model, names=path)
 
 
 def bad_recordings(folder: Path) -> dict[str, Path]:
@@ -140,6 +140,7 @@ DAMAGES = {
     "newer format": lambda folder: change_config(folder, format=2),
     "senseless setting": lambda folder: change_config(folder, spectral={"n_fft": -1}),
     "config is a list": lambda folder: (folder / "config.json").write_text("[1, 2]"),
+    "config is no text": lambda folder: (folder / "config.json").write_bytes(b"\xff{"),
 }
 
 
@@ -148,6 +149,13 @@ def test_damaged_model(refused, recording, model, tmp_path, damage):
     DAMAGES[damage](model)
     argv = ["separate", recording, "-q", "rain", "-o", tmp_path / "out", "--model", model]
     refused(1, *argv, names=model)
+
+
+def test_a_wrong_setting_of_a_model_has_the_name_that_its_config_gives_it(refused, model):
+    config = json.loads((model / "config.json").read_text())
+    config["model"]["network"]["widths"] = [8, "wide"]
+    change_config(model, model=config["model"])
+    refused(1, "info", model, names="config.json' is damaged: model.network.widths.1: ")
 
 
 def test_an_encoder_that_the_model_was_not_trained_with(refused, recording, model):
@@ -244,6 +252,45 @@ def test_a_format_that_cannot_hold_the_input(refused, model, tmp_path):
     path = write(tmp_path / "in.wav", tones(48_000, 6, 0.5), 48_000)
     argv = ["separate", path, "-q", "rain", "--model", model, "-o", tmp_path / "out"]
     refused(2, *argv, "--format", "mp3", names="mp3")
+
+
+# What is not there
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["separate", "NONE", "-q", "rain", "--model", "MODEL"],
+        ["separate", "NONE", "SOUND", "-q", "rain", "--model", "MODEL"],
+        ["separate", "SOUND", "--image", "NONE", "--model", "MODEL"],
+        ["separate", "SOUND", "-q", "rain", "--model", "NONE"],
+        ["separate", "SOUND", "-q", "rain", "--model", "EMPTY"],
+        ["info", "NONE"],
+        ["info", "EMPTY"],
+        ["prepare", "NONE", "-o", "out"],
+        ["prepare", "SOUND", "-o", "out", "--labels", "NONE"],
+        ["import-list", "NONE", "-o", "out"],
+        ["embed", "NONE"],
+        ["embed", "EMPTY"],
+        ["train", "NONE"],
+        ["train", "CONFIG", "data.train=NONE"],
+        ["evaluate", "MODEL", "--pairs", "NONE"],
+        ["evaluate", "NONE", "--pairs", "SOUND"],
+        ["pairs", "NONE", "SOUND", "-o", "pairs.csv"],
+        ["import-published", "NONE", "-o", "out"],
+        ["download", "music", "NONE", "-o", "out"],
+        ["download", "vggsound", "NONE", "-o", "out"],
+    ],
+    ids=" ".join,
+)
+def test_a_missing_input_is_a_wrong_request(refused, tmp_path, model, recording, argv):
+    config = tmp_path / "config.yaml"
+    config.write_text("{name: x, output: run, data: {train: x}, query_encoder: embedded}")
+    (tmp_path / "empty").mkdir()
+    places = {"MODEL": model, "SOUND": recording, "CONFIG": config, "EMPTY": tmp_path / "empty"}
+    missing = "empty" if "EMPTY" in argv else "none.file"
+    argv = [argument.replace("NONE", str(tmp_path / "none.file")) for argument in argv]
+    refused(2, *(places.get(argument, argument) for argument in argv), names=missing)
 
 
 # The command itself

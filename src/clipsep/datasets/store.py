@@ -26,7 +26,7 @@ from clipsep.datasets.arrow_files import read_table
 from clipsep.datasets.file_cache import FileCache
 from clipsep.datasets.folders import open_folder
 from clipsep.datasets.index import INDEX_FILE, Clip, ClipIndex
-from clipsep.errors import ClipsepError
+from clipsep.errors import ClipsepError, UsageError
 
 SAMPLE_RATE = 16000  # Hz, of the sound in every data set
 _MAX_MAPPED = 4096  # shards; systems limit the memory maps of a process
@@ -40,14 +40,16 @@ class ClipStore:
         cache: where shards from an address are kept; by default `FileCache` with its defaults.
 
     Raises:
-        ClipsepError: if there is no data set, or a shard is missing or damaged.
+        UsageError: if there is no data set.
+        ClipsepError: if it was not finished, or a shard is missing or damaged.
     """
 
     def __init__(self, root: str | Path, cache: FileCache | None = None):
         self.root = open_folder(root, cache)
         if not self.root.exists(INDEX_FILE):
             unfinished = self.root.sizes("shards") or self.root.sizes("staging")
-            raise ClipsepError(
+            kind = ClipsepError if unfinished else UsageError
+            raise kind(
                 f"'{self.root}' {'was not finished' if unfinished else 'is no data set'} (there is no "
                 f"{INDEX_FILE}): {self.root.if_empty}."
             )

@@ -12,7 +12,7 @@ from pathlib import Path
 import av
 from av.error import FFmpegError
 
-from clipsep.errors import ClipsepError
+from clipsep.errors import ClipsepError, UsageError
 from clipsep.media import headers
 
 # Containers whose headers state the length of the sound; elsewhere it is an estimate.
@@ -29,13 +29,13 @@ _CONTAINERS = (
 def open_media(path: str | Path) -> av.container.InputContainer:
     """Open ``path`` with PyAV.
 
-    Raises ClipsepError: missing, a folder, empty, unreadable, not media.
+    Raises UsageError: missing. ClipsepError: a folder, empty, unreadable, not media.
     """
     path = Path(path)
     try:
         status = path.stat()
     except FileNotFoundError:
-        raise ClipsepError(f"{path} does not exist: check the name.") from None
+        raise UsageError(f"{path} does not exist: check the name.") from None
     except (OSError, ValueError) as error:
         raise ClipsepError(f"{path} cannot be read ({_reason(error)}).") from error
     if stat.S_ISDIR(status.st_mode):

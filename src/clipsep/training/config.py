@@ -16,6 +16,7 @@ from clipsep.errors import UsageError
 from clipsep.models.registry import ModelSettings
 from clipsep.queries.prompts import PROMPT_SETS
 from clipsep.spectral import SpectralSettings
+from clipsep.validation import first_problem
 
 # YAML reads 32 as a number.
 _Precision = Annotated[Literal["32", "bf16", "16"], BeforeValidator(str)]
@@ -213,10 +214,7 @@ def load_config(path: Path, overrides: list[str] | None = None) -> TrainingConfi
     try:
         return TrainingConfig.model_validate(data)
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        reason = first["msg"].removeprefix("Value error, ")
-        raise UsageError(f"In the config '{path}', {key + ': ' if key else ''}{reason}.") from error
+        raise UsageError(f"In the config '{path}', {first_problem(error, data)}.") from error
 
 
 def _read(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
