@@ -13,6 +13,7 @@ import torch
 from clipsep.checkpoint import WEIGHTS_NAME, CheckpointConfig, load_config
 from clipsep.errors import ClipsepError
 from clipsep.models.registry import build_model
+from clipsep.wording import counted
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,6 @@ def _purpose(config: CheckpointConfig) -> str:
     if settings.kind == "pit":
         return "baseline that takes no query: splits a mixture in two"
     if settings.kind == "labelsep":
-        return f"baseline that takes one of {settings.n_labels} labels as a query"
+        return f"baseline that takes one of {counted(settings.n_labels, 'label')} as a query"
     noise = ", trained to leave off-screen sound alone" if settings.noise_heads else ""
     return f"any sound by text or picture{noise}"

@@ -23,6 +23,7 @@ from clipsep.queries.labels import LabelEncoder
 from clipsep.queries.named import Query, named_queries
 from clipsep.queries.prompts import encode_prompted
 from clipsep.streaming import MaskedStream
+from clipsep.wording import counted
 
 Progress = Callable[[float, float | None], None]  # (seconds done, seconds in all if known)
 SHORTEST_SECONDS = 0.02
@@ -248,7 +249,7 @@ class Separator:
                 yield _result(queries.names, targets, waiting, sample_rate, ndim)
         if received < SHORTEST_SECONDS * sample_rate:
             raise ClipsepError(
-                f"{source} is too short, {received} samples: separation needs at least "
+                f"{source} is too short, {counted(received, 'sample')}: separation needs at least "
                 f"{SHORTEST_SECONDS * 1000:.0f} ms ({math.ceil(SHORTEST_SECONDS * sample_rate)})."
             )
         targets = filtered.push(block[:, :0], last=True)
@@ -291,7 +292,9 @@ def _pieces(blocks: Iterable[np.ndarray], sample_rate: int) -> Iterator[tuple[np
             raise UsageError(f"Sound has the shape [T] or [C, T], not {list(array.shape)}.")
         samples = np.atleast_2d(array)
         if channels not in (None, len(samples)):
-            raise UsageError(f"A block has {len(samples)} channels, those before had {channels}.")
+            raise UsageError(
+                f"A block has {counted(len(samples), 'channel')}, those before had {channels}."
+            )
         channels = len(samples)
         for start in range(0, samples.shape[1], sample_rate):
             piece = samples[:, start : start + sample_rate]

@@ -13,6 +13,7 @@ import torch
 
 from clipsep import __version__, queries
 from clipsep.cli import main
+from clipsep.datasets.filling import PrepareReport
 from tests.cli.conftest import FakeEncoder
 from tests.models.tiny import published_model, randomize
 from tests.test_media import write_video
@@ -142,9 +143,7 @@ def test_prepare_tells_which_labels_found_their_video(videos, tmp_path, capsys):
     argv = ["prepare", videos, "-o", tmp_path / "data", "--workers", 1, "--labels", labels]
     assert run(*argv) == 0
     last = capsys.readouterr().out.splitlines()[-1]
-    assert (
-        last.startswith("labels: ") and "1 of these 3 videos" in last and "2 that are not" in last
-    )
+    assert last.startswith("labels: ") and "1 of 3 videos" in last and "2 that are not" in last
 
 
 def test_prepare_tells_what_a_lost_shard_took_along(videos, tmp_path, capsys):
@@ -154,10 +153,21 @@ def test_prepare_tells_what_a_lost_shard_took_along(videos, tmp_path, capsys):
     assert "lost with" not in capsys.readouterr().out
     min((data / "shards").iterdir()).unlink()
     assert run("prepare", videos / "b.mp4", "-o", data, "--workers", 1) == 0
-    assert "lost with damaged or missing shards: 1 videos" in capsys.readouterr().out
+    assert "lost with damaged or missing shards: 1 video; give" in capsys.readouterr().out
     assert run("prepare", videos, "-o", data, "--workers", 1) == 0
     out = capsys.readouterr().out
     assert "2 stored" in out and "lost with" not in out
+
+
+def test_import_list_tells_what_a_lost_shard_took_along(tmp_path, capsys, monkeypatch):
+    report = PrepareReport(stored=1, already_there=1, lost=2, rejected={"c.wav": "No pictures."})
+    monkeypatch.setattr("clipsep.datasets.list_import.import_list", lambda *_: report)
+    assert run("import-list", tmp_path / "list.csv", "-o", "data") == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "rejected c.wav: No pictures.",
+        "clips: 2 stored in data (1 of them now), 1 rejected.",
+        "lost with damaged or missing shards: 2 clips; give their sources to this command again.",
+    ]
 
 
 def test_prepare_fails_if_no_video_is_of_use(videos, tmp_path, capsys):

@@ -137,4 +137,4 @@ def test_a_published_list_becomes_a_data_set_and_pairs(tmp_path, capsys):
     assert run("pairs", "list.csv", "others.csv", "-o", "lists/pairs.csv") == 0
     out = capsys.readouterr().out
     assert "1 of 2 pairs in lists/pairs.csv." in out
-    assert "Left out: 1 pairs whose files are not there, the first: y.wav" in out
+    assert "Left out for want of files: 1 pair, the first: y.wav" in out

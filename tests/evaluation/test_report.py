@@ -84,10 +84,12 @@ def test_what_is_undefined_has_no_number(model, pairs, tmp_path):
     assert content["overall"]["text query"]["sir"]["mean"] is None
     assert content["pairs"][0]["scores"]["text query"]["sir"] is None
     text = (tmp_path / "report" / "report.md").read_text()
-    assert "4 estimates of 'text query' are silent" in text
+    assert "'text query' has 4 silent estimates" in text
     assert "Without silent sources and estimates" in text
     assert "nan" not in text
-    assert "4 answers are digital silence" in absent_sound_text(nothing, "text query")
+    assert "digital silence, without a level in dB: 4 answers;" in absent_sound_text(
+        nothing, "text query"
+    )
 
 
 def test_a_quick_look_says_so(model, pairs):

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from clipsep.cli.output import Device, Ray, Workers, progress_bar
+from clipsep.cli.output import Device, Ray, Workers, print_prepared, progress_bar
+from clipsep.wording import counted
 
 
 def prepare(
@@ -37,18 +38,11 @@ def prepare(
     videos = find_videos(sources, labels)
     with progress_bar("preparing videos") as progress:
         report = prepare_videos(videos, output, workers, progress, ray)
-    for clip_id, reason in report.rejected.items():
-        print(f"rejected {clip_id}: {reason}")
-    print(
-        f"videos: {report.stored + report.already_there} stored in {output} ({report.stored} of them now), "
-        f"{len(report.rejected)} rejected."
-    )
-    if report.lost:
-        print(f"lost with damaged or missing shards: {report.lost} videos; prepare them again.")
+    print_prepared("video", report, output)
     if labels:
         named = sum(video.label is not None for video in videos)
         print(
-            f"labels: {labels} names {named} of these {len(videos)} videos, and "
+            f"labels: {labels} names {named} of {counted(len(videos), 'video')}, and "
             f"{len(labels_without_video(labels, videos))} that are not among them."
         )
     if report.stored + report.already_there == 0:
@@ -75,6 +69,6 @@ def embed(
     with progress_bar("embedding pictures") as progress:
         report = embed_pictures(dataset, encoder, device, workers, progress, ray)
     print(
-        f"{report.pictures} pictures of {dataset} were embedded now by {report.encoder_id}; "
+        f"{counted(report.pictures, 'picture')} of {dataset} embedded now by {report.encoder_id}; "
         "all are there."
     )

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from clipsep.cli.output import Ray, progress_bar
+from clipsep.cli.output import Ray, print_prepared, progress_bar
 from clipsep.errors import ClipsepError, UsageError
+from clipsep.wording import counted
 
 if TYPE_CHECKING:
     from clipsep.datasets.download import DownloadSettings
@@ -134,12 +135,7 @@ def import_list(
 
     with progress_bar("importing clips") as progress:
         report = import_rows(list_file, output, root, workers, progress, ray)
-    for clip_id, reason in report.rejected.items():
-        print(f"rejected {clip_id}: {reason}")
-    print(
-        f"clips: {report.stored + report.already_there} stored in {output} ({report.stored} of them "
-        f"now), {len(report.rejected)} rejected."
-    )
+    print_prepared("clip", report, output)
     if report.stored + report.already_there == 0:
         raise typer.Exit(1)
 
@@ -176,16 +172,16 @@ def pairs(
     first = next(iter(report.left_out.values()), None)
     if not report.pairs:
         raise ClipsepError(
-            f"None of the {total} pairs has all of its files (there is no '{first}'): check --root, or "
-            "give --videos."
+            f"No pair of {total} has all of its files (there is no '{first}'): check --root, or give "
+            "--videos."
         )
     write_pairs(report.pairs, output)
-    print(f"{len(report.pairs)} of {total} pairs in {output}.")
+    print(f"{len(report.pairs)} of {counted(total, 'pair')} in {output}.")
     if report.left_out:
-        print(f"Left out: {left_out} pairs whose files are not there, the first: {first}")
+        print(f"Left out for want of files: {counted(left_out, 'pair')}, the first: {first}")
     if report.trained_on:
         print(
-            f"{len(report.trained_on)} of the targets lie among training videos: before you train, run "
+            f"Among training videos: {counted(len(report.trained_on), 'target')}; before you train, run "
             f"'clipsep download' with --test {targets}."
         )
 
@@ -228,8 +224,8 @@ def _download(
     )
     if report.failed:
         raise ClipsepError(
-            f"{len(report.failed)} of {len(clips)} videos failed this time: run the same command again "
-            "to go on."
+            f"{len(report.failed)} of {counted(len(clips), 'video')} failed this time: run the same "
+            "command again to go on."
         )
     if report.stored + report.already_there == 0:
         raise typer.Exit(1)

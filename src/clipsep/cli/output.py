@@ -5,13 +5,19 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
+
+from clipsep.wording import counted
+
+if TYPE_CHECKING:
+    from clipsep.datasets.filling import PrepareReport
 
 Device = Annotated[
     str, typer.Option(metavar="NAME", help="auto (a GPU if there is one), cpu or cuda.")
@@ -58,6 +64,21 @@ def cells(*values: object) -> list[Text]:
 def stdout() -> Console:
     """A console that does not fold lines when nobody looks at them."""
     return Console(width=None if sys.stdout.isatty() else 1000)
+
+
+def print_prepared(noun: str, report: PrepareReport, output: Path) -> None:
+    """What became of the sources of a data set, each of which is called ``noun``."""
+    for clip_id, reason in report.rejected.items():
+        print(f"rejected {clip_id}: {reason}")
+    print(
+        f"{noun}s: {report.stored + report.already_there} stored in {output} ({report.stored} of them "
+        f"now), {len(report.rejected)} rejected."
+    )
+    if report.lost:
+        print(
+            f"lost with damaged or missing shards: {counted(report.lost, noun)}; give their sources to "
+            "this command again."
+        )
 
 
 @contextmanager

@@ -11,6 +11,7 @@ import typer
 
 from clipsep.cli.output import AsJson, Device, Ray, Workers, cells, progress_bar, stdout, table_of
 from clipsep.errors import UsageError
+from clipsep.wording import counted
 
 if TYPE_CHECKING:
     from clipsep.bulk_separation import SeparationRequest
@@ -83,7 +84,7 @@ def separate(
         _print_report(report)
     for track in report.tracks:
         if track.clipped:
-            _note_clipping(track.clipped, f"{track.path} were")
+            _note_clipping(track.clipped, str(track.path))
 
 
 def _separate_many(
@@ -111,7 +112,7 @@ def _separate_many(
             f"{len(report.failed)} failed; their levels and shares are in {report.notes.path}."
         )
     if report.clipped:
-        _note_clipping(report.clipped, f"the files in {output} were")
+        _note_clipping(report.clipped, f"the files in {output}")
     if not good:
         raise typer.Exit(1)
 
@@ -133,8 +134,8 @@ def _print_report(report: FileReport) -> None:
 
 def _note_clipping(samples: int, of_what: str) -> None:
     print(
-        f"clipsep: note: {samples} samples of {of_what} louder than the format can hold and were "
-        "limited; --format wav keeps them.",
+        f"clipsep: note: {counted(samples, 'sample')} of {of_what} had to be limited, louder than the "
+        "format can hold; --format wav keeps them.",
         file=sys.stderr,
     )
 

@@ -14,6 +14,7 @@ import numpy as np
 from clipsep.datasets.index import Clip
 from clipsep.datasets.store import ClipStore
 from clipsep.errors import ClipsepError
+from clipsep.wording import counted
 
 _HEADER = 128  # bytes before the numbers of an array file that NumPy wrote
 _DTYPE = np.dtype("<f4")
@@ -61,7 +62,7 @@ class EmbeddingStore:
         if missing:
             raise ClipsepError(
                 f"'{self.store.root}' lacks embeddings by '{self.encoder_id}' for {len(missing)} of "
-                f"{len(self.store.shards)} shards: run 'clipsep embed {self.store.root} "
+                f"{counted(len(self.store.shards), 'shard')}: run 'clipsep embed {self.store.root} "
                 f"--encoder {self.encoder_id}'."
             )
         self._require_equal_dims(present)
@@ -95,7 +96,9 @@ class EmbeddingStore:
         usual = mode(dims.values()) if dims else 0
         for shard, dim in dims.items():
             if dim != usual or dim != round(dim):
-                raise self._damaged(shard, f"{present[shard]} bytes for {frames[shard]} pictures")
+                raise self._damaged(
+                    shard, f"{present[shard]} bytes for {counted(frames[shard], 'picture')}"
+                )
         if not dims and not self.store.root.remote:
             for shard in self.store.shards:
                 self._layout(shard)

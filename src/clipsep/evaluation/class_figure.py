@@ -13,6 +13,7 @@ import numpy as np
 from clipsep.evaluation.ideal_masks import BINARY
 from clipsep.evaluation.report import Report
 from clipsep.evaluation.scoring import MIXTURE
+from clipsep.wording import counted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -42,7 +43,8 @@ def draw_classes(report: Report) -> bytes:
     axis.set_axisbelow(True)
     axis.spines[["top", "right", "left"]].set_visible(False)
     axis.tick_params(left=False)
-    title = f"{report.model['name']}: {len(report.pairs)} mixtures of {len(labels)} classes"
+    mixtures = counted(len(report.pairs), "mixture")
+    title = f"{report.model['name']}: {mixtures} of {counted(len(labels), 'class', 'classes')}"
     figure.suptitle(title, fontsize=10, parse_math=False)
     figure.legend(handles=handles, loc="outside lower center", ncols=4, fontsize=8, frameon=False)
     buffer = io.BytesIO()

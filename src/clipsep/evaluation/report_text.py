@@ -11,6 +11,7 @@ from pathlib import Path
 
 from clipsep.evaluation.report import METRICS, Report, Statistic
 from clipsep.evaluation.scoring import MIXTURE
+from clipsep.wording import counted
 
 TITLES = {
     "sdr": "SDR",
@@ -40,28 +41,29 @@ def absent_sound_text(report: Report, answer: str) -> str:
     if level.n:
         text += f", {decibel_text(level.mean)} dB (median {decibel_text(level.median)} dB)"
     if level.left_out:
-        text += f"; {level.left_out} answers are digital silence, without a level in dB"
-    return f"{text}; {share.n} mixtures."
+        text += f"; digital silence, without a level in dB: {counted(level.left_out, 'answer')}"
+    return f"{text}; {counted(share.n, 'mixture')}."
 
 
 def notes(report: Report) -> Iterator[str]:
     """What a reader of the numbers has to know, sentence by sentence."""
     if report.pairs_list["every"] > 1:
         yield (
-            f"A quick look: only {report.pairs_list['scored']} of {report.pairs_list['pairs']} pairs "
-            f"were scored, every {report.pairs_list['every']}th."
+            f"A quick look: only {report.pairs_list['scored']} of "
+            f"{counted(report.pairs_list['pairs'], 'pair')} scored, one in {report.pairs_list['every']}."
         )
     if report.silent_references:
-        yield f"{report.silent_references} pairs have a silent source (sum |x| <= 1e-5)."
+        yield f"With a silent source (sum |x| <= 1e-5): {counted(report.silent_references, 'pair')}."
     for name, count in report.silent_estimates.items():
-        yield f"{count} estimates of '{name}' are silent (0 dB SDR, SIR and SAR undefined)."
+        estimates = counted(count, "silent estimate")
+        yield f"'{name}' has {estimates} (0 dB SDR, SIR and SAR undefined)."
     for name in report.estimates:
         for metric in METRICS:
             statistic = report.statistic(name, metric)
             if statistic.left_out:
                 yield (
                     f"{TITLES[metric]} of '{name}' is infinite or undefined for "
-                    f"{statistic.left_out} pairs, which its figures leave out."
+                    f"{counted(statistic.left_out, 'pair')}, left out of its figures."
                 )
 
 
@@ -99,7 +101,8 @@ def _lines(report: Report) -> Iterator[str]:
 def _what_was_done(report: Report) -> Iterator[str]:
     model, pairs, settings = report.model, report.pairs_list, report.settings
     yield f"- model: {model['name']} ({model['kind']}), SHA-256 of its weights `{model['sha256']}`"
-    yield f"- list: {pairs['scored']} of {pairs['pairs']} pairs, SHA-256 `{pairs['sha256']}`"
+    scored = f"{pairs['scored']} of {counted(pairs['pairs'], 'pair')}"
+    yield f"- list: {scored}, SHA-256 `{pairs['sha256']}`"
     queries = ", ".join(settings["queries"]) or "none"
     prompts = f"; prompts: {settings['prompts']}" if settings["prompts"] else ""
     pictures = f"; pictures: {settings['images']}" if settings["images"] else ""

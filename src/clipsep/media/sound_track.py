@@ -15,6 +15,7 @@ from av.error import FFmpegError
 
 from clipsep.errors import ClipsepError
 from clipsep.media.containers import declared_seconds, picture_stream
+from clipsep.wording import counted
 
 # The longest jump of their time stamps that is not lost sound: FLAC and Ogg run without gaps, the
 # others may pause for a moment when the recording device is busy.
@@ -159,8 +160,8 @@ class SoundTrack:
         if (rate, channels) != (info.sample_rate, info.channels):
             raise ClipsepError(
                 f"{self.path} changes at {self._samples / info.sample_rate:.2f} s from "
-                f"{info.sample_rate} Hz, {info.channels} channel(s) to {rate} Hz, {channels} "
-                "channel(s): convert it to one format first."
+                f"{info.sample_rate} Hz, {counted(info.channels, 'channel')} to {rate} Hz, "
+                f"{counted(channels, 'channel')}: convert it to one format first."
             )
 
     def _check_finite(self, piece: np.ndarray) -> None:

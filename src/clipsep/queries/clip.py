@@ -20,6 +20,7 @@ from clipsep.errors import ClipsepError, UsageError
 from clipsep.queries import DEFAULT_CLIP
 from clipsep.queries.pictures import to_rgb
 from clipsep.queries.prompts import check_texts
+from clipsep.wording import counted
 
 _TEXT_BATCH = 64
 _PICTURE_BATCH = 8
@@ -130,8 +131,8 @@ def _load(transformers: ModuleType, folder: Path) -> tuple[Any, Any, Any]:
     if info["missing_keys"]:
         missing = sorted(info["missing_keys"])
         raise ClipsepError(
-            f"The CLIP model in {folder} is incomplete: its weights lack {len(missing)} tensors, "
-            f"{missing[0]} for one; download it again."
+            f"The CLIP model in {folder} is incomplete: its weights lack "
+            f"{counted(len(missing), 'tensor')}, {missing[0]} for one; download it again."
         )
     return model.float().eval().requires_grad_(False), tokenizer, processor
 

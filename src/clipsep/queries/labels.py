@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from clipsep.errors import UsageError
+from clipsep.wording import counted
 
 
 class LabelEncoder:
@@ -48,5 +49,5 @@ class LabelEncoder:
         known = "close ones are" if close else "some of them are"
         names = ", ".join(f'"{label}"' for label in close or list(self._rows)[:5])
         raise UsageError(
-            f'"{text}" is not one of this model\'s {self.dim} labels; {known} {names}.'
+            f'"{text}" is not one of this model\'s {counted(self.dim, "label")}; {known} {names}.'
         )

@@ -19,6 +19,7 @@ from clipsep.queries import QueryEncoder, load_query_encoder
 from clipsep.queries.labels import LabelEncoder
 from clipsep.queries.prompts import encode_prompted
 from clipsep.training.config import TrainingConfig
+from clipsep.wording import counted
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,7 @@ def _require_labels(config: TrainingConfig, store: ClipStore) -> None:
     unlabeled = _unlabeled(store)
     if unlabeled and config.query in ("text", "hybrid"):
         raise ClipsepError(
-            f"'{store.root}' has {unlabeled} clips without a label, which this config needs: "
+            f"'{store.root}' has {counted(unlabeled, 'clip')} without a label, which this config needs: "
             "prepare it with --labels."
         )
     if not unlabeled and len(store.labels) == 1:

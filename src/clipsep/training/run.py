@@ -32,6 +32,7 @@ from clipsep.training.inputs import TrainingInputs, load_inputs
 from clipsep.training.module import SeparationTask
 from clipsep.training.sampling import EvenSampler, StepSampler
 from clipsep.training.starting import RESUME, RunRecord, initial_model, resume_point
+from clipsep.wording import counted
 
 _PRECISION = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
 
@@ -137,7 +138,7 @@ def _training_loader(
     try:
         part_size = config.part_size(trainer.world_size)
     except ValueError as error:
-        raise UsageError(f"On {trainer.world_size} devices, {error}.") from error
+        raise UsageError(f"On {counted(trainer.world_size, 'device')}, {error}.") from error
     sampler = StepSampler(
         config.steps,
         config.batch_size,
@@ -223,7 +224,7 @@ def _failures_explained(config: TrainingConfig) -> Iterator[None]:
         ) from error
     except torch.OutOfMemoryError as error:
         raise ClipsepError(
-            f"The GPU's memory does not hold {config.batch_size} mixtures at once: accumulate="
+            f"The GPU's memory does not hold {counted(config.batch_size, 'mixture')} at once: accumulate="
             f"{2 * config.accumulate} takes the batch in smaller passes."
         ) from error
     except MisconfigurationException as error:
