@@ -153,7 +153,7 @@ def peak_memory_of_workers(pid: int) -> Iterator[list[int]]:
     peak, ended = [0], threading.Event()
 
     def watch() -> None:
-        while not ended.wait(0.1):
+        while not ended.wait(1):  # seldom, because looking takes time from the workers
             processes = [entry for entry in Path("/proc").iterdir() if entry.name.isdigit()]
             workers = [one for one in processes if is_worker(one)] or [Path(f"/proc/{pid}")]
             peak[0] = max([peak[0], *map(high_water_mark, workers)])

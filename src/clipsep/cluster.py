@@ -14,6 +14,8 @@ import socket
 import traceback
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
+from itertools import accumulate
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,8 +28,9 @@ _CONNECT_SECONDS = 5
 _START_SECONDS = {LOCAL: 120}  # a Ray that is started on a busy machine takes its time
 _ANSWER_SECONDS = 40  # for one that is there
 _STOP_SECONDS = 30
-_BLOCKS_PER_WORKER = 50  # at least, so that all workers finish at about the same time
+_SHARE_OF_BLOCK = 8  # of what is left, divided by all workers, a block has one part in so many
 _ITEMS_PER_BLOCK = 64  # at most: what a worker that dies leaves to be done again
+_BLOCKS_AT_HAND = 4  # of a worker: Ray gives out new ones ten times a second only
 _RETRIES = 1  # by Ray itself, before an item is put aside and tried alone
 
 
@@ -53,13 +56,15 @@ def run_on_ray(
         UsageError: for an address that is none, or if a GPU is asked for and the cluster has none.
         ClipsepError: if no cluster answers, or the work on it fails.
     """
-    import ray  # noqa: F401 - if it is missing, this is the place to say so
-
+    if find_spec("ray") is None:
+        raise ModuleNotFoundError("No module named 'ray'", name="ray")
     if not items:
         return []
     _require_answer(address)
     patience = _START_SECONDS.get(address, _ANSWER_SECONDS)
-    with _driver(patience, address, task, items, workers) as connection:
+    # The driver passes them on, but needs not import what they are made of.
+    pickled = pickle.dumps(task), [pickle.dumps(item) for item in items]
+    with _driver(patience, address, task.device, *pickled, workers) as connection:
         while not isinstance(message := _receive(connection), _Lost):
             yield items[message.number], _open(message.outcome)
     return [items[number] for number in message.numbers]
@@ -143,7 +148,12 @@ def _open(outcome: bytes) -> Any:
 
 
 def _drive(
-    sender: Connection, address: str, task: Task, items: Sequence[Any], workers: int | None
+    sender: Connection,
+    address: str,
+    device: str,
+    task: bytes,
+    items: Sequence[bytes],
+    workers: int | None,
 ) -> None:
     """Tell that Ray is there, what becomes of every item, and what was lost; or why it all ended."""
     os.setsid()  # Ctrl-C is for the parent: it ends this process, and so what Ray started for it
@@ -153,7 +163,10 @@ def _drive(
     try:
         with _connected(address, workers):
             sender.send(None)
-            sender.send(_run(sender, task, items, workers))
+            gpus = _gpus_per_worker(device)
+            workers = workers or _workers_of_cluster(gpus)
+            for message in _run(task, items, workers, gpus):
+                sender.send(message)
             if address != LOCAL:
                 os._exit(0)  # a cluster that stays clears up by itself; a goodbye takes a second
     except BrokenPipeError:
@@ -206,23 +219,29 @@ def _set_environment(address: str) -> None:
         os.environ.setdefault("RAY_AUTH_MODE", "token")
 
 
-def _run(sender: Connection, task: Task, items: Sequence[Any], workers: int | None) -> _Lost:
+def _run(
+    task: bytes, items: Sequence[bytes], workers: int, gpus: int
+) -> Iterator[_Finished | _Lost]:
     """All items in blocks; then those that were in a block with a death, each alone."""
-    gpus = _gpus_per_worker(task.device)
-    workers = workers or _workers_of_cluster(gpus)
     left = list(range(len(items)))
     for alone in (False, True):
         finished = set()
         for message in _one_pass(task, items, left, workers, gpus, alone):
             finished.add(message.number)
-            sender.send(message)
+            yield message
         left = [number for number in left if number not in finished]
-    return _Lost(left)
+    yield _Lost(left)
 
 
 def _one_pass(
-    task: Task, items: Sequence[Any], numbers: list[int], workers: int, gpus: int, alone: bool
+    task: bytes,
+    items: Sequence[bytes],
+    numbers: list[int],
+    workers: int,
+    gpus: int,
+    alone: bool,
 ) -> Iterator[_Finished]:
+    import pyarrow as pa
     import ray.data
 
     if not numbers:
@@ -230,24 +249,37 @@ def _one_pass(
     context = ray.data.DataContext.get_current()
     context.max_errored_blocks = -1  # what a dead worker leaves is for the caller to see
     context.execution_no_progress_timeout_s = -1  # a long recording may take an hour
-    if alone:
-        block_size = 1
-        context.max_tasks_in_flight_per_actor = 1  # else the next item would pay for a death, too
-    else:
-        block_size = len(numbers) // (workers * _BLOCKS_PER_WORKER)
-        block_size = min(max(block_size, 1), _ITEMS_PER_BLOCK)
-    # Pickled, because Arrow would make other things of None and of paths.
-    rows = [{"number": number, "item": pickle.dumps(items[number])} for number in numbers]
-    results = ray.data.from_items(rows, override_num_blocks=-(-len(rows) // block_size)).map(
+    context.enable_progress_bars = False
+    # Of items that kill, the next one at hand would pay for a death, too.
+    pool = ray.data.ActorPoolStrategy(
+        size=workers, max_tasks_in_flight_per_actor=1 if alone else _BLOCKS_AT_HAND
+    )
+    sizes = [1] * len(numbers) if alone else _block_sizes(len(numbers), workers)
+    rows = pa.table({"number": numbers, "item": [items[number] for number in numbers]})
+    ends = accumulate(sizes)
+    blocks = [rows.slice(end - size, size) for size, end in zip(sizes, ends, strict=True)]
+    results = ray.data.from_blocks(blocks).map(
         _Worker,
         fn_constructor_args=(task,),
-        concurrency=workers,
+        compute=pool,
         num_cpus=1,
         num_gpus=gpus,
         ray_remote_args_fn=_retry,
     )
     for row in results.iter_rows():
         yield _Finished(row["number"], row["outcome"])
+
+
+def _block_sizes(items: int, workers: int) -> list[int]:
+    """Large blocks first, since each costs time, and small ones last, so that all workers end at once.
+
+    Guided self-scheduling (Polychronopoulos and Kuck, 1987).
+    """
+    sizes = []
+    while items:
+        sizes.append(min(max(items // (workers * _SHARE_OF_BLOCK), 1), _ITEMS_PER_BLOCK))
+        items -= sizes[-1]
+    return sizes
 
 
 def _retry() -> dict[str, int]:
@@ -273,8 +305,8 @@ def _workers_of_cluster(gpus_per_worker: int) -> int:
 class _Worker:
     """The task in a process on the cluster, which keeps what the task loads."""
 
-    def __init__(self, task: Task):
-        self._task = task
+    def __init__(self, task: bytes):
+        self._task: Task = pickle.loads(task)
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         try:
