@@ -197,6 +197,25 @@ def test_a_line_of_a_rejection_that_was_cut_off_does_no_harm(tmp_path: Path):
     assert set(StoreWriter(tmp_path).rejected) == {"a.mp4", "b.mp4"}
 
 
+def test_the_list_of_rejections_names_its_columns(tmp_path: Path):
+    """From the first line on, whatever becomes of the run; lists without names are taken over."""
+    listed = ["id,fingerprint,reason", "b.mp4,1,silent", "a.mp4,1,silent"]
+    names = ["a.mp4", "b.mp4"]
+    writer = fill(tmp_path, names, set(names), names[::-1])
+    file = tmp_path / "rejected.csv"
+    assert file.read_text().splitlines() == listed
+    writer.close()
+    assert file.read_text().splitlines() == [listed[0], *sorted(listed[1:])]
+    for older in (listed[1:], listed, ["id,finger"]):
+        file.write_text("\n".join(older))
+        writer = StoreWriter(tmp_path)
+        assert dict(writer.rejected) == (
+            {} if len(older) == 1 else dict.fromkeys(names, ("1", "silent"))
+        )
+        assert writer.finished("a.mp4", "1") is (len(older) > 1)
+        assert file.read_text().splitlines()[0] == listed[0]
+
+
 def test_embeddings_are_those_of_the_clip(tmp_path: Path):
     store = make_store(tmp_path, clips=5)
     embeddings = EmbeddingStore(store, "tiny")
@@ -215,6 +234,25 @@ def test_embeddings_of_another_encoder_or_of_other_pictures_are_not_used(tmp_pat
     StoreWriter(tmp_path).close()
     with pytest.raises(ClipsepError, match="1 of 2 shards"):
         EmbeddingStore(ClipStore(tmp_path), "tiny").require_complete()
+
+
+def test_a_changed_byte_in_the_header_of_embeddings_does_no_harm_or_is_named(tmp_path: Path):
+    store = make_store(tmp_path, clips=2)
+    path = tmp_path / EmbeddingStore(store, "tiny").file(store.shards[0])
+    whole = path.read_bytes()
+    expected = EmbeddingStore(store, "tiny").clip(store.clips[0])
+    named = 0
+    for place in range(128):
+        for change in (1, 255):
+            changed = bytearray(whole)
+            changed[place] ^= change
+            path.write_bytes(changed)
+            try:
+                assert (EmbeddingStore(store, "tiny").clip(store.clips[0]) == expected).all()
+            except ClipsepError as error:
+                named += 1
+                assert f"{path}' is damaged" in str(error)
+    assert named > 60
 
 
 def test_damage_is_one_sentence(tmp_path: Path):

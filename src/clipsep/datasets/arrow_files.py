@@ -22,10 +22,15 @@ def read_table(path: Path) -> pa.Table:
     try:
         with pa.memory_map(str(path)) as source:
             return pa.ipc.open_file(source).read_all()
-    except (OSError, pa.ArrowInvalid) as error:
-        raise ClipsepError(
-            f"'{path}' is missing or damaged ({error}): delete it and run 'clipsep prepare' again."
-        ) from error
+    except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
+        raise damaged(path, error) from error
+
+
+def damaged(path: Path, reason: object) -> ClipsepError:
+    """What to say of a file that cannot be used."""
+    return ClipsepError(
+        f"'{path}' is missing or damaged ({reason}): delete it and run 'clipsep prepare' again."
+    )
 
 
 def shard_paths(root: Path) -> list[Path]:

@@ -118,12 +118,17 @@ class EmbeddingStore:
         )
 
 
-def _read_header(path: Path) -> tuple[tuple[int, ...], int]:
+def _read_header(path: Path) -> tuple[tuple[int, int], int]:
     """Shape of a stored array, and where its numbers start in bytes."""
-    with open(path, "rb") as file:
-        try:
-            np.lib.format.read_magic(file)
-            shape, _, _ = np.lib.format.read_array_header_1_0(file)
-        except ValueError as error:
-            raise ClipsepError(f"'{path}' is no array: run 'clipsep embed' again.") from error
-        return shape, file.tell()
+    try:
+        array = np.load(path, mmap_mode="r")
+        if array.dtype != _DTYPE or array.offset + array.nbytes != path.stat().st_size:
+            raise ValueError("its header and its size differ")
+        n_pictures, dim = array.shape
+    except OSError:
+        raise
+    except Exception as error:  # NumPy's parser raises whatever the damage leads to
+        raise ClipsepError(
+            f"'{path}' is damaged: delete it and run 'clipsep embed' again."
+        ) from error
+    return (n_pictures, dim), array.offset

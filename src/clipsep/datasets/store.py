@@ -13,7 +13,6 @@ than theirs. Writing (store_writer.py), decoding and training live elsewhere.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -26,9 +25,10 @@ from clipsep.datasets.arrow_files import read_table
 from clipsep.datasets.file_cache import FileCache
 from clipsep.datasets.folders import open_folder
 from clipsep.datasets.index import INDEX_FILE, Clip, ClipIndex
+from clipsep.datasets.shards import SAMPLE_RATE as SAMPLE_RATE
+from clipsep.datasets.shards import decode_picture, read_shard
 from clipsep.errors import ClipsepError, UsageError
 
-SAMPLE_RATE = 16000  # Hz, of the sound in every data set
 _MAX_MAPPED = 4096  # shards; systems limit the memory maps of a process
 
 
@@ -83,14 +83,13 @@ class ClipStore:
 
     def frames(self, clip: Clip) -> list[Image.Image]:
         """The pictures of a clip, one per second."""
-        jpegs = self._table(clip.shard)["frames"][clip.row].as_py()
-        return [Image.open(io.BytesIO(jpeg)) for jpeg in jpegs]
+        return self._decode(clip.shard, self._table(clip.shard)["frames"][clip.row])
 
     def frames_of_shard(self, shard: str) -> Iterator[list[Image.Image]]:
         """The pictures of every clip of a shard, in row order."""
         # Read once and in turn: not worth being kept in a map.
-        for jpegs in self.root.read(self.shard_file(shard), read_table)["frames"]:
-            yield [Image.open(io.BytesIO(jpeg)) for jpeg in jpegs.as_py()]
+        for jpegs in self._read(shard)["frames"]:
+            yield self._decode(shard, jpegs)
 
     def frame_offsets(self, shard: str) -> np.ndarray:
         """Where the frames of each row start in the shard's embeddings, int64 [rows + 1]."""
@@ -113,8 +112,22 @@ class ClipStore:
         if shard not in self._tables:
             if len(self._tables) >= _MAX_MAPPED:
                 self.unmap()
-            self._tables[shard] = self.root.read(self.shard_file(shard), read_table)
+            self._tables[shard] = self._read(shard)
         return self._tables[shard]
+
+    def _read(self, shard: str) -> pa.Table:
+        size = self.clips.shard_sizes.get(shard)
+        pictures = size.frames if size else None
+        return self.root.read(self.shard_file(shard), lambda path: read_shard(path, pictures))
+
+    def _decode(self, shard: str, jpegs: pa.LargeListScalar) -> list[Image.Image]:
+        try:
+            return [decode_picture(jpeg) for jpeg in jpegs.as_py()]
+        except ValueError as error:
+            raise ClipsepError(
+                f"'{self.root}/{self.shard_file(shard)}' is damaged ({error}): delete it and "
+                f"{self.root.repair}."
+            ) from error
 
     def _require_shards(self) -> None:
         """Compare names and sizes, which takes one listing; old indexes know no sizes."""

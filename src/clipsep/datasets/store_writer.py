@@ -5,9 +5,7 @@ The layout on disk is described in store.py; decoding is not done here.
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import json
 from collections import deque
 from collections.abc import Iterable, Mapping
@@ -20,25 +18,15 @@ from PIL import Image
 
 from clipsep.datasets.arrow_files import read_table, shard_paths, write_table
 from clipsep.datasets.index import INDEX_FILE, ClipIndex, ShardSize, write_index
-from clipsep.datasets.store import SAMPLE_RATE
+from clipsep.datasets.rejected import RejectedList, Rejection
+from clipsep.datasets.shards import SAMPLE_RATE, SCHEMA, encode_picture, read_shard
 from clipsep.errors import ClipsepError
 
 CLIPS_PER_SHARD = 64
 STAGING = "staging"
-_SCHEMA = pa.schema(
-    {
-        "id": pa.string(),
-        "fingerprint": pa.string(),
-        "label": pa.string(),
-        "seconds": pa.float64(),
-        "n_frames": pa.int32(),
-        "audio": pa.large_list(pa.int16()),
-        "frames": pa.large_list(pa.binary()),
-    }
-)
 _SHARD_COLUMNS = ["id", "fingerprint", "label", "seconds", "n_frames"]  # those that the index has
 _ROW_SCHEMA = pa.schema(
-    [*map(_SCHEMA.field, _SHARD_COLUMNS), ("shard", pa.string()), ("row", pa.int32())]
+    [*map(SCHEMA.field, _SHARD_COLUMNS), ("shard", pa.string()), ("row", pa.int32())]
 )
 
 
@@ -64,10 +52,10 @@ def stage_clip(
         "seconds": len(audio) / SAMPLE_RATE,
         "n_frames": len(frames),
         "audio": np.round(np.clip(audio, -1, 1) * 32767).astype(np.int16),
-        "frames": [_to_jpeg(frame) for frame in frames],
+        "frames": [encode_picture(frame) for frame in frames],
     }
-    columns = {key: pa.array([value], _SCHEMA.field(key).type) for key, value in row.items()}
-    write_table(pa.table(columns, schema=_SCHEMA), _staged_path(root, clip_id))
+    columns = {key: pa.array([value], SCHEMA.field(key).type) for key, value in row.items()}
+    write_table(pa.table(columns, schema=SCHEMA), _staged_path(root, clip_id))
 
 
 def turn(clip_id: str) -> bytes:
@@ -104,18 +92,13 @@ class StoreWriter:
         self._queue = deque(sorted(self._staged, key=turn))
         self._group: list[str] = []  # staged clips of the next shard
         self._next_number = max(map(_shard_number, shard_paths(root)), default=-1) + 1
-        self.rejected = _read_rejected(root)  # id -> fingerprint, reason
-        if self.rejected:
-            _write_rejected(root, self.rejected)
+        self.rejected = RejectedList(root)
 
     def finished(self, clip_id: str, fingerprint: str) -> bool:
         """Whether this very version of the video was already stored, staged or rejected."""
-        rejected, _ = self.rejected.get(clip_id, (None, ""))
-        return fingerprint in (
-            self._stored.get(clip_id),
-            self._staged.get(clip_id),
-            rejected,
-        )
+        if clip_id in self.rejected and self.rejected[clip_id].fingerprint == fingerprint:
+            return True
+        return fingerprint in (self._stored.get(clip_id), self._staged.get(clip_id))
 
     def expect(self, clip_ids: Iterable[str]) -> None:
         """Name, once, the clips to come: `add` or `reject` is called for each, in any order."""
@@ -132,9 +115,7 @@ class StoreWriter:
 
     def reject(self, clip_id: str, fingerprint: str, reason: str) -> None:
         """Remember that a video is of no use, and why."""
-        self.rejected[clip_id] = (fingerprint, reason)
-        with open(_rejected_path(self.root), "a", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerow([clip_id, fingerprint, reason])
+        self.rejected.add(clip_id, Rejection(fingerprint, reason))
         self._useless.add(clip_id)
         self._write_full_shards()
 
@@ -152,7 +133,7 @@ class StoreWriter:
         kept = pc.is_in(before["id"], rows["id"].combine_chunks())
         write_index(self.root / INDEX_FILE, _label(rows, self._labels), sizes)
         if self.rejected:
-            _write_rejected(self.root, self.rejected)
+            self.rejected.tidy()
         return len(before) - (pc.sum(kept).as_py() or 0)
 
     def _write_full_shards(self) -> None:
@@ -171,7 +152,7 @@ class StoreWriter:
 
     def _write_shard(self) -> None:
         paths = [_staged_path(self.root, clip_id) for clip_id in self._group]
-        table = _label(pa.concat_tables([read_table(path) for path in paths]), self._labels)
+        table = _label(pa.concat_tables([read_shard(path) for path in paths]), self._labels)
         identity = json.dumps([table["id"].to_pylist(), table["fingerprint"].to_pylist()])
         digest = hashlib.sha256(identity.encode()).hexdigest()[:8]
         write_table(table, self.root / "shards" / f"{self._next_number:05d}-{digest}.arrow")
@@ -188,7 +169,7 @@ class StoreWriter:
         staged = {}
         for path in (self.root / STAGING).iterdir():
             if path.suffix == ".arrow":
-                table = read_table(path)
+                table = read_shard(path)
                 clip_id, fingerprint = table["id"][0].as_py(), table["fingerprint"][0].as_py()
                 if self._stored.get(clip_id) != fingerprint:
                     staged[clip_id] = fingerprint
@@ -237,7 +218,7 @@ def _read_index(root: Path) -> tuple[pa.Table, dict[str, ShardSize]]:
 
 def _rows_of_shard(path: Path) -> pa.Table:
     """Rows for the index."""
-    rows = read_table(path).select(_SHARD_COLUMNS)
+    rows = read_shard(path).select(_SHARD_COLUMNS)
     rows = rows.append_column("shard", pa.array([path.stem] * len(rows), pa.string()))
     return rows.append_column("row", pa.array(range(len(rows)), pa.int32()))
 
@@ -273,29 +254,3 @@ def _shard_number(path: Path) -> int:
 def _staged_path(root: Path, clip_id: str) -> Path:
     name = hashlib.sha256(clip_id.encode()).hexdigest()[:24]
     return root / STAGING / f"{name}.arrow"
-
-
-def _to_jpeg(frame: Image.Image) -> bytes:
-    buffer = io.BytesIO()
-    frame.save(buffer, "JPEG", quality=92)
-    return buffer.getvalue()
-
-
-def _rejected_path(root: Path) -> Path:
-    return root / "rejected.csv"
-
-
-def _read_rejected(root: Path) -> dict[str, tuple[str, str]]:
-    path = _rejected_path(root)
-    if not path.is_file():
-        return {}
-    with open(path, newline="", encoding="utf-8") as file:
-        return {row[0]: (row[1], row[2]) for row in csv.reader(file) if len(row) == 3}
-
-
-def _write_rejected(root: Path, rejected: dict[str, tuple[str, str]]) -> None:
-    """In order and without what a killed run left half-written."""
-    temporary = _rejected_path(root).with_suffix(".tmp")
-    with open(temporary, "w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([clip_id, *rejected[clip_id]] for clip_id in sorted(rejected))
-    temporary.rename(_rejected_path(root))

@@ -1,0 +1,67 @@
+"""`rejected.csv` of a data set: the videos of no use, and why, for people and for the next run.
+
+What makes a video useless is decided elsewhere.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+_COLUMNS = ("id", "fingerprint", "reason")
+
+
+class Rejection(NamedTuple):
+    """Which version of a video was rejected, and why."""
+
+    fingerprint: str
+    reason: str
+
+
+class RejectedList(Mapping[str, Rejection]):
+    """By the ids of videos; there is no file as long as there is nothing to list.
+
+    Files without a first line of names, as older versions wrote them, are read as well.
+    """
+
+    def __init__(self, root: Path):
+        self._path = root / "rejected.csv"
+        self._rejections = self._read()
+        if self._path.is_file():
+            self.tidy()
+
+    def __getitem__(self, clip_id: str) -> Rejection:
+        return self._rejections[clip_id]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._rejections)
+
+    def __len__(self) -> int:
+        return len(self._rejections)
+
+    def add(self, clip_id: str, rejection: Rejection) -> None:
+        """List a video, at once and at the end."""
+        self._rejections[clip_id] = rejection
+        with open(self._path, "a", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            if not file.tell():
+                writer.writerow(_COLUMNS)
+            writer.writerow([clip_id, *rejection])
+
+    def tidy(self) -> None:
+        """Write the file anew: in order, and without what a killed run left half-written."""
+        temporary = self._path.with_suffix(".tmp")
+        with open(temporary, "w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(_COLUMNS)
+            writer.writerows([clip_id, *self[clip_id]] for clip_id in sorted(self))
+        temporary.rename(self._path)
+
+    def _read(self) -> dict[str, Rejection]:
+        if not self._path.is_file():
+            return {}
+        with open(self._path, newline="", encoding="utf-8") as file:
+            rows = [row for row in csv.reader(file) if len(row) == len(_COLUMNS)]
+        return {row[0]: Rejection(*row[1:]) for row in rows if tuple(row) != _COLUMNS}

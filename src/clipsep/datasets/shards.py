@@ -1,0 +1,86 @@
+"""What a shard holds: clips with their sound and pictures; and what can be told of its damage.
+
+Which clips go into which shard, and where shards lie, is decided elsewhere.
+"""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from PIL import Image
+
+from clipsep.datasets.arrow_files import damaged, read_table
+
+SAMPLE_RATE = 16000  # Hz, of the sound in every data set
+SCHEMA = pa.schema(
+    {
+        "id": pa.string(),
+        "fingerprint": pa.string(),
+        "label": pa.string(),
+        "seconds": pa.float64(),
+        "n_frames": pa.int32(),
+        "audio": pa.large_list(pa.int16()),
+        "frames": pa.large_list(pa.binary()),
+    }
+)
+
+
+def read_shard(path: Path, pictures: int | None = None) -> pa.Table:
+    """A memory-mapped shard.
+
+    Arrow files have no checksums. What is checked without reading sound and pictures is that nothing
+    points out of the file, and that all that is told of the clips agrees; a sample that changed is not
+    noticed.
+
+    Args:
+        pictures: how many there are, if that is known.
+
+    Raises:
+        ClipsepError: if it is missing or damaged.
+    """
+    table = read_table(path)
+    try:
+        table.validate(full=True)
+        _require_agreement(table, pictures)
+    except ValueError as error:
+        raise damaged(path, error) from error
+    return table
+
+
+def encode_picture(picture: Image.Image) -> bytes:
+    """As it is stored, a JPEG."""
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", quality=92)
+    return buffer.getvalue()
+
+
+def decode_picture(jpeg: bytes) -> Image.Image:
+    """A stored picture; ValueError if it is damaged."""
+    try:
+        picture = Image.open(io.BytesIO(jpeg))
+        picture.load()
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ValueError("a picture cannot be decoded") from error
+    return picture
+
+
+def _require_agreement(table: pa.Table, pictures: int | None) -> None:
+    if not table.schema.equals(SCHEMA):
+        raise ValueError("its columns are not those of a shard")
+    sound, frames = (pc.list_value_length(table[name]) for name in ("audio", "frames"))
+    known = [table[name] for name in SCHEMA.names if name != "label"]
+    inside = [pc.list_flatten(table[name]) for name in ("audio", "frames")]
+    if any(column.null_count for column in known + inside):
+        raise ValueError("values are missing")
+    seconds = np.asarray(table["seconds"])
+    if not np.array_equal(np.asarray(sound), np.round(seconds * SAMPLE_RATE)):
+        raise ValueError("its sound is not as long as it says")
+    if not frames.equals(table["n_frames"].cast(frames.type)):
+        raise ValueError("it has not as many pictures as it says")
+    found = pc.sum(frames).as_py() or 0
+    if pictures not in (None, found):
+        raise ValueError(f"{found} pictures instead of {pictures}")
