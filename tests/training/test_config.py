@@ -158,6 +158,18 @@ def test_validation_clips_without_labels_are_scored_with_pictures_only(tmp_path:
         train_tiny(tmp_path, query="text", steps=4)
 
 
+def test_one_kind_of_sound_is_refused_only_where_labels_are_queries(tmp_path: Path):
+    for name in ("train", "val"):
+        make_store(tmp_path / name, clips=4, labels=("hum", "hum"))
+    scores = load_checkpoint(train_tiny(tmp_path, steps=4)).config.training
+    assert "val/sdr_image" in scores and "val/sdr_text" not in scores
+    with pytest.raises(ClipsepError, match=r"All clips of .*the label 'hum', so that every text"):
+        train_tiny(tmp_path, query="text", steps=4)
+    pit = small(next(path for path in CONFIGS if path.stem == "pit"))
+    scores = load_checkpoint(train_tiny(tmp_path, **pit, output=tmp_path / "pit")).config.training
+    assert "val/sdr_best" in scores
+
+
 def test_only_a_model_trained_on_words_refuses_labels_that_it_has_not_heard(tmp_path: Path):
     make_store(tmp_path / "train")
     make_store(tmp_path / "val", clips=6, labels=("hum", "buzz"))

@@ -99,17 +99,19 @@ def _mixtures(
 
 
 def _require_labels(config: TrainingConfig, store: ClipStore) -> None:
-    """Raise ClipsepError if a data set lacks labels that the config needs, or holds one class only."""
+    """Raise ClipsepError if labels are queries, and clips have none or all the same."""
+    if config.query not in ("text", "hybrid"):
+        return
     unlabeled = _unlabeled(store)
-    if unlabeled and config.query in ("text", "hybrid"):
+    if unlabeled:
         raise ClipsepError(
             f"'{store.root}' has {counted(unlabeled, 'clip')} without a label, which this config needs: "
             "prepare it with --labels."
         )
-    if not unlabeled and len(store.labels) == 1:
+    if len(store.labels) == 1:
         raise ClipsepError(
-            f"All clips of '{store.root}' have the label '{store.labels[0]}': what a query asks for can "
-            "only be learnt from two or more kinds of sound."
+            f"All clips of '{store.root}' have the label '{store.labels[0]}', so that every text query "
+            "would be the same: add other kinds of sound, or train with query=image."
         )
 
 
@@ -142,8 +144,10 @@ def _text_queries(
     labels: list[str],
     validation: ClipStore | None,
 ) -> torch.Tensor | None:
-    """None without labels, with validation clips that have none, or with an encoder without words."""
-    if encoder is None or not labels or (validation and _unlabeled(validation)):
+    """None where texts cannot tell validation clips apart, or with an encoder without words."""
+    if encoder is None or not labels:
+        return None
+    if validation and (_unlabeled(validation) or len(validation.labels) == 1):
         return None
     try:
         return encode_prompted(encoder, labels, config.prompts)
