@@ -8,7 +8,6 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from PIL import Image
@@ -71,13 +70,15 @@ def decode_picture(jpeg: bytes) -> Image.Image:
 def _require_agreement(table: pa.Table, pictures: int | None) -> None:
     if not table.schema.equals(SCHEMA):
         raise ValueError("its columns are not those of a shard")
+    if not len(table):
+        raise ValueError("it holds no clips")
     sound, frames = (pc.list_value_length(table[name]) for name in ("audio", "frames"))
     known = [table[name] for name in SCHEMA.names if name != "label"]
     inside = [pc.list_flatten(table[name]) for name in ("audio", "frames")]
     if any(column.null_count for column in known + inside):
         raise ValueError("values are missing")
-    seconds = np.asarray(table["seconds"])
-    if not np.array_equal(np.asarray(sound), np.round(seconds * SAMPLE_RATE)):
+    samples = pc.round(pc.multiply(table["seconds"], SAMPLE_RATE)).cast(sound.type)
+    if not sound.equals(samples):
         raise ValueError("its sound is not as long as it says")
     if not frames.equals(table["n_frames"].cast(frames.type)):
         raise ValueError("it has not as many pictures as it says")
