@@ -13,8 +13,8 @@ from datetime import date
 from pathlib import Path
 
 import numpy as np
-import torch
 from museval.metrics import bss_eval
+from threadpoolctl import threadpool_limits
 
 from clipsep.evaluation.metrics import bss_metrics
 
@@ -160,7 +160,7 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=65280, help="as the published evaluation")
     parser.add_argument("--store", type=Path, help="only write the cases of the tests here")
     args = parser.parse_args()
-    torch.set_num_threads(1)
+    threadpool_limits(limits=1)
     if args.store:
         store(args.store)
         return
