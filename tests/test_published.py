@@ -57,12 +57,12 @@ def write_arguments(folder: Path, **changes) -> Path:
     return path
 
 
-def refused(path: Path, match: str, args: Path | None = None) -> None:
+def refused(path: Path, match: str, args: Path | None = None, code: int = 1) -> None:
     """One sentence that names the file, and nothing written."""
     with pytest.raises(ClipsepError, match=match) as error:
         import_published(path, path.parent / "imported", args)
     text = str(error.value)
-    assert "\n" not in text and text.endswith(".") and error.value.exit_code == 1
+    assert "\n" not in text and text.endswith(".") and error.value.exit_code == code
     assert str(path) in text or (args is not None and str(args.parent) in text)
     assert not (path.parent / "imported").exists()
 
@@ -323,6 +323,9 @@ def test_no_state_dict(folder: Path, content: object):
 
 
 def test_missing_file_and_folder(folder: Path):
-    refused(folder / "published.pt", "Cannot read")
+    refused(folder / "published.pt", "does not exist", code=2)
+    path = write_weights(folder, published_model())
+    refused(path, "train-args.json' does not exist", folder / "train-args.json", code=2)
+    path.unlink()
     (folder / "published.pt").mkdir()
     refused(folder / "published.pt", "Cannot read")

@@ -69,11 +69,14 @@ def import_published(
         The configuration that was written.
 
     Raises:
-        UsageError: if a file does not exist.
+        UsageError: if one of the two files does not exist.
         ClipsepError: if a file is damaged, holds anything but weights, belongs to a model
             that is not supported (early and middle fusion, Sound-of-Pixels queries), or contradicts the
             other file.
     """
+    for given in filter(None, (path, args)):
+        if not given.exists():
+            raise UsageError(f"'{given}' does not exist: check the name.")
     weights = _read_weights(path)
     _refuse_other_fusions(weights, path)
     settings = _model_settings(weights, path)
@@ -117,7 +120,9 @@ def _read_weights(path: Path) -> Weights:
     try:
         file = path.open("rb")
     except OSError as error:
-        raise _unreadable(path, error) from error
+        raise ClipsepError(
+            f"Cannot read the published weights '{path}': {error.strerror}."
+        ) from error
     try:
         with file, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about old pickle protocols
@@ -280,17 +285,12 @@ def _read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise _unreadable(path, error) from error
+        raise ClipsepError(f"Cannot read '{path}': {error.strerror or error}.") from error
     except ValueError as error:
         raise ClipsepError(f"'{path}' is damaged: it is no JSON text.") from error
     if not isinstance(content, dict):
         raise ClipsepError(f"'{path}' is no JSON object with names and values.")
     return content
-
-
-def _unreadable(path: Path, error: OSError) -> ClipsepError:
-    kind = UsageError if isinstance(error, FileNotFoundError) else ClipsepError
-    return kind(f"Cannot read '{path}': {error.strerror or error}.")
 
 
 def _compare(

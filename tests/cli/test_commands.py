@@ -108,7 +108,7 @@ def test_a_published_checkpoint_becomes_a_model(tmp_path, capsys):
 
 def test_a_file_that_is_no_published_checkpoint(refused, tmp_path):
     path = tmp_path / "last.pt"
-    refused(1, "import-published", path, "-o", tmp_path / "out", names=path)
+    refused(2, "import-published", path, "-o", tmp_path / "out", names=path)
     path.write_bytes(b"no weights" * 100)
     refused(1, "import-published", path, "-o", tmp_path / "out", names=path)
 
@@ -227,7 +227,7 @@ def test_train_refuses_bad_configs(refused, tmp_path):
     config = tmp_path / "tiny.yaml"
     refused(2, "train", config, names=config)
     config.write_text(TINY_CONFIG.format(data=tmp_path / "data", output=tmp_path / "run"))
-    refused(1, "train", config, names=tmp_path / "data")
+    refused(2, "train", config, names=tmp_path / "data")
     assert "stepps" in refused(2, "train", config, "stepps=3", names=config)
     assert "steps" in refused(2, "train", config, "steps=many", names=config)
     refused(2, "train", config, "steps", names="key=value")
@@ -236,7 +236,7 @@ def test_train_refuses_bad_configs(refused, tmp_path):
 
 
 def test_embed_refuses_what_is_no_data_set(refused, tmp_path):
-    refused(1, "embed", tmp_path / "none", names=tmp_path / "none")
+    refused(2, "embed", tmp_path / "none", names=tmp_path / "none")
 
 
 # What every command shares
