@@ -10,7 +10,9 @@ from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 import yaml
+from torch.testing import assert_close
 
 ROOT = Path(__file__).parents[1]
 STANDIN = ROOT / "benchmarks" / "standin"
@@ -139,3 +141,18 @@ def test_a_smaller_share_is_part_of_a_larger_one(script, monkeypatch, videos, tm
     )
     assert len(quarter) == 10 and len(half) == 20
     assert quarter.items() <= half.items()
+
+
+def test_an_average_lies_between_the_model_and_what_was_trained_on_from_it(script):
+    average = script("average").average
+    start = {"kernel": torch.tensor([1.0, -2.0]), "count": torch.tensor(3), "head": torch.ones(1)}
+    end = {
+        "kernel": torch.tensor([3.0, 0.0]),
+        "count": torch.tensor(9),
+        "steering": torch.tensor([4.0]),
+    }
+    assert_close(average(start, end, 1.0), end)
+    halfway = {"kernel": [2.0, -1.0], "count": 9, "steering": [2.0]}
+    assert_close(
+        average(start, end, 0.5), {name: torch.tensor(value) for name, value in halfway.items()}
+    )
