@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from clipsep.cluster import _block_sizes
 from clipsep.errors import ClipsepError, UsageError
 from clipsep.workers import require_shared_folder, run_many
 
@@ -150,3 +151,11 @@ def test_a_machine_that_does_not_see_the_data_is_named(tmp_path: Path):
     require_shared_folder(tmp_path)
     with pytest.raises(ClipsepError, match="does not see the folder"):
         require_shared_folder(tmp_path / "elsewhere")
+
+
+@pytest.mark.parametrize(("items", "workers"), [(1, 1), (7, 3), (200, 2), (100_000, 16)])
+def test_blocks_hold_all_items_and_shrink_so_that_workers_end_together(items: int, workers: int):
+    sizes = _block_sizes(items, workers)
+    assert sum(sizes) == items and sizes == sorted(sizes, reverse=True)
+    assert sizes[-min(workers, len(sizes)) :] == [1] * min(workers, len(sizes))
+    assert sizes[0] <= max(1, items / (4 * workers))
