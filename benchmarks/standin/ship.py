@@ -1,4 +1,4 @@
-"""Put a trained model into the package: `ship.py runs/mini-tuned/last --name mini`.
+"""Put a trained model into the package: `ship.py runs/mini-average --name mini`.
 
 Weights are stored in half precision (used in float32): half the size, the same scores.
 """
