@@ -19,6 +19,7 @@ from clipsep.datasets.index import INDEX_FILE, Clip
 from clipsep.datasets.shuffling import ClipOrder, Window
 from clipsep.datasets.store import SAMPLE_RATE, ClipStore
 from clipsep.errors import ClipsepError, UsageError
+from clipsep.wording import counted
 
 REMOTE_WINDOW = 16  # shards that are shuffled together where each has to be fetched
 MOST_MORE = 2  # sounds beside those that are asked for
@@ -122,7 +123,7 @@ class MixtureDataset(Dataset):
     ):
         if len(store) < settings.n_sources:
             raise ClipsepError(
-                f"'{store.root}' has {len(store)} clips: mixing {settings.n_sources} needs at least "
+                f"'{store.root}' has {counted(len(store), 'clip')}: mixing {settings.n_sources} needs at least "
                 "as many."
             )
         self.store, self.embeddings, self.settings = store, embeddings, settings
