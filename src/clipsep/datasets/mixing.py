@@ -123,8 +123,8 @@ class MixtureDataset(Dataset):
     ):
         if len(store) < settings.n_sources:
             raise ClipsepError(
-                f"'{store.root}' has {counted(len(store), 'clip')}: mixing {settings.n_sources} needs at least "
-                "as many."
+                f"'{store.root}' has {counted(len(store), 'clip')}: mixing {settings.n_sources} needs at "
+                "least as many."
             )
         self.store, self.embeddings, self.settings = store, embeddings, settings
         self.samples, self.seed, self.train = samples, seed, train
