@@ -73,7 +73,7 @@ def test_every_picture_is_embedded_once_and_a_second_call_does_nothing(dataset, 
     calls = []
     report = embed(dataset, "colour", workers=1, progress=lambda *call: calls.append(call))
     assert (report.encoder_id, report.pictures, encoder.seen) == ("colour", 9, 9)
-    assert calls == [(1, 3), (2, 3), (3, 3)]
+    assert calls == [(3, 9), (6, 9), (9, 9)]
     assert embed(dataset, "colour", workers=1).pictures == 0
     store = ClipStore(dataset)
     frames = [frame for clip in store.clips for frame in store.frames(clip)]
@@ -103,6 +103,20 @@ def test_embeddings_are_the_same_wherever_they_are_computed(dataset, embedded, p
     # Workers have fewer threads than a process alone, and sums are rounded otherwise.
     found = embeddings(dataset, "embedded-v1")
     np.testing.assert_allclose(found, embedded, rtol=0, atol=1e-5)
+
+
+def test_batches_of_a_shard_may_be_finished_in_any_order(dataset, encoder, monkeypatch):
+    embed(dataset, "colour", workers=1)
+    expected = embeddings(dataset, "colour")
+    shutil.rmtree(dataset / "embeddings")
+    monkeypatch.setattr("clipsep.datasets.embed._PICTURES_PER_BATCH", 2)
+
+    def backwards(task, batches, *_):
+        return ((batch, task(batch)) for batch in reversed(batches))
+
+    monkeypatch.setattr("clipsep.datasets.embed.run_many", backwards)
+    assert embed(dataset, "colour", workers=1).pictures == 9
+    assert np.array_equal(embeddings(dataset, "colour"), expected)
 
 
 def test_a_data_set_that_is_none_is_named(tmp_path: Path, encoder):

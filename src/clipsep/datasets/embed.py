@@ -5,15 +5,14 @@ What an embedding means is the encoder's business, spreading the work that of wo
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
-import torch
+import numpy as np
 
 from clipsep import queries
 from clipsep.datasets.embeddings import EmbeddingStore
@@ -52,45 +51,84 @@ def embed(
     Raises:
         UsageError, ClipsepError: if the data set, the encoder or the workers cannot be used.
     """
-    task = _EmbedShard(_absolute(str(dataset)), _absolute_encoder(encoder), device)
+    task = _EmbedBatch(_absolute(str(dataset)), _absolute_encoder(encoder), device)
     # The machines of a cluster may have GPUs where this one has none.
     embeddings = (task if ray is None else replace(task, device="cpu")).embeddings
-    missing = embeddings.missing_shards()
-    finished = len(embeddings.store.shards) - len(missing)
+    store = embeddings.store
+    missing = {shard: store.n_pictures(shard) for shard in embeddings.missing_shards()}
+    total = sum(map(store.n_pictures, store.shards))
     report = EmbedReport(embeddings.encoder_id)
+    finished = total - sum(missing.values())
     if ray is None:
         workers = workers or local_workers(device)
-    with closing(run_many(task, missing, workers, ray)) as outcomes:
-        for _, count in outcomes:
-            report.pictures += count
-            finished += 1
+    pieces = {shard: _Pieces() for shard in missing}
+    with closing(run_many(task, _batches(missing), workers, ray)) as outcomes:
+        for batch, found in outcomes:
+            pieces[batch.shard].add(batch, found)
+            finished += len(found)
+            if pieces[batch.shard].n_pictures == missing[batch.shard]:
+                embeddings.write(batch.shard, pieces.pop(batch.shard).join())
+                report.pictures += missing[batch.shard]
             if progress:
-                progress(finished, len(embeddings.store.shards))
+                progress(finished, total)
     return report
 
 
+class _Batch(NamedTuple):
+    """Some pictures of a shard, those from number ``start`` on."""
+
+    shard: str
+    start: int
+    stop: int
+
+
+def _batches(shards: Mapping[str, int]) -> list[_Batch]:
+    """All pictures of shards, given by their numbers of pictures.
+
+    Smaller than a shard, so that several workers have work on a few shards; and always the same ones,
+    because sums are rounded otherwise in batches of other sizes.
+    """
+    return [
+        _Batch(shard, start, min(start + _PICTURES_PER_BATCH, n_pictures))
+        for shard, n_pictures in shards.items()
+        for start in range(0, n_pictures, _PICTURES_PER_BATCH)
+    ]
+
+
+class _Pieces:
+    """The embeddings of a shard, as its batches come in in any order."""
+
+    def __init__(self) -> None:
+        self.n_pictures = 0
+        self._by_start: dict[int, np.ndarray] = {}
+
+    def add(self, batch: _Batch, embeddings: np.ndarray) -> None:
+        self.n_pictures += len(embeddings)
+        self._by_start[batch.start] = embeddings
+
+    def join(self) -> np.ndarray:
+        return np.concatenate([self._by_start[start] for start in sorted(self._by_start)])
+
+
 @dataclass
-class _EmbedShard:
-    """Embeds the pictures of a shard; the result is their number."""
+class _EmbedBatch:
+    """Embeds a batch of pictures; the result are their embeddings [N, D]."""
 
     dataset: str
     encoder_name: str
     device: str
 
-    def __call__(self, shard: str) -> int:
+    def __call__(self, batch: _Batch) -> np.ndarray:
         if not is_address(self.dataset):
             require_shared_folder(Path(self.dataset))
-        frames = (frame for clip in self.embeddings.store.frames_of_shard(shard) for frame in clip)
-        batches = _batches(frames, _PICTURES_PER_BATCH)
+        pictures = self.embeddings.store.pictures(*batch)
         with one_thread():
-            parts = [self.encoder.encode_images(batch).cpu() for batch in batches]
-        self.embeddings.write(shard, torch.cat(parts).numpy())
-        return sum(map(len, parts))
+            return self.encoder.encode_images(pictures).cpu().numpy()
 
-    def died(self, shard: str) -> int:
+    def died(self, batch: _Batch) -> np.ndarray:
         raise ClipsepError(
-            f"The shard {shard} of '{self.dataset}' killed every process that embedded it (too little "
-            "memory?): run the same command again with fewer --workers."
+            f"The shard {batch.shard} of '{self.dataset}' killed every process that embedded it (too "
+            "little memory?): run the same command again with fewer --workers."
         )
 
     @cached_property
@@ -103,7 +141,7 @@ class _EmbedShard:
 
     def __reduce__(self) -> tuple:
         # A worker loads its own encoder and opens its own store.
-        return _EmbedShard, (self.dataset, self.encoder_name, self.device)
+        return _EmbedBatch, (self.dataset, self.encoder_name, self.device)
 
 
 def _absolute(location: str) -> str:
@@ -114,9 +152,3 @@ def _absolute(location: str) -> str:
 def _absolute_encoder(name: str) -> str:
     family, _, model = name.partition(":")
     return f"{family}:{_absolute(model)}" if model and Path(model).is_dir() else name
-
-
-def _batches(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
-    iterator = iter(items)
-    while batch := list(islice(iterator, size)):
-        yield batch

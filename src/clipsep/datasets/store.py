@@ -13,12 +13,12 @@ than theirs. Writing (store_writer.py), decoding and training live elsewhere.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from PIL import Image
 
 from clipsep.datasets.arrow_files import read_table
@@ -83,13 +83,18 @@ class ClipStore:
 
     def frames(self, clip: Clip) -> list[Image.Image]:
         """The pictures of a clip, one per second."""
-        return self._decode(clip.shard, self._table(clip.shard)["frames"][clip.row])
+        return self._decode(clip.shard, self._table(clip.shard)["frames"][clip.row].values)
 
-    def frames_of_shard(self, shard: str) -> Iterator[list[Image.Image]]:
-        """The pictures of every clip of a shard, in row order."""
+    def pictures(self, shard: str, start: int, stop: int) -> list[Image.Image]:
+        """Some of the pictures of a shard, of all clips in row order."""
         # Read once and in turn: not worth being kept in a map.
-        for jpegs in self._read(shard)["frames"]:
-            yield self._decode(shard, jpegs)
+        jpegs = pc.list_flatten(self._read(shard)["frames"])
+        return self._decode(shard, jpegs[start:stop])
+
+    def n_pictures(self, shard: str) -> int:
+        """How many pictures a shard has."""
+        size = self.clips.shard_sizes.get(shard)
+        return size.frames if size else int(self.frame_offsets(shard)[-1])
 
     def frame_offsets(self, shard: str) -> np.ndarray:
         """Where the frames of each row start in the shard's embeddings, int64 [rows + 1]."""
@@ -120,9 +125,9 @@ class ClipStore:
         pictures = size.frames if size else None
         return self.root.read(self.shard_file(shard), lambda path: read_shard(path, pictures))
 
-    def _decode(self, shard: str, jpegs: pa.LargeListScalar) -> list[Image.Image]:
+    def _decode(self, shard: str, jpegs: pa.Array | pa.ChunkedArray) -> list[Image.Image]:
         try:
-            return [decode_picture(jpeg) for jpeg in jpegs.as_py()]
+            return [decode_picture(jpeg) for jpeg in jpegs.to_pylist()]
         except ValueError as error:
             raise ClipsepError(
                 f"'{self.root}/{self.shard_file(shard)}' is damaged ({error}): delete it and "
