@@ -59,7 +59,9 @@ def main() -> None:
     law = fit(x, sdr)
     print(f"SDR = {law.a:.2f} - {law.b:.2f} x^-{law.c:.2f} dB ({args.answer}, {len(x)} runs)\n")
     if law.c == EXPONENTS[0]:
-        print("The exponent is the smallest tried: a logarithm, whose end cannot be told from here.\n")
+        print(
+            "The exponent is the smallest tried: a logarithm, whose end cannot be told from here.\n"
+        )
     print("| x | measured, dB | fit, dB |\n|---|---|---|")
     for size, mean in zip(x, sdr, strict=True):
         print(f"| {size:.0f} | {mean:.2f} | {law(size):.2f} |")
