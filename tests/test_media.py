@@ -332,7 +332,7 @@ def test_a_change_of_format_within_a_file_is_one_sentence(tmp_path):
     path = tmp_path / "two.aac"
     path.write_bytes(b"".join(parts))
     message = reason(path)
-    assert "44100 Hz, 2 channel(s) to 22050 Hz, 2 channel(s)" in message
+    assert "44100 Hz, 2 channels to 22050 Hz, 2 channels" in message
     assert "at 8.0" in message
 
 

@@ -224,7 +224,7 @@ def test_damaged_and_incomplete_weights_are_refused(folder, tmp_path):
     tensors = load_file(folder / "model.safetensors")
     del tensors["text_projection.weight"]
     save_file(tensors, incomplete / "model.safetensors", {"format": "pt"})
-    with pytest.raises(ClipsepError, match=r"lack 1 tensors, text_projection\.weight"):
+    with pytest.raises(ClipsepError, match=r"lack 1 tensor, text_projection\.weight"):
         CLIPEncoder(str(incomplete))
 
 

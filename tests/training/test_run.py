@@ -138,9 +138,9 @@ def test_half_precision_without_a_gpu_is_refused(root: Path):
         train_tiny(root, precision="16")
 
 
-def test_one_class_only_is_refused(root: Path):
+def test_one_clip_only_is_refused(root: Path):
     make_store(root / "one", clips=1)
-    with pytest.raises(ClipsepError, match="the label 'hum'"):
+    with pytest.raises(ClipsepError, match="has 1 clip: mixing 2 needs"):
         train_tiny(root, data={"train": root / "one"})
 
 
