@@ -1,4 +1,5 @@
-# `make demo` separates the example recording, `make test` runs the tests, `make lint` checks the style.
+# `make demo` separates the example recording, `make test` runs the tests, `make lint` checks the style,
+# `make docs` builds the documentation site.
 # Each makes the virtual environment .venv first; PYTHON=python3.12 chooses the interpreter.
 
 PYTHON ?= python3
@@ -6,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint docs clean
 
 demo: $(VENV)/installed
 	$(BIN)/clipsep separate examples/speech-and-violin.flac -q "person speaking" -q "violin" \
@@ -19,8 +20,11 @@ lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
+docs: $(VENV)/installed-dev
+	$(BIN)/mkdocs build --strict
+
 clean:
-	rm -rf $(VENV) demo-output
+	rm -rf $(VENV) demo-output site
 
 # The package is installed in place, so only a change of what it needs asks for a new installation.
 $(VENV)/installed: pyproject.toml constraints.txt | $(BIN)/python

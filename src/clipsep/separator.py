@@ -157,7 +157,7 @@ class Separator:
             one segment of the model (4.1 s), and the size of blocks does not change the samples.
 
         Raises:
-            as `separate`.
+            ClipsepError, UsageError: as `separate`.
         """
         encoded = self.encode(queries)
         if sample_rate <= 0:
