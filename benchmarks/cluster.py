@@ -1,4 +1,4 @@
-"""How `prepare`, `embed` and `separate` grow with workers: `python benchmarks/cluster.py VIDEOS`.
+"""How `prepare`, `embed` and `separate` grow with workers: `python -m benchmarks.cluster VIDEOS`.
 
 Runs the commands with one and with two workers, in local processes and on a Ray that is started here,
 checks that both give the same files, and prints Markdown tables: seconds, items per hour and core, peak
@@ -27,7 +27,8 @@ from pathlib import Path
 import av
 import numpy as np
 from PIL import Image
-from speed import cpu_name
+
+from benchmarks.speed import cpu_name
 
 SECONDS = 10
 WORKERS = (1, 2)

@@ -1,4 +1,4 @@
-"""What an index of millions of clips costs: `python benchmarks/index.py [--clips 2000000]`.
+"""What an index of millions of clips costs: `python -m benchmarks.index [--clips 2000000]`.
 
 Makes an index without sound in a temporary folder (the size of AudioSet by default), opens it in a new
 process and prints a Markdown table: seconds, memory, and what training does with it. All shards are
@@ -31,8 +31,8 @@ def write_data_set(root: Path, clips: int) -> None:
     """One shard, links to it, and an index of ``clips`` rows with ids as long as AudioSet's."""
     from clipsep.datasets.arrow_files import shard_paths
     from clipsep.datasets.index import INDEX_FILE, ShardSize, write_index
-    from clipsep.datasets.store import SAMPLE_RATE
-    from clipsep.datasets.store_writer import StoreWriter, stage_clip
+    from clipsep.datasets.reader import SAMPLE_RATE
+    from clipsep.datasets.writer import StoreWriter, stage_clip
 
     writer = StoreWriter(root)
     sound = 0.1 * np.random.default_rng(0).standard_normal(SECONDS * SAMPLE_RATE)
@@ -80,8 +80,8 @@ def seconds(action: Callable[[int], object], numbers: Iterable[int] = (0,)) -> f
 
 def measure(root: Path) -> None:
     """Open the data set and print what it cost."""
-    from clipsep.datasets.mixing import MixingSettings, MixtureDataset
-    from clipsep.datasets.store import ClipStore
+    from clipsep.datasets.reader import ClipStore
+    from clipsep.training.data.mixing import MixingSettings, MixtureDataset
 
     before = {kind: memory(kind) for kind in ("RssAnon", "RssFile")}
     start = time.perf_counter()

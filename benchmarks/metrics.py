@@ -1,4 +1,4 @@
-"""Compare clipsep's SDR, SIR and SAR with museval's, and their speeds: `python benchmarks/metrics.py`.
+"""Compare clipsep's SDR, SIR and SAR with museval's, and their speeds: `python -m benchmarks.metrics`.
 
 Needs museval 0.4.1, which wants the programs ffmpeg and ffprobe. `--store FILE.npz` writes the small
 cases that the tests use instead of running it.

@@ -20,10 +20,10 @@ from typing import NamedTuple
 from torch.utils.data import DataLoader
 
 from clipsep.datasets.embeddings import EmbeddingStore
-from clipsep.datasets.file_cache import FileCache
-from clipsep.datasets.mixing import MixingSettings, Mixture, MixtureDataset
-from clipsep.datasets.store import ClipStore
-from tests.remote import PeakSize, s3_server, upload
+from clipsep.datasets.reader import ClipStore
+from clipsep.datasets.storage.cache import FileCache
+from clipsep.training.data.mixing import MixingSettings, Mixture, MixtureDataset
+from tests.helpers.remote import PeakSize, s3_server, upload
 
 EPOCHS = 1.25
 BATCH = 16

@@ -1,4 +1,4 @@
-"""What 200,000 and 2,000,000 videos need: `python benchmarks/scale.py`.
+"""What 200,000 and 2,000,000 videos need: `python -m benchmarks.scale`.
 
 Prints Markdown tables: what a worker spends on one video like those of YouTube (10 s, 360 lines), what the
 machine in front of the cluster spends on all of them, and what follows for hours, cores and disk. All
@@ -21,15 +21,15 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-from cluster import SECONDS, make_youtube_like, size
 from PIL import Image
-from speed import cpu_name
 
+from benchmarks.cluster import SECONDS, make_youtube_like, size
+from benchmarks.speed import cpu_name
 from clipsep.datasets.index import INDEX_FILE, ShardSize, write_index
-from clipsep.datasets.store import SAMPLE_RATE, ClipStore
-from clipsep.datasets.store_writer import CLIPS_PER_SHARD, StoreWriter, stage_clip
-from clipsep.datasets.videos import VideoFile, find_videos, prepare
-from clipsep.workers import run_many
+from clipsep.datasets.prepare import VideoFile, find_videos, prepare
+from clipsep.datasets.reader import SAMPLE_RATE, ClipStore
+from clipsep.datasets.writer import CLIPS_PER_SHARD, StoreWriter, stage_clip
+from clipsep.parallel.run import run_many
 
 TARGETS = {"VGGSound": 200_000, "AudioSet": 2_000_000}
 FILMS = 32
@@ -221,7 +221,7 @@ def close(root: Path) -> None:
 
 
 def hand_out(ray: str | None) -> None:
-    from scale import HandBack  # under a name that workers know
+    from benchmarks.scale import HandBack  # under a name that workers know
 
     videos = [VideoFile(Path("/videos"), f"{i:020d}.mp4", f"{i:030d}") for i in range(FILES)]
     for _ in run_many(HandBack(), videos, workers=2, ray=ray):

@@ -1,4 +1,4 @@
-"""Speed and memory of separation on one core: `python benchmarks/speed.py [--model mini]`.
+"""Speed and memory of separation on one core: `python -m benchmarks.speed [--model mini]`.
 
 Prints a Markdown table: times real time, cold start of the command line, and peak memory for ten
 minutes and for one hour of stereo at 44.1 kHz. Takes a few minutes and 5 GB of temporary disk.

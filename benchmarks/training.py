@@ -1,4 +1,4 @@
-"""Speed of training, against the published loop: `python benchmarks/training.py`.
+"""Speed of training, against the published loop: `python -m benchmarks.training`.
 
 Prints Markdown tables: samples per second of the published way of a step and of ours, where the
 published step's time goes, and how much faster the loader is than the steps. It writes its own
@@ -27,18 +27,18 @@ import pytorch_lightning as pl
 import soundfile
 import torch
 from PIL import Image
-from speed import cpu_name
 from torch.utils.data import DataLoader
 
+from benchmarks.speed import cpu_name
 from clipsep.datasets.embeddings import EmbeddingStore
-from clipsep.datasets.mixing import MixtureDataset
-from clipsep.datasets.store import SAMPLE_RATE, ClipStore
-from clipsep.datasets.store_writer import StoreWriter, stage_clip
+from clipsep.datasets.reader import SAMPLE_RATE, ClipStore
+from clipsep.datasets.writer import StoreWriter, stage_clip
 from clipsep.models.clipsep import CLIPSep
 from clipsep.models.registry import build_model
-from clipsep.queries.embedded import DIM as EMBEDDED_DIM
+from clipsep.queries.embedded.encoder import DIM as EMBEDDED_DIM
 from clipsep.training.config import TrainingConfig, load_config
-from clipsep.training.module import SeparationTask
+from clipsep.training.data.mixing import MixtureDataset
+from clipsep.training.task import SeparationTask
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 CLIPS, SECONDS = 16, 10
@@ -150,7 +150,7 @@ class Published:
     """
 
     def __init__(self, files: Path, batch_size: int):
-        from published_loop import PublishedLoop
+        from benchmarks.published_loop import PublishedLoop
 
         self.loop = PublishedLoop(files, batch_size)
         self.parts: dict[str, list[float]] = {}

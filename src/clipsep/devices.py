@@ -8,7 +8,6 @@ from contextlib import contextmanager
 import torch
 
 from clipsep.errors import UsageError
-from clipsep.workers import cores
 
 
 def choose_device(name: str) -> torch.device:
@@ -21,11 +20,6 @@ def choose_device(name: str) -> torch.device:
         return torch.device(name)
     except RuntimeError as error:
         raise UsageError(f"'{name}' is no device: use auto, cpu or cuda.") from error
-
-
-def local_workers(device: str) -> int:
-    """Processes that suit work with a network on this machine: one for a GPU, or one per core."""
-    return 1 if choose_device(device).type == "cuda" else cores()
 
 
 @contextmanager

@@ -12,8 +12,8 @@ import torch
 
 from clipsep.checkpoint import WEIGHTS_NAME, CheckpointConfig, load_config
 from clipsep.errors import ClipsepError
+from clipsep.messages import counted
 from clipsep.models.registry import build_model
-from clipsep.wording import counted
 
 
 @dataclass(frozen=True)

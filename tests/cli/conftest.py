@@ -14,8 +14,8 @@ from clipsep.cli import main
 from clipsep.models.registry import ModelSettings, PatchUNetSettings, build_model
 from clipsep.queries import load_query_encoder
 from clipsep.spectral import SpectralSettings
-from tests.models.tiny import randomize
-from tests.test_media import tones, write
+from tests.helpers.networks import randomize
+from tests.media.test_media import tones, write
 
 
 class FakeEncoder:
@@ -45,7 +45,7 @@ def fake_encoder(monkeypatch: pytest.MonkeyPatch) -> None:
         known = {"embedded": "embedded-v1", "embedded-v1": "embedded-v1", "another": "another-v1"}
         return FakeEncoder(known[name]) if name in known else load_query_encoder(name, device)
 
-    monkeypatch.setattr("clipsep.separator.load_query_encoder", load)
+    monkeypatch.setattr("clipsep.separation.separator.load_query_encoder", load)
     monkeypatch.setattr("clipsep.queries.load_query_encoder", load)
 
 

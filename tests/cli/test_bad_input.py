@@ -16,9 +16,9 @@ import soundfile
 import torch
 
 from clipsep.cli import main
-from clipsep.queries import DEFAULT_CLIP
+from clipsep.queries.clip import DEFAULT_CLIP
 from tests.cli.conftest import contents
-from tests.test_media import tones, write, write_video
+from tests.media.test_media import tones, write, write_video
 
 RATE = 16_000
 
@@ -317,7 +317,7 @@ def test_an_interrupt_leaves_nothing(recording, model, tmp_path, monkeypatch, ca
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("clipsep.files.SeparationFiles.write", interrupt)
+    monkeypatch.setattr("clipsep.separation.outputs.SeparationFiles.write", interrupt)
     before = contents(tmp_path)
     argv = ["separate", recording, "-q", "rain", "--model", model, "-o", tmp_path / "out"]
     assert main(list(map(str, argv))) == 130

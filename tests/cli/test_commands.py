@@ -15,8 +15,8 @@ from clipsep import __version__, queries
 from clipsep.cli import main
 from clipsep.datasets.filling import PrepareReport
 from tests.cli.conftest import FakeEncoder
-from tests.models.tiny import published_model, randomize
-from tests.test_media import write_video
+from tests.helpers.networks import published_model, randomize
+from tests.media.test_media import write_video
 
 COMMANDS = [
     *("separate", "download", "prepare", "import-list", "embed", "train", "pairs", "evaluate"),
@@ -161,7 +161,7 @@ def test_prepare_tells_what_a_lost_shard_took_along(videos, tmp_path, capsys):
 
 def test_import_list_tells_what_a_lost_shard_took_along(tmp_path, capsys, monkeypatch):
     report = PrepareReport(stored=1, already_there=1, lost=2, rejected={"c.wav": "No pictures."})
-    monkeypatch.setattr("clipsep.datasets.list_import.import_list", lambda *_: report)
+    monkeypatch.setattr("clipsep.paper.import_list.import_list", lambda *_: report)
     assert run("import-list", tmp_path / "list.csv", "-o", "data") == 0
     assert capsys.readouterr().out.splitlines() == [
         "rejected c.wav: No pictures.",
@@ -188,7 +188,7 @@ def test_prepare_refuses_senseless_sources(refused, videos, tmp_path):
 
 def test_from_videos_to_a_model_that_separates(videos, tmp_path, recording, capsys, monkeypatch):
     # Another test may have imported the module already, with the real encoders.
-    monkeypatch.setattr("clipsep.training.inputs.load_query_encoder", queries.load_query_encoder)
+    monkeypatch.setattr("clipsep.training.data.load.load_query_encoder", queries.load_query_encoder)
     data, config = tmp_path / "data", tmp_path / "tiny.yaml"
     config.write_text(TINY_CONFIG.format(data=data, output=tmp_path / "run"))
     assert run("prepare", videos, "-o", data, "--workers", 1) == 0
@@ -253,7 +253,7 @@ def test_interrupted(argv, hint, monkeypatch, capsys):
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("clipsep.datasets.videos.find_videos", interrupt)
+    monkeypatch.setattr("clipsep.datasets.prepare.find_videos", interrupt)
     monkeypatch.setattr("clipsep.checkpoint.shipped_models", interrupt)
     assert run(*argv) == 130
     err = capsys.readouterr().err

@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 
 from clipsep.cli import main
-from clipsep.evaluation.pairs import Interferer, Pair, write_pairs
+from clipsep.evaluation.mixtures import Interferer, Pair, write_pairs
 from tests.cli.conftest import FakeEncoder
-from tests.test_media import tones, write
+from tests.media.test_media import tones, write
 
 
 @pytest.fixture(autouse=True)
 def fake_query_encoder(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        "clipsep.evaluation.protocol.load_query_encoder", lambda name, device: FakeEncoder()
+        "clipsep.evaluation.evaluate.load_query_encoder", lambda name, device: FakeEncoder()
     )
 
 

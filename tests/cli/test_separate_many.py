@@ -11,7 +11,7 @@ import pytest
 from clipsep.cli import main
 from clipsep.media import probe
 from tests.cli.conftest import contents
-from tests.test_media import tones, write
+from tests.media.test_media import tones, write
 
 
 @pytest.fixture

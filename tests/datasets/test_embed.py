@@ -11,10 +11,10 @@ import torch
 
 from clipsep.datasets.embed import embed
 from clipsep.datasets.embeddings import EmbeddingStore
-from clipsep.datasets.store import ClipStore
-from clipsep.datasets.store_writer import StoreWriter, stage_clip
+from clipsep.datasets.reader import ClipStore
+from clipsep.datasets.writer import StoreWriter, stage_clip
 from clipsep.errors import ClipsepError
-from tests.queries.pictures_for_tests import picture
+from tests.helpers.images import picture
 
 
 class ColourEncoder:

@@ -11,8 +11,8 @@ import pytest
 
 from clipsep.datasets.arrow_files import read_table, write_table
 from clipsep.datasets.index import Clip, ClipIndex, ShardSize, write_index
-from clipsep.datasets.store import ClipStore
-from tests.stores import make_store
+from clipsep.datasets.reader import ClipStore
+from tests.helpers.datasets import make_store
 
 ROWS = {
     "id": ["b.mp4", "a.mp4", "c.mp4"],

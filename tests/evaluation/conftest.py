@@ -11,12 +11,12 @@ import torch
 from PIL import Image
 
 from clipsep.checkpoint import CheckpointConfig, save_checkpoint
-from clipsep.evaluation.pairs import Interferer, Pair, write_pairs
+from clipsep.evaluation.mixtures import Interferer, Pair, write_pairs
 from clipsep.models.registry import ModelSettings, PatchUNetSettings, build_model
 from clipsep.spectral import SpectralSettings
 from tests.cli.conftest import FakeEncoder
-from tests.models.tiny import randomize
-from tests.test_media import write
+from tests.helpers.networks import randomize
+from tests.media.test_media import write
 
 LABELS = ("dog", "rain", "church bell", "tuba")
 
@@ -25,7 +25,7 @@ LABELS = ("dog", "rain", "church bell", "tuba")
 def fake_encoder(monkeypatch: pytest.MonkeyPatch) -> None:
     """Embeddings that depend on the query and mean nothing."""
     monkeypatch.setattr(
-        "clipsep.evaluation.protocol.load_query_encoder", lambda name, device: FakeEncoder()
+        "clipsep.evaluation.evaluate.load_query_encoder", lambda name, device: FakeEncoder()
     )
 
 

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from clipsep.checkpoint import load_checkpoint
 from clipsep.evaluation.metrics import sdr
 from clipsep.evaluation.separation import MixtureSeparator
-from clipsep.published import import_published
+from clipsep.paper.checkpoints import import_published
 
 GOLDEN = Path(__file__).parents[1] / "data" / "golden"
 END = 1024  # samples, within which overlap-add differs

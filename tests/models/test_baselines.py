@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 from clipsep.models.baselines import LabelSep, PITSep
 from clipsep.models.clipsep import CLIPSep
-from tests.models.tiny import FEATURES, make_network, random, randomize, spectrogram
+from tests.helpers.networks import FEATURES, make_network, random, randomize, spectrogram
 
 LABELS, DIM = 4, 7
 CLOSE = {"atol": 1e-9, "rtol": 1e-9}

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from clipsep.models.clipsep import CLIPSep
-from tests.models.tiny import FEATURES, NETWORKS, make_network, random, randomize, spectrogram
+from tests.helpers.networks import FEATURES, NETWORKS, make_network, random, randomize, spectrogram
 
 DIM = 7  # D
 CLOSE = {"atol": 1e-9, "rtol": 1e-9}

@@ -13,9 +13,9 @@ from torch import nn
 
 from clipsep.checkpoint import load_checkpoint
 from clipsep.models.clipsep import MaskLogits
-from clipsep.models.losses import Targets, make_targets, mask_loss, nit_loss, pit_loss
-from clipsep.published import import_published
+from clipsep.paper.checkpoints import import_published
 from clipsep.spectral import SpectralSettings, apply_mask, from_bands, istft, stft
+from clipsep.training.losses import Targets, make_targets, mask_loss, nit_loss, pit_loss
 
 GOLDEN = Path(__file__).parents[1] / "data" / "golden"
 LOSSES = {"clipsep": mask_loss, "nit": nit_loss, "pit": pit_loss}

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from clipsep.models.patch_unet import PatchUNet
 from clipsep.models.unet import UNet
-from tests.models.tiny import (
+from tests.helpers.networks import (
     FEATURES,
     N_BANDS,
     NETWORKS,

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from clipsep.models import upsampled_conv
 from clipsep.models.upsampled_conv import UpsampledConv2d, upsampled_conv2d
-from tests.models.tiny import random
+from tests.helpers.networks import random
 
 CLOSE = {"atol": 1e-9, "rtol": 1e-9}
 # Batch, channels in and out, height and width of maps whose channels are mixed first ...

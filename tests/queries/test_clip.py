@@ -17,7 +17,7 @@ from PIL import Image
 from clipsep.errors import ClipsepError, UsageError
 from clipsep.queries import load_query_encoder
 from clipsep.queries.clip import CLIPEncoder
-from tests.queries.pictures_for_tests import picture
+from tests.helpers.images import picture
 
 transformers = pytest.importorskip("transformers")
 

@@ -10,13 +10,14 @@ from unittest import mock
 import safetensors.torch
 import torch
 
-from clipsep.training import inputs, run
+from clipsep.training import train as run
 from clipsep.training.config import TrainingConfig
-from clipsep.training.module import SeparationTask
+from clipsep.training.data import load as inputs
+from clipsep.training.task import SeparationTask
 
 
 class TinyEncoder:
-    """Text side of the embeddings that `tests.stores` makes."""
+    """Text side of the embeddings that `tests.helpers.datasets` makes."""
 
     id, dim = "tiny", 4
 

@@ -15,7 +15,7 @@ from pydantic_core import PydanticUndefined
 from clipsep.checkpoint import load_checkpoint
 from clipsep.errors import ClipsepError, UsageError
 from clipsep.training.config import TrainingConfig, load_config
-from tests.stores import make_store
+from tests.helpers.datasets import make_store
 from tests.training.run_tiny import train_tiny
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))

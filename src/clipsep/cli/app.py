@@ -13,13 +13,13 @@ from typing import Annotated, Any
 
 import typer
 
-from clipsep import __version__
-from clipsep.cli.data import embed, prepare
-from clipsep.cli.download import download, import_list, pairs
+from clipsep._version import __version__
+from clipsep.cli.datasets import embed, prepare
 from clipsep.cli.evaluate import evaluate
 from clipsep.cli.models import import_published, info, models
-from clipsep.cli.separation import separate
-from clipsep.cli.training import train
+from clipsep.cli.paper import download, import_list, pairs
+from clipsep.cli.separate import separate
+from clipsep.cli.train import train
 from clipsep.errors import ClipsepError, UsageError
 
 app = typer.Typer(

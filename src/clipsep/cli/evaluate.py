@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from clipsep.cli.output import AsJson, Device, cells, progress_bar, stdout, table_of
+from clipsep.cli.console import AsJson, Device, cells, progress_bar, stdout, table_of
 from clipsep.errors import UsageError
 
 if TYPE_CHECKING:
-    from clipsep.evaluation import Report
+    from clipsep.evaluation.report.statistics import Report
 
 
 def evaluate(
@@ -69,8 +69,8 @@ def evaluate(
     """
     if examples and output is None:
         raise UsageError("--examples belongs to a report: say with -o where to write it.")
-    from clipsep.evaluation import evaluate as run_evaluation
-    from clipsep.evaluation import write_report
+    from clipsep.evaluation.evaluate import evaluate as run_evaluation
+    from clipsep.evaluation.report.files import write_report
     from clipsep.media import check_writable
 
     if output is not None:
@@ -101,7 +101,7 @@ def evaluate(
 
 
 def _print_report(report: Report) -> None:
-    from clipsep.evaluation.report_text import absent_sound_text, decibel_text, notes
+    from clipsep.evaluation.report.text import absent_sound_text, decibel_text, notes
 
     columns = ("SDR in dB", "median", "SDRi", "SI-SDR", "SIR", "SAR")
     table = table_of("mean of", *columns, right=tuple(range(1, 1 + len(columns))))

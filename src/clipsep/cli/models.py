@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from clipsep.cli.output import AsJson, cells, stdout, table_of
+from clipsep.cli.console import AsJson, cells, stdout, table_of
 
 
 def models() -> None:
@@ -64,7 +64,7 @@ def import_published(
     ] = None,
 ) -> None:
     """Import weights of the published CLIPSep."""
-    from clipsep.published import import_published as import_checkpoint
+    from clipsep.paper.checkpoints import import_published as import_checkpoint
 
     config = import_checkpoint(checkpoint, output, args)
     print(

@@ -16,11 +16,12 @@ import numpy as np
 
 from clipsep import queries
 from clipsep.datasets.embeddings import EmbeddingStore
-from clipsep.datasets.folders import is_address
-from clipsep.datasets.store import ClipStore
-from clipsep.devices import choose_device, local_workers, one_thread
+from clipsep.datasets.reader import ClipStore
+from clipsep.datasets.storage.folders import is_address
+from clipsep.devices import choose_device, one_thread
 from clipsep.errors import ClipsepError
-from clipsep.workers import Progress, require_shared_folder, run_many
+from clipsep.parallel.run import local_workers, run_many
+from clipsep.parallel.task import Progress, require_shared_folder
 
 _PICTURES_PER_BATCH = 64
 
@@ -46,7 +47,7 @@ def embed(
     Args:
         dataset: folder, or address such as ``s3://bucket/folder``.
         encoder: a name for `clipsep.queries.load_query_encoder`.
-        workers, ray: see `clipsep.workers.run_many`.
+        workers, ray: see `clipsep.parallel.run.run_many`.
 
     Raises:
         UsageError, ClipsepError: if the data set, the encoder or the workers cannot be used.

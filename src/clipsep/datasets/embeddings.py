@@ -12,9 +12,9 @@ from typing import NamedTuple
 import numpy as np
 
 from clipsep.datasets.index import Clip
-from clipsep.datasets.store import ClipStore
+from clipsep.datasets.reader import ClipStore
 from clipsep.errors import ClipsepError
-from clipsep.wording import counted
+from clipsep.messages import counted
 
 _HEADER = 128  # bytes before the numbers of an array file that NumPy wrote
 _DTYPE = np.dtype("<f4")

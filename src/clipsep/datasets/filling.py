@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from clipsep.datasets.store_writer import StoreWriter, turn
+from clipsep.datasets.writer import StoreWriter, turn
 from clipsep.errors import ClipsepError
-from clipsep.workers import Progress, Task, run_many
+from clipsep.parallel.run import run_many
+from clipsep.parallel.task import Progress, Task
 
 
 class Source(Protocol):
@@ -56,7 +57,7 @@ def fill_store(
 
     Args:
         stage: stages the clip of a source; gives None, or why the source is of no use.
-        workers, ray: see `clipsep.workers.run_many`.
+        workers, ray: see `clipsep.parallel.run.run_many`.
 
     Raises:
         ClipsepError: if the output cannot be written or the workers cannot be used.

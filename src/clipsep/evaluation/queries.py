@@ -14,9 +14,9 @@ import torch
 from PIL import Image
 
 from clipsep.errors import UsageError
-from clipsep.evaluation.pairs import Pair, load_pictures
+from clipsep.evaluation.mixtures import Pair, load_pictures
 from clipsep.queries import QueryEncoder
-from clipsep.queries.named import PICTURE_SUFFIXES, named_queries
+from clipsep.queries.parsing import PICTURE_SUFFIXES, named_queries
 from clipsep.queries.prompts import encode_prompted
 
 TEXT, IMAGE = "text", "image"

@@ -16,7 +16,7 @@ from clipsep.checkpoint import load_checkpoint
 from clipsep.errors import ClipsepError
 from clipsep.evaluation.ideal_masks import ideal_estimates
 from clipsep.evaluation.metrics import bss_metrics, is_silent, sdr, si_sdr
-from clipsep.evaluation.pairs import SAMPLE_RATE, Pair, load_sources
+from clipsep.evaluation.mixtures import SAMPLE_RATE, Pair, load_sources
 from clipsep.evaluation.separation import MixtureSeparator
 
 MIXTURE = "mixture"

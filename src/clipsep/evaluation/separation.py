@@ -10,7 +10,7 @@ import torch
 
 from clipsep.checkpoint import Checkpoint
 from clipsep.devices import choose_device
-from clipsep.streaming import MaskedStream
+from clipsep.separation.streaming import MaskedStream
 
 
 class MixtureSeparator:

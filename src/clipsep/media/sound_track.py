@@ -15,7 +15,7 @@ from av.error import FFmpegError
 
 from clipsep.errors import ClipsepError
 from clipsep.media.containers import declared_seconds, picture_stream
-from clipsep.wording import counted
+from clipsep.messages import counted
 
 # The longest jump of their time stamps that is not lost sound: FLAC and Ogg run without gaps, the
 # others may pause for a moment when the recording device is busy.

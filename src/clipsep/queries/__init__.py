@@ -5,35 +5,10 @@ This module must import no encoder before one is asked for, and nothing heavier 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
-
-from torch import Tensor
-
 from clipsep.errors import UsageError
+from clipsep.queries.protocol import QueryEncoder
 
-if TYPE_CHECKING:
-    from PIL.Image import Image
-
-DEFAULT_CLIP = "openai/clip-vit-base-patch32"
-
-
-class QueryEncoder(Protocol):
-    """What the rest of the package knows of an encoder.
-
-    ``id`` names the embedding space: a checkpoint works only with the encoder it was trained with.
-    ``dim`` is D. Both methods return float32 embeddings [B,D] on the encoder's device.
-    """
-
-    id: str
-    dim: int
-
-    def encode_texts(self, texts: list[str]) -> Tensor:
-        """Texts -> [B,D]; raises UsageError for a text that the encoder cannot take."""
-        ...
-
-    def encode_images(self, images: list[Image]) -> Tensor:
-        """Pictures -> [B,D]."""
-        ...
+__all__ = ["QueryEncoder", "load_query_encoder"]
 
 
 def load_query_encoder(name: str, device: str = "cpu") -> QueryEncoder:
@@ -45,16 +20,16 @@ def load_query_encoder(name: str, device: str = "cpu") -> QueryEncoder:
     Raises UsageError for an unknown name, ClipsepError if weights are missing or damaged.
     """
     if name in ("embedded", "embedded-v1"):
-        from clipsep.queries.embedded import EmbeddedEncoder
+        from clipsep.queries.embedded.encoder import EmbeddedEncoder
 
         return EmbeddedEncoder(device)
     if name in ("efficientnet", "efficientnet-lite0"):
-        from clipsep.queries.picture_features import PictureFeatureEncoder
+        from clipsep.queries.efficientnet import PictureFeatureEncoder
 
         return PictureFeatureEncoder(device)
     family, _, model = name.partition(":")
     if family == "clip" and (model or name == "clip"):
-        from clipsep.queries.clip import CLIPEncoder
+        from clipsep.queries.clip import DEFAULT_CLIP, CLIPEncoder
 
         return CLIPEncoder(model or DEFAULT_CLIP, device)
     raise UsageError(

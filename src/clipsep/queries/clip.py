@@ -17,11 +17,11 @@ from PIL import Image
 from torch import Tensor
 
 from clipsep.errors import ClipsepError, UsageError
-from clipsep.queries import DEFAULT_CLIP
-from clipsep.queries.pictures import to_rgb
+from clipsep.media.images import to_rgb
+from clipsep.messages import counted
 from clipsep.queries.prompts import check_texts
-from clipsep.wording import counted
 
+DEFAULT_CLIP = "openai/clip-vit-base-patch32"
 _TEXT_BATCH = 64
 _PICTURE_BATCH = 8
 # Pictures longer than this, in short sides, lose their ends before CLIP's own resize, which would

@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from clipsep.errors import UsageError
-from clipsep.wording import counted
+from clipsep.messages import counted
 
 
 class LabelEncoder:

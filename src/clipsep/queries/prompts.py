@@ -12,7 +12,7 @@ from torch import Tensor
 from clipsep.errors import UsageError
 
 if TYPE_CHECKING:
-    from clipsep.queries import QueryEncoder
+    from clipsep.queries.protocol import QueryEncoder
 
 PROMPT_SETS: dict[str, tuple[str, ...]] = {
     "plain": ("{}",),

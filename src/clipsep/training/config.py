@@ -9,13 +9,13 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from clipsep.datasets.file_cache import DEFAULT_GIGABYTES
-from clipsep.datasets.mixing import MixingSettings
-from clipsep.datasets.store import SAMPLE_RATE
+from clipsep.datasets.reader import SAMPLE_RATE
+from clipsep.datasets.storage.cache import DEFAULT_GIGABYTES
 from clipsep.errors import UsageError
 from clipsep.models.registry import ModelSettings
 from clipsep.queries.prompts import PROMPT_SETS
 from clipsep.spectral import SpectralSettings
+from clipsep.training.data.mixing import MixingSettings
 from clipsep.validation import first_problem
 
 # YAML reads 32 as a number.
@@ -52,7 +52,7 @@ class DataSettings(_Settings):
 
 
 class LossSettings(_Settings):
-    """See `clipsep.models.losses`; the defaults are the published ones.
+    """See `clipsep.training.losses`; the defaults are the published ones.
 
     Attributes:
         absent: share of training mixtures whose last query asks for the sound of another mixture, one of

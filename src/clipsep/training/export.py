@@ -9,7 +9,7 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
 
 from clipsep.checkpoint import CheckpointConfig, save_checkpoint
-from clipsep.training.module import SeparationTask, diverged
+from clipsep.training.task import SeparationTask, diverged
 
 
 class ExportModel(Callback):

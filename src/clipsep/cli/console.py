@@ -1,0 +1,98 @@
+"""What commands share: types of common options, tables, and a progress bar on the terminal."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from clipsep.messages import counted
+
+if TYPE_CHECKING:
+    from clipsep.datasets.filling import PrepareReport
+
+Device = Annotated[
+    str, typer.Option(metavar="NAME", help="auto (a GPU if there is one), cpu or cuda.")
+]
+Workers = Annotated[
+    int | None, typer.Option(metavar="N", min=1, help="Processes; by default one per core.")
+]
+
+
+def _checked_address(address: str | None) -> str | None:
+    if address is not None:
+        from clipsep.parallel.on_ray import check_address
+
+        check_address(address)
+    return address
+
+
+Ray = Annotated[
+    str | None,
+    typer.Option(
+        "--ray",
+        metavar="ADDRESS",
+        callback=_checked_address,
+        help="Work on Ray: local (started here), auto or HOST:PORT.",
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
+
+
+def table_of(*columns: str, right: tuple[int, ...] = (1, 2)) -> Table:
+    """A plain table; ``right`` are the numbers of the columns that hold numbers."""
+    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
+    for number, column in enumerate(columns):
+        # Folded, not cut: a path must stay whole.
+        table.add_column(column, justify="right" if number in right else "left", overflow="fold")
+    return table
+
+
+def cells(*values: object) -> list[Text]:
+    """As they are: a bracket in a query is no markup."""
+    return [Text(str(value)) for value in values]
+
+
+def stdout() -> Console:
+    """A console that does not fold lines when nobody looks at them."""
+    return Console(width=None if sys.stdout.isatty() else 1000)
+
+
+def print_prepared(noun: str, report: PrepareReport, output: Path) -> None:
+    """What became of the sources of a data set, each of which is called ``noun``."""
+    for clip_id, reason in report.rejected.items():
+        print(f"rejected {clip_id}: {reason}")
+    print(
+        f"{noun}s: {report.stored + report.already_there} stored in {output} ({report.stored} of them "
+        f"now), {len(report.rejected)} rejected."
+    )
+    if report.lost:
+        print(
+            f"lost with damaged or missing shards: {counted(report.lost, noun)}; give their sources to "
+            "this command again."
+        )
+
+
+@contextmanager
+def progress_bar(task: str) -> Iterator[Callable[[float, float | None], None] | None]:
+    """A function that moves a bar on the terminal; None where there is no terminal."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f} %"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        number = bar.add_task(task, total=None)
+        yield lambda done, total: bar.update(number, completed=done, total=total)

@@ -1,0 +1,74 @@
+"""Commands that make data sets: `prepare` and `embed`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from clipsep.cli.console import Device, Ray, Workers, print_prepared, progress_bar
+from clipsep.messages import counted
+
+
+def prepare(
+    sources: Annotated[
+        list[Path], typer.Argument(metavar="SOURCES", help="Video files, or folders of them.")
+    ],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", metavar="FOLDER", help="Folder of the data set.")
+    ],
+    labels: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="CSV",
+            help="Columns path,label; for baselines and scores. Stored videos get them, too.",
+        ),
+    ] = None,
+    workers: Workers = None,
+    ray: Ray = None,
+) -> None:
+    """Make a data set of videos.
+
+    Each video is decoded once; run the command again to add videos, or to go on after an interrupt.
+    """
+    from clipsep.datasets.prepare import find_videos, labels_without_video
+    from clipsep.datasets.prepare import prepare as prepare_videos
+
+    videos = find_videos(sources, labels)
+    with progress_bar("preparing videos") as progress:
+        report = prepare_videos(videos, output, workers, progress, ray)
+    print_prepared("video", report, output)
+    if labels:
+        named = sum(video.label is not None for video in videos)
+        print(
+            f"labels: {labels} names {named} of {counted(len(videos), 'video')}, and "
+            f"{len(labels_without_video(labels, videos))} that are not among them."
+        )
+    if report.stored + report.already_there == 0:
+        raise typer.Exit(1)
+
+
+def embed(
+    dataset: Annotated[
+        str, typer.Argument(metavar="DATASET", help="Folder made by 'clipsep prepare', or its URL.")
+    ],
+    encoder: Annotated[
+        str, typer.Option(metavar="NAME", help="embedded, clip, clip:MODEL or efficientnet.")
+    ] = "embedded",
+    device: Device = "auto",
+    workers: Workers = None,
+    ray: Ray = None,
+) -> None:
+    """Embed the pictures of a data set.
+
+    Run the command again to go on after an interrupt.
+    """
+    from clipsep.datasets.embed import embed as embed_pictures
+
+    with progress_bar("embedding pictures") as progress:
+        report = embed_pictures(dataset, encoder, device, workers, progress, ray)
+    print(
+        f"{counted(report.pictures, 'picture')} of {dataset} embedded now by {report.encoder_id}; "
+        "all are there."
+    )

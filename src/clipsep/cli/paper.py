@@ -1,0 +1,231 @@
+"""Commands about the paper's data: `download music`, `download vggsound`, `import-list` and `pairs`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from clipsep.cli.console import Ray, print_prepared, progress_bar
+from clipsep.errors import ClipsepError, UsageError
+from clipsep.messages import counted
+
+if TYPE_CHECKING:
+    from clipsep.paper.download import DownloadSettings
+    from clipsep.paper.public_sets import ListedClip, PublicSet
+
+download = typer.Typer(help="Download the videos of a public data set.", rich_markup_mode=None)
+
+Output = Annotated[
+    Path, typer.Option("-o", "--output", metavar="FOLDER", help="Folder for the videos.")
+]
+Val = Annotated[
+    list[Path] | None,
+    typer.Option(metavar="LIST.csv", help="Published list of validation clips; may be repeated."),
+]
+Test = Annotated[
+    list[Path] | None,
+    typer.Option(metavar="LIST.csv", help="Published list of test clips; may be repeated."),
+]
+Side = Annotated[
+    list[str] | None,
+    typer.Option(metavar="SIDE", help="Fetch only train, val or test; may be repeated."),
+]
+Only = Annotated[
+    list[str] | None,
+    typer.Option(metavar="LABEL", help="Fetch only this label; may be repeated."),
+]
+Limit = Annotated[
+    int | None, typer.Option(metavar="N", min=1, help="Fetch at most N clips, for a trial.")
+]
+Workers = Annotated[int, typer.Option(metavar="N", min=1, help="Videos fetched at the same time.")]
+Pause = Annotated[
+    float,
+    typer.Option(metavar="SECONDS", min=0, help="Between the starts of two videos."),
+]
+Retries = Annotated[
+    int,
+    typer.Option(metavar="N", min=0, help="New tries, each after twice as long, before giving up."),
+]
+RetryMissing = Annotated[
+    bool, typer.Option("--retry-missing", help="Ask again for what missing.csv lists.")
+]
+
+
+@download.command()
+def music(
+    lists: Annotated[
+        list[Path], typer.Argument(metavar="LIST.json", help="MUSIC_solo_videos.json, ...")
+    ],
+    output: Output,
+    val: Val = None,
+    test: Test = None,
+    side: Side = None,
+    only: Only = None,
+    limit: Limit = None,
+    workers: Workers = 4,
+    pause: Pause = 5.0,
+    rate_limit: Annotated[
+        int | None, typer.Option(metavar="BYTES", min=1, help="Per second and video.")
+    ] = None,
+    retries: Retries = 6,
+    retry_missing: RetryMissing = False,
+) -> None:
+    """Download MUSIC: whole videos of its JSON lists.
+
+    Run the command again to go on after an interrupt.
+    """
+    from clipsep.paper.download import DownloadSettings
+    from clipsep.paper.public_sets import MUSIC, SideRule, read_music
+
+    rule = SideRule(MUSIC, {"val": val or [], "test": test or []})
+    settings = DownloadSettings(workers, pause, retries, retry_missing)
+    _download(
+        _chosen(read_music(lists, rule), side, only, limit), output, MUSIC, settings, rate_limit
+    )
+
+
+@download.command()
+def vggsound(
+    index: Annotated[Path, typer.Argument(metavar="vggsound.csv", help="The published index.")],
+    output: Output,
+    val: Val = None,
+    test: Test = None,
+    side: Side = None,
+    only: Only = None,
+    limit: Limit = None,
+    workers: Workers = 4,
+    pause: Pause = 5.0,
+    retries: Retries = 6,
+    retry_missing: RetryMissing = False,
+) -> None:
+    """Download VGGSound: the ten seconds of each video that its CSV names.
+
+    Run the command again to go on after an interrupt.
+    """
+    from clipsep.paper.download import DownloadSettings
+    from clipsep.paper.public_sets import VGGSOUND, SideRule, read_vggsound
+
+    rule = SideRule(VGGSOUND, {"val": val or [], "test": test or []})
+    settings = DownloadSettings(workers, pause, retries, retry_missing)
+    _download(_chosen(read_vggsound(index, rule), side, only, limit), output, VGGSOUND, settings)
+
+
+def import_list(
+    list_file: Annotated[
+        Path, typer.Argument(metavar="LIST.csv", help="Lines of wav,frame_dir,n_frames,label.")
+    ],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", metavar="DATASET", help="Folder of the data set.")
+    ],
+    root: Annotated[
+        Path, typer.Option(metavar="FOLDER", help="Where the list's relative paths begin.")
+    ] = Path("."),
+    workers: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Processes; by default one per core.")
+    ] = None,
+    ray: Ray = None,
+) -> None:
+    """Make a data set of a published list.
+
+    Run the command again to go on after an interrupt.
+    """
+    from clipsep.paper.import_list import import_list as import_rows
+
+    with progress_bar("importing clips") as progress:
+        report = import_rows(list_file, output, root, workers, progress, ray)
+    print_prepared("clip", report, output)
+    if report.stored + report.already_there == 0:
+        raise typer.Exit(1)
+
+
+def pairs(
+    targets: Annotated[
+        Path, typer.Argument(metavar="TARGETS.csv", help="Published list; one pair per clip.")
+    ],
+    interferers: Annotated[
+        Path, typer.Argument(metavar="INTERFERERS.csv", help="Published list to draw from.")
+    ],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", metavar="PAIRS.csv", help="List of pairs to write.")
+    ],
+    root: Annotated[
+        Path, typer.Option(metavar="FOLDER", help="Where the lists' relative paths begin.")
+    ] = Path("."),
+    videos: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FOLDER", help="Made by 'clipsep download'; may be repeated."),
+    ] = None,
+) -> None:
+    """Rebuild the published test mixtures.
+
+    MUSIC+ is MUSIC/solo/test.csv with vggsound/test-good-no-music.csv, VGGSound-Clean+ is
+    vggsound/test-good.csv with vggsound/test-no-music.csv.
+    """
+    from clipsep.evaluation.mixtures import write_pairs
+    from clipsep.paper.mixtures import published_pairs
+
+    report = published_pairs(targets, interferers, root, videos or [])
+    left_out = len(report.left_out)
+    total = len(report.pairs) + left_out
+    first = next(iter(report.left_out.values()), None)
+    if not report.pairs:
+        raise ClipsepError(
+            f"No pair of {total} has all of its files (there is no '{first}'): check --root, or give "
+            "--videos."
+        )
+    write_pairs(report.pairs, output)
+    print(f"{len(report.pairs)} of {counted(total, 'pair')} in {output}.")
+    if report.left_out:
+        print(f"Left out for want of files: {counted(left_out, 'pair')}, the first: {first}")
+    if report.trained_on:
+        print(
+            f"Among training videos: {counted(len(report.trained_on), 'target')}; before you train, run "
+            f"'clipsep download' with --test {targets}."
+        )
+
+
+def _chosen(
+    clips: list[ListedClip], sides: list[str] | None, labels: list[str] | None, limit: int | None
+) -> list[ListedClip]:
+    from clipsep.paper.public_sets import SIDES
+
+    if unknown := set(sides or ()) - set(SIDES):
+        raise UsageError(f"--side: '{min(unknown)}' is not train, val or test.")
+    if unknown := set(labels or ()) - {clip.label for clip in clips}:
+        raise UsageError(f"--only: the index has no label '{min(unknown)}'.")
+    return [
+        clip
+        for clip in clips
+        if clip.side in (sides or SIDES) and (not labels or clip.label in labels)
+    ][:limit]
+
+
+def _download(
+    clips: list[ListedClip],
+    output: Path,
+    public_set: PublicSet,
+    settings: DownloadSettings,
+    rate_limit: int | None = None,
+) -> None:
+    from clipsep.paper.download import download as download_clips
+    from clipsep.paper.youtube import YouTube
+
+    fetch = YouTube(rate_limit).fetch
+    with progress_bar("downloading videos") as progress:
+        report = download_clips(clips, output, fetch, public_set.longer_than, settings, progress)
+    for name, reason in report.failed.items():
+        print(f"failed {name}: {reason}")
+    why = f" (see {output / 'missing.csv'})" if report.missing else ""
+    print(
+        f"videos: {report.stored + report.already_there} of {len(clips)} in {output} ({report.stored} "
+        f"of them now), {len(report.missing)} missing{why}."
+    )
+    if report.failed:
+        raise ClipsepError(
+            f"{len(report.failed)} of {counted(len(clips), 'video')} failed this time: run the same "
+            "command again to go on."
+        )
+    if report.stored + report.already_there == 0:
+        raise typer.Exit(1)

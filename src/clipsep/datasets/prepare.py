@@ -1,0 +1,145 @@
+"""`prepare`: from video files to a data set of sound and pictures.
+
+Decoding is media's work, the layout on disk the store's, and spreading the work that of workers.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from clipsep.datasets.filling import PrepareReport, fill_store
+from clipsep.datasets.reader import SAMPLE_RATE
+from clipsep.datasets.writer import STAGING, stage_clip
+from clipsep.errors import ClipsepError, UsageError
+from clipsep.files import VIDEO_SUFFIXES, find_files, fingerprint
+from clipsep.media import read_video
+from clipsep.parallel.task import Progress, require_shared_folder
+
+SILENCE = 1e-4  # peak below which a video counts as silent: three steps of 16 bits
+
+
+@dataclass(frozen=True, slots=True)
+class VideoFile:
+    """A video file to prepare.
+
+    Attributes:
+        id: its path below the folder, which is its name in the data set, too.
+        fingerprint: changes when the file does.
+        label: an empty one removes that of a stored clip, None leaves it as it is.
+    """
+
+    folder: Path
+    id: str
+    fingerprint: str
+    label: str | None = None
+
+    @property
+    def path(self) -> Path:
+        return self.folder / self.id
+
+
+def find_videos(sources: Iterable[Path], labels: Path | None = None) -> list[VideoFile]:
+    """The video files among ``sources`` (files, or folders searched to any depth), by their ids.
+
+    Args:
+        labels: CSV of ``path,label``, paths as ids: relative to the folder given.
+
+    Raises:
+        UsageError: for a source that does not exist, no videos at all, two of one name, or labels of
+            which none belongs to a video.
+    """
+    label_of = _read_labels(labels) if labels else {}
+    videos: dict[str, VideoFile] = {}
+    for source in sources:
+        for folder, name in find_files(source, VIDEO_SUFFIXES):
+            video = VideoFile(folder, name, fingerprint(folder / name), label_of.get(name))
+            if name in videos:
+                raise UsageError(
+                    f"'{videos[name].path}' and '{video.path}' would both be called '{name}': "
+                    "prepare their common folder instead."
+                )
+            videos[name] = video
+    if not videos:
+        raise UsageError("There is no video file (.mp4, .mkv, .webm, ...) among the given paths.")
+    if labels and not label_of.keys() & videos.keys():
+        raise UsageError(
+            f"'{labels}' names none of the videos: its paths are relative to the folder given, as in "
+            f"'{min(videos)}'."
+        )
+    return [videos[clip_id] for clip_id in sorted(videos)]
+
+
+def labels_without_video(labels: Path, videos: Iterable[VideoFile]) -> list[str]:
+    """The paths in a CSV of labels that belong to none of the videos; UsageError if it is no such CSV."""
+    return sorted(_read_labels(labels).keys() - {video.id for video in videos})
+
+
+def prepare(
+    videos: list[VideoFile],
+    output: Path,
+    workers: int | None = None,
+    progress: Progress | None = None,
+    ray: str | None = None,
+) -> PrepareReport:
+    """Decode every video once into a data set; finished ones are not done again.
+
+    A video that cannot be used is recorded in ``rejected.csv`` with its reason and the rest goes on.
+    The files are the same whatever the workers, and however often the work was interrupted.
+
+    Args:
+        workers, ray: see `clipsep.parallel.run.run_many`.
+
+    Raises:
+        UsageError: if the videos lie in the output folder itself.
+        ClipsepError: if the output cannot be written or the workers cannot be used.
+    """
+    if output.resolve() in {folder.resolve() for folder in {video.folder for video in videos}}:
+        raise UsageError(f"'{output}' is the folder of the videos, too: choose another with -o.")
+    output = output.absolute()
+    return fill_store(output, videos, _Stage(output), workers, progress, ray)
+
+
+@dataclass(frozen=True)
+class _Stage:
+    """Decodes and stages a video; the result is why it is of no use, or None."""
+
+    output: Path
+    device: ClassVar[str] = "cpu"
+
+    def __call__(self, video: VideoFile) -> str | None:
+        require_shared_folder(self.output / STAGING)
+        require_shared_folder(video.path.parent)
+        try:
+            decoded = read_video(video.path, SAMPLE_RATE)
+        except ClipsepError as error:
+            return str(error)
+        if np.abs(decoded.audio).max(initial=0) < SILENCE:
+            return f"'{video.path}' is silent."
+        stage_clip(
+            self.output, video.id, video.fingerprint, video.label, decoded.audio, decoded.frames
+        )
+        return None
+
+    def died(self, video: VideoFile) -> str:
+        return (
+            f"'{video.path}' killed every process that decoded it (a damaged file, or too little "
+            "memory); to try it again, remove its line from rejected.csv."
+        )
+
+
+def _read_labels(path: Path) -> dict[str, str]:
+    problem = "its first line is not 'path,label'"
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file)
+            if {"path", "label"} <= set(reader.fieldnames or ()):
+                return {row["path"]: row["label"] or "" for row in reader}
+    except (OSError, UnicodeDecodeError) as error:
+        problem = str(error)
+    raise UsageError(f"'{path}' is no CSV file with the columns path,label: {problem}.")

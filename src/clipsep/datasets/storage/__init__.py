@@ -1,0 +1,1 @@
+"""Where a data set lies: a folder of this machine, or an address with a cache."""

@@ -1,0 +1,200 @@
+"""The evaluation of a model on a list of test mixtures, from the two names to a report.
+
+It arranges reading, embedding and scoring; what each of them does is decided elsewhere.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+from collections.abc import Callable, Iterator
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from clipsep._version import __version__
+from clipsep.checkpoint import WEIGHTS_NAME, CheckpointConfig, find_checkpoint, load_config
+from clipsep.devices import choose_device, one_thread
+from clipsep.errors import UsageError
+from clipsep.evaluation.mixtures import Pair, read_pairs
+from clipsep.evaluation.queries import IMAGE, TEXT, PairQueries, absent_sounds
+from clipsep.evaluation.report.statistics import Report
+from clipsep.evaluation.scoring import PairJob, PairScorer, PairScores
+from clipsep.parallel.run import run_many
+from clipsep.queries import QueryEncoder, load_query_encoder
+from clipsep.queries.labels import LabelEncoder
+
+Progress = Callable[[float, float | None], None]  # (done, of how many)
+QUERIES = {TEXT: (TEXT,), IMAGE: (IMAGE,), "both": (TEXT, IMAGE)}
+_ANSWERS = {TEXT: "text query", IMAGE: "picture query"}
+
+
+def evaluate(
+    model: str | Path,
+    pairs: str | Path,
+    query: str | None = None,
+    *,
+    root: str | Path | None = None,
+    images: str | Path | None = None,
+    prompts: str | None = None,
+    binary: bool = False,
+    query_encoder: str | None = None,
+    device: str = "auto",
+    workers: int | None = None,
+    every: int = 1,
+    examples: int = 0,
+    progress: Progress | None = None,
+) -> Report:
+    """Score a model on a list of test mixtures, as the paper does (Dong et al., 2023, section 4).
+
+    Only the target is scored, over the whole mixture; masks are soft, noise heads are not used. Beside
+    the answers to queries the mixture itself and ideal masks are scored, and each query of a sound
+    that is not in the mixture is measured by the energy it lets through. A model without queries (PIT)
+    is scored by the best of its masks, which is the paper's upper bound for it. The result depends on
+    neither the number of processes nor which other pairs are scored.
+
+    Args:
+        model: name of a shipped one, folder or hub id.
+        pairs: CSV file, see `clipsep.evaluation.mixtures`.
+        query: "text" (the default), "image" or "both".
+        root: folder that the list's paths are relative to; by default the list's own.
+        images: folder of pictures with one folder per label, of which each pair is given one at
+            random, instead of those that the list names.
+        prompts: another prompt set than the model's, such as the published "ensemble".
+        binary: masks of 0 and 1.
+        query_encoder: where the model's encoder is, e.g. ``clip:/path/to/folder``.
+        workers: processes; by default one per core.
+        every: score every so manieth pair only, for a quick look.
+        examples: keep the sounds of so many pairs, evenly spaced over the list.
+
+    Raises:
+        UsageError: for a wrong request: unknown model or query, a list that cannot be used, a sound
+            that does not exist, a text that the model does not know.
+        ClipsepError: if a sound or picture cannot be read.
+    """
+    folder = find_checkpoint(model)
+    config = load_config(folder)
+    kinds = _kinds(config, query)
+    listed = read_pairs(Path(pairs), Path(root) if root else None, must_exist=True)
+    chosen = listed[::every]
+    report_every = progress or (lambda done, total: None)
+    report_every(0, 2 * len(chosen))
+    queries = None
+    prompts = prompts or config.prompts
+    if kinds:
+        encoder = _encoder(config, query_encoder, device)
+        queries = PairQueries(encoder, prompts, Path(images) if images else None)
+    examples_at = _spaced(len(chosen), examples)
+    jobs: list[PairJob] = []
+    scored: dict[str, PairScores] = {}
+    # Rounding must not depend on the cores, and threads would wait for each other's processes.
+    with one_thread():
+        for job in _jobs(chosen, absent_sounds(listed), kinds, queries, examples_at):
+            jobs.append(job)
+            report_every(len(jobs), 2 * len(chosen))
+        scorer = PairScorer(folder, str(choose_device(device)), binary)
+        for job, scores in run_many(scorer, jobs, workers):
+            scored[job.pair.id] = scores
+            report_every(len(jobs) + len(scored), 2 * len(chosen))
+    return Report(
+        model=_describe_model(folder, config),
+        pairs_list={
+            "path": str(pairs),
+            "sha256": hashlib.sha256(Path(pairs).read_bytes()).hexdigest(),
+            "pairs": len(listed),
+            "every": every,
+            "scored": len(chosen),
+        },
+        settings={
+            "queries": list(kinds),
+            # Labels are looked up as they are.
+            "prompts": prompts if TEXT in kinds and encoder.id != LabelEncoder.id else None,
+            "images": str(images) if images else None,
+            "masks": "binary" if binary else "soft",
+        },
+        environment=_environment(),
+        pairs=[scored[pair.id] for pair in chosen],
+        pictures={
+            job.pair.id: queries.pictures(job.pair)[0]
+            for job in jobs
+            if job.keep_sounds and IMAGE in kinds
+        },
+    )
+
+
+def _kinds(config: CheckpointConfig, query: str | None) -> tuple[str, ...]:
+    if query is not None and query not in QUERIES:
+        raise UsageError(f"'{query}' is no kind of query: choose {', '.join(QUERIES)}.")
+    if config.model.kind != "pit":
+        return QUERIES[query or TEXT]
+    if query is not None:
+        raise UsageError(
+            f"The model '{config.name}' takes no queries (it is a PIT baseline): leave out --query, "
+            "and the best of its masks is scored."
+        )
+    return ()
+
+
+def _encoder(config: CheckpointConfig, name: str | None, device: str) -> QueryEncoder:
+    if config.model.kind == "labelsep":
+        return LabelEncoder(config.labels)
+    encoder = load_query_encoder(name or config.query_encoder, str(choose_device(device)))
+    if encoder.id != config.query_encoder:
+        raise UsageError(
+            f"The model '{config.name}' was trained with the query encoder "
+            f"'{config.query_encoder}' and works with no other, not '{encoder.id}'."
+        )
+    return encoder
+
+
+def _jobs(
+    pairs: list[Pair],
+    absent: dict[str, Pair],
+    kinds: tuple[str, ...],
+    queries: PairQueries | None,
+    examples: set[int],
+) -> Iterator[PairJob]:
+    """What is to be done for each pair, with its queries embedded."""
+
+    def embed(pair: Pair) -> dict[str, np.ndarray]:
+        return {_ANSWERS[kind]: queries.embed(kind, pair) for kind in kinds}
+
+    for number, pair in enumerate(pairs):
+        other = absent.get(pair.id) if kinds else None
+        yield PairJob(
+            pair=pair,
+            queries=embed(pair),
+            absent_queries=embed(other) if other else {},
+            absent=other.query if other else None,
+            keep_sounds=number in examples,
+        )
+
+
+def _spaced(n: int, count: int) -> set[int]:
+    """``count`` of ``n`` positions, evenly spaced."""
+    return set(np.linspace(0, n - 1, min(count, n)).round().astype(int).tolist())
+
+
+def _describe_model(folder: Path, config: CheckpointConfig) -> dict[str, Any]:
+    digest = config.sha256 or hashlib.sha256((folder / WEIGHTS_NAME).read_bytes()).hexdigest()
+    return {
+        "name": config.name,
+        "kind": config.model.kind,
+        "sha256": digest,
+        "query_encoder": config.query_encoder,
+        "query_encoder_revision": config.query_encoder_revision,
+    }
+
+
+def _environment() -> dict[str, Any]:
+    return {
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "clipsep": __version__,
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+    }

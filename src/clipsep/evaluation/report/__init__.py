@@ -1,0 +1,1 @@
+"""What an evaluation found: statistics, text, files, a figure and a page to listen to."""

@@ -1,0 +1,98 @@
+"""A picture of a report: how the model's SDR spreads in every class, as box plots.
+
+It knows reports and colours; where the picture goes is decided elsewhere.
+"""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from clipsep.evaluation.ideal_masks import BINARY
+from clipsep.evaluation.report.statistics import Report
+from clipsep.evaluation.scoring import MIXTURE
+from clipsep.messages import counted
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_COLOURS = ("#4477aa", "#ee7733")  # told apart by everyone (Paul Tol's schemes)
+_MARKERS = {MIXTURE: ("o", "#999999"), BINARY: ("|", "#222222")}
+
+
+def draw_classes(report: Report) -> bytes:
+    """A PNG with one row per class, the best median of the first kind of answer on top."""
+    # Figure itself, not pyplot: no global state, no window system.
+    from matplotlib.figure import Figure
+
+    labels = sorted(report.by_class, key=lambda label: _order(report, label))
+    height = 0.12 + 0.1 * len(report.answers)  # inches
+    # An image has a largest size: very many rows get flatter.
+    figure = Figure(
+        figsize=(9, min(1.2 + height * len(labels), 300)), dpi=110, layout="constrained"
+    )
+    axis = figure.subplots()
+    handles = [_draw_boxes(axis, report, labels, number) for number in range(len(report.answers))]
+    handles += [_draw_medians(axis, report, labels, name) for name in _MARKERS]
+    axis.set_yticks(range(len(labels)), labels, fontsize=8, parse_math=False)
+    axis.set_ylim(-0.7, len(labels) - 0.3)
+    axis.set_xlabel("SDR in dB (boxes: quartiles and median)")
+    axis.grid(axis="x", color="#dddddd", linewidth=0.6)
+    axis.set_axisbelow(True)
+    axis.spines[["top", "right", "left"]].set_visible(False)
+    axis.tick_params(left=False)
+    mixtures = counted(len(report.pairs), "mixture")
+    title = f"{report.model['name']}: {mixtures} of {counted(len(labels), 'class', 'classes')}"
+    figure.suptitle(title, fontsize=10, parse_math=False)
+    figure.legend(handles=handles, loc="outside lower center", ncols=4, fontsize=8, frameon=False)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    return buffer.getvalue()
+
+
+def _order(report: Report, label: str) -> float:
+    median = report.statistic(report.answers[0], "sdr", label).median
+    return -np.inf if median is None else median
+
+
+def _draw_boxes(axis: Axes, report: Report, labels: list[str], number: int):
+    """One box per class for one kind of answer; returns what stands for it in the legend."""
+    name, colour = report.answers[number], _COLOURS[number]
+    width = 0.7 / len(report.answers)
+    shift = width * ((len(report.answers) - 1) / 2 - number)
+    values = [
+        [sdr for pair in report.by_class[label] if np.isfinite(sdr := pair.scores[name].sdr)]
+        for label in labels
+    ]
+    boxes = axis.boxplot(
+        values,
+        orientation="horizontal",
+        positions=np.arange(len(labels)) + shift,
+        widths=0.8 * width,
+        manage_ticks=False,
+        patch_artist=True,
+        boxprops={"facecolor": colour, "alpha": 0.55, "edgecolor": colour},
+        medianprops={"color": "black", "linewidth": 1.2},
+        whiskerprops={"color": colour},
+        capprops={"color": colour},
+        flierprops={"marker": ".", "markersize": 3, "markeredgecolor": colour},
+    )
+    boxes["boxes"][0].set_label(name)
+    return boxes["boxes"][0]
+
+
+def _draw_medians(axis: Axes, report: Report, labels: list[str], name: str):
+    marker, colour = _MARKERS[name]
+    medians = [report.statistic(name, "sdr", label).median for label in labels]
+    medians = [np.nan if median is None else median for median in medians]
+    (line,) = axis.plot(
+        medians,
+        range(len(labels)),
+        marker,
+        color=colour,
+        markersize=9 if marker == "|" else 3,
+        label=f"{name}, median",
+    )
+    return line

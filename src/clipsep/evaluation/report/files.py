@@ -1,0 +1,87 @@
+"""The files of a report: report.json, pairs.csv, report.md, classes.png and examples.html.
+
+It knows formats; what the numbers mean is the report's business.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import secrets
+from pathlib import Path
+
+from clipsep.errors import ClipsepError
+from clipsep.evaluation.report.figure import draw_classes
+from clipsep.evaluation.report.listening import listening_page
+from clipsep.evaluation.report.statistics import METRICS, Report
+from clipsep.evaluation.report.text import markdown
+
+_EXAMPLES = "examples.html"
+
+
+def write_report(report: Report, folder: str | Path) -> list[Path]:
+    """Write all files of a report into a folder and return their paths; each is complete or not there.
+
+    The listening page is written if the report has examples; one of an earlier report is removed else,
+    so that all files are of one evaluation.
+
+    Raises:
+        ClipsepError: if they cannot be written.
+    """
+    folder = Path(folder)
+    contents = {
+        "pairs.csv": _pairs_csv(report).encode(),
+        "report.md": markdown(report).encode(),
+        "classes.png": draw_classes(report),
+        "report.json": (json.dumps(report.to_dict(), indent=1, allow_nan=False) + "\n").encode(),
+    }
+    if any(pair.sounds for pair in report.pairs):
+        contents[_EXAMPLES] = listening_page(report).encode()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, content in contents.items():
+            _write_whole(folder / name, content)
+        if _EXAMPLES not in contents:
+            (folder / _EXAMPLES).unlink(missing_ok=True)
+    except OSError as error:
+        raise ClipsepError(
+            f"The report cannot be written to '{folder}': {error.strerror or error}."
+        ) from error
+    return [folder / name for name in contents]
+
+
+def _write_whole(path: Path, content: bytes) -> None:
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    try:
+        temporary.write_bytes(content)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _pairs_csv(report: Report) -> str:
+    """One row per pair, one column per estimate and metric."""
+    buffer = io.StringIO(newline="")
+    writer = csv.writer(buffer)
+    columns = [
+        f"{name} {metric}".replace(" ", "_") for name in report.estimates for metric in METRICS
+    ]
+    absent = [f"{name} let_through".replace(" ", "_") for name in report.answers]
+    writer.writerow(
+        ["id", "query", "label", "interferer_label", *columns, "absent", *absent, "silent"]
+    )
+    for scored in report.pairs:
+        pair = scored.pair
+        writer.writerow(
+            [
+                *(pair.id, pair.query, pair.label),
+                ";".join(interferer.label or "" for interferer in pair.interferers),
+                *(value for name in report.estimates for value in scored.scores[name]),
+                scored.absent,
+                *(scored.let_through.get(name) for name in report.answers),
+                ";".join(["source"] * scored.silent_reference + list(scored.silent_estimates)),
+            ]
+        )
+    return buffer.getvalue()

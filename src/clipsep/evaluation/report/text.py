@@ -1,0 +1,153 @@
+"""A report in words and tables: Markdown, and the sentences that the command line prints too.
+
+Where the text goes is decided elsewhere.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+from clipsep.evaluation.report.statistics import METRICS, Report, Statistic
+from clipsep.evaluation.scoring import MIXTURE
+from clipsep.messages import counted
+
+TITLES = {
+    "sdr": "SDR",
+    "sdr_improvement": "SDR improvement",
+    "si_sdr": "SI-SDR",
+    "sir": "SIR",
+    "sar": "SAR",
+}
+
+
+def decibel_text(value: float | None, digits: int = 2) -> str:
+    """With so many digits behind the point; a dash for what is undefined."""
+    if value is None or math.isnan(value):
+        return "–"
+    return f"{round(value, digits) + 0.0:.{digits}f}"  # no minus before a zero
+
+
+def absent_sound_text(report: Report, answer: str) -> str:
+    """What the answers to queries of absent sounds hold, in one sentence; empty if none was asked."""
+    share, level = report.let_through(answer), report.let_through(answer, in_decibels=True)
+    if not share.n:
+        return ""
+    text = (
+        f"{answer} of an absent sound: {100 * share.mean:.1f} % of the mixture's energy let through "
+        f"(median {100 * share.median:.1f} %)"
+    )
+    if level.n:
+        text += f", {decibel_text(level.mean)} dB (median {decibel_text(level.median)} dB)"
+    if level.left_out:
+        text += f"; digital silence, without a level in dB: {counted(level.left_out, 'answer')}"
+    return f"{text}; {counted(share.n, 'mixture')}."
+
+
+def notes(report: Report) -> Iterator[str]:
+    """What a reader of the numbers has to know, sentence by sentence."""
+    if report.pairs_list["every"] > 1:
+        yield (
+            f"A quick look: only {report.pairs_list['scored']} of "
+            f"{counted(report.pairs_list['pairs'], 'pair')} scored, one in {report.pairs_list['every']}."
+        )
+    if report.silent_references:
+        yield f"With a silent source (sum |x| <= 1e-5): {counted(report.silent_references, 'pair')}."
+    for name, count in report.silent_estimates.items():
+        estimates = counted(count, "silent estimate")
+        yield f"'{name}' has {estimates} (0 dB SDR, SIR and SAR undefined)."
+    for name in report.estimates:
+        for metric in METRICS:
+            statistic = report.statistic(name, metric)
+            if statistic.left_out:
+                yield (
+                    f"{TITLES[metric]} of '{name}' is infinite or undefined for "
+                    f"{counted(statistic.left_out, 'pair')}, left out of its figures."
+                )
+
+
+def markdown(report: Report) -> str:
+    """The whole report."""
+    return "\n".join(_lines(report)) + "\n"
+
+
+def _lines(report: Report) -> Iterator[str]:
+    yield f"# {report.model['name']} on {Path(report.pairs_list['path']).name}\n"
+    yield from _what_was_done(report)
+    yield "\n## Overall\n"
+    yield "dB: mean ± standard error (median).\n"
+    yield from _metric_table("", {name: name for name in report.estimates}, report)
+    yield ""
+    sentences = [absent_sound_text(report, name) for name in report.answers]
+    for sentence in [*sentences, *notes(report)]:
+        if sentence:
+            yield f"- {sentence[0].upper()}{sentence[1:]}"
+    yield f"- SAR of the {MIXTURE} measures rounding errors only: a sum of the sources has no artifacts."
+    yield from _without_silent_pairs(report)
+    yield "\n## By class\n\n![SDR by class](classes.png)\n"
+    yield "Mean SDR in dB.\n"
+    yield f"| class | pairs | {' | '.join(report.estimates)} |"
+    yield f"|---|---:|{'---:|' * len(report.estimates)}"
+    for label, pairs in report.by_class.items():
+        cells = [decibel_text(report.statistic(n, "sdr", label).mean) for n in report.estimates]
+        yield f"| {_escaped(label)} | {len(pairs)} | {' | '.join(cells)} |"
+    for name in report.answers:
+        yield f"\n<details><summary>All metrics by class: {name}</summary>\n"
+        yield from _metric_table("class", dict.fromkeys(report.by_class, name), report, True)
+        yield "\n</details>"
+
+
+def _what_was_done(report: Report) -> Iterator[str]:
+    model, pairs, settings = report.model, report.pairs_list, report.settings
+    yield f"- model: {model['name']} ({model['kind']}), SHA-256 of its weights `{model['sha256']}`"
+    scored = f"{pairs['scored']} of {counted(pairs['pairs'], 'pair')}"
+    yield f"- list: {scored}, SHA-256 `{pairs['sha256']}`"
+    queries = ", ".join(settings["queries"]) or "none"
+    prompts = f"; prompts: {settings['prompts']}" if settings["prompts"] else ""
+    pictures = f"; pictures: {settings['images']}" if settings["images"] else ""
+    yield f"- queries: {queries}{prompts}{pictures}; {settings['masks']} masks"
+    environment = report.environment
+    yield (
+        f"- {environment['date']}, clipsep {environment['clipsep']}, "
+        f"torch {environment['torch']}, {environment['platform']}"
+    )
+
+
+def _metric_table(
+    head: str,
+    rows: dict[str, str],
+    report: Report,
+    by_class: bool = False,
+    skip_silent: bool = False,
+) -> Iterator[str]:
+    """A table of all metrics; ``rows`` gives the estimate of each row."""
+    yield f"| {head} | {' | '.join(TITLES[metric] for metric in METRICS)} |"
+    yield f"|---|{'---:|' * len(METRICS)}"
+    for row, name in rows.items():
+        label = row if by_class else None
+        cells = [_cell(report.statistic(name, metric, label, skip_silent)) for metric in METRICS]
+        yield f"| {_escaped(row)} | {' | '.join(cells)} |"
+
+
+def _without_silent_pairs(report: Report) -> Iterator[str]:
+    names = [
+        name
+        for name in report.estimates
+        if report.silent_references or name in report.silent_estimates
+    ]
+    if names:
+        yield "\nWithout silent sources and estimates, as the published evaluation counts:\n"
+        yield from _metric_table("", {name: name for name in names}, report, skip_silent=True)
+
+
+def _cell(statistic: Statistic) -> str:
+    if statistic.mean is None:
+        return "–"
+    error = statistic.standard_error
+    spread = f" ± {decibel_text(error)}" if error is not None else ""
+    return f"{decibel_text(statistic.mean)}{spread} ({decibel_text(statistic.median)})"
+
+
+def _escaped(text: str) -> str:
+    return text.replace("|", "\\|")

@@ -1,0 +1,142 @@
+"""The paper's test mixtures: which clips they join, drawn from the published lists.
+
+The format of the result is pairs.py's business.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from clipsep.errors import UsageError
+from clipsep.evaluation.mixtures import SAMPLE_RATE, SEGMENT, Interferer, Pair
+from clipsep.paper.lists import ListRow, find_file, read_list
+from clipsep.paper.public_sets import label_folder
+
+_ID_LENGTH = 11  # of a YouTube id, with which the name of a downloaded clip begins
+
+
+@dataclass
+class PairsReport:
+    """The pairs of two lists.
+
+    Attributes:
+        pairs: those whose files are all there.
+        left_out: the others: what of them is not there, by the pair's id.
+        trained_on: targets that lie among downloaded training videos.
+    """
+
+    pairs: list[Pair] = field(default_factory=list)
+    left_out: dict[str, str] = field(default_factory=dict)
+    trained_on: list[Path] = field(default_factory=list)
+
+
+def published_pairs(
+    target_list: Path,
+    interferer_list: Path,
+    root: Path = Path("."),
+    video_folders: Iterable[Path] = (),
+) -> PairsReport:
+    """One pair per clip of ``target_list``, as the published evaluation makes them.
+
+    The id of a pair is the number of its target in the list, from 0. Levels stay as they are.
+
+    Args:
+        root: where relative paths of the lists begin; their own folders are tried next.
+        video_folders: made by 'clipsep download'; a clip whose wav or pictures are not there is looked
+            for by its YouTube id.
+
+    Raises:
+        UsageError: if a list cannot be read, or a target has no label to query with.
+    """
+    targets, interferers = read_list(target_list), read_list(interferer_list)
+    if unlabelled := [row for row in targets if row.label is None]:
+        raise UsageError(
+            f"'{target_list}': '{unlabelled[0].wav}' has no label, but a pair needs one as its query."
+        )
+    finder = _ClipFinder((root, target_list.parent, interferer_list.parent), video_folders)
+    report = PairsReport()
+    partners = published_partners(len(targets), len(interferers))
+    for index, (target, partner) in enumerate(zip(targets, partners, strict=True)):
+        pair_id, interferer = f"{index:04d}", interferers[partner]
+        try:
+            sound, pictures = finder.sound(target), finder.pictures(target)
+            other = finder.sound(interferer)
+        except FileNotFoundError as error:
+            report.left_out[pair_id] = str(error)
+            continue
+        if finder.is_training_video(sound):
+            report.trained_on.append(sound)
+        report.pairs.append(
+            Pair(
+                id=pair_id,
+                target=sound,
+                target_start=published_start(target.n_frames),
+                interferers=(
+                    Interferer(other, published_start(interferer.n_frames), interferer.label),
+                ),
+                snr_db=None,
+                query=target.label,
+                label=target.label,
+                target_frames=pictures,
+                target_frame=target.n_frames // 2,
+            )
+        )
+    return report
+
+
+def published_partners(n_targets: int, n_interferers: int) -> list[int]:
+    """For every target the number of its interferer, both counted from 0.
+
+    The published reader draws it by ``random.seed(i); random.randint(0, n_interferers - 1)`` for target
+    number i, and draws nothing else in an evaluation.
+    """
+    return [random.Random(i).randint(0, n_interferers - 1) for i in range(n_targets)]
+
+
+def published_start(n_frames: int) -> int:
+    """First sample, at 16 kHz, of the segment of a clip with so many pictures; may be negative.
+
+    Its middle is that of picture number ``n_frames // 2``, counted from 1, which stands for the second
+    that ends with its number.
+    """
+    middle = (2 * (n_frames // 2) - 1) * SAMPLE_RATE // 2
+    return middle - SEGMENT // 2
+
+
+class _ClipFinder:
+    """Finds the sound and the pictures of listed clips: their own files, else downloaded videos."""
+
+    def __init__(self, roots: tuple[Path, ...], video_folders: Iterable[Path]):
+        self._roots = roots
+        self._videos: dict[str, list[Path]] = {}
+        for folder in video_folders:
+            if not folder.is_dir():
+                raise UsageError(f"--videos: '{folder}' is no folder.")
+            for path in sorted(folder.glob("*/*/*.mp4")):
+                self._videos.setdefault(path.stem[:_ID_LENGTH], []).append(path)
+
+    def sound(self, row: ListRow) -> Path:
+        """The wav, or the video. Raises FileNotFoundError."""
+        return self._find(row.wav, row)
+
+    def pictures(self, row: ListRow) -> Path:
+        """The folder of pictures, or the video. Raises FileNotFoundError."""
+        return self._find(row.frame_dir, row)
+
+    def is_training_video(self, path: Path) -> bool:
+        """Whether this is a downloaded video on the training side."""
+        side = path.parent.parent.name
+        return side == "train" and path in self._videos.get(path.stem[:_ID_LENGTH], ())
+
+    def _find(self, name: str, row: ListRow) -> Path:
+        if found := find_file(name, self._roots):
+            return found
+        # Of several clips of one video the one of this label is meant.
+        videos = self._videos.get(row.video, ())
+        folder = label_folder(row.label or "")
+        if found := min(videos, key=lambda path: path.parent.name != folder, default=None):
+            return found
+        raise FileNotFoundError(name)

@@ -1,0 +1,138 @@
+"""Work on many items in processes of this machine.
+
+It knows how work is spread and what happens when a worker dies; it must not know what the work is.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from clipsep.errors import ClipsepError
+from clipsep.parallel.task import Item, Result, Run, Task, interrupts_ignored
+
+if TYPE_CHECKING:
+    from multiprocessing.synchronize import Event
+
+_WAITING_PER_WORKER = 2  # items handed out: one in work, one at hand
+_SECONDS_BETWEEN_LOOKS = 1.0  # of a worker for its parent
+_HOPELESS_DEATHS = 3  # so many before the first result: it is not the items' fault
+
+
+def in_processes(task: Task[Item, Result], items: Sequence[Item], workers: int) -> Run:
+    """All items with many workers; then those that were in work when one died, each alone."""
+    succeeded = False
+    deaths = 0
+    suspects: list[Item] = []
+    guilty: list[Item] = []
+    for count, waiting, lost in (
+        (workers, iter(items), suspects),
+        (1, iter(suspects), guilty),
+    ):
+        in_flight: list[Item] | None = None
+        while in_flight != []:
+            in_flight = []
+            for outcome in _one_pool(task, waiting, count, in_flight):
+                succeeded = True
+                yield outcome
+            lost += in_flight
+            deaths += bool(in_flight)
+            if deaths >= _HOPELESS_DEATHS and not succeeded:
+                raise _hopeless()
+    if guilty and not succeeded:
+        raise _hopeless()
+    return guilty
+
+
+def _one_pool(
+    task: Task[Item, Result], waiting: Iterator[Item], workers: int, lost: list[Item]
+) -> Iterator[tuple[Item, Result]]:
+    """Work until all is done or a process dies; what was handed out by then is left in ``lost``."""
+    # One worker gets one item at a time, so that its death tells which item it was.
+    room = 1 if workers == 1 else _WAITING_PER_WORKER * workers
+    # Spawned, not forked: a fork would copy the locks of torch's and ffmpeg's threads.
+    context = multiprocessing.get_context("spawn")
+    stop = context.Event()
+    pool = ProcessPoolExecutor(workers, context, _start_worker, (task, stop))
+    handed_out: dict[Future, Item] = {}
+    try:
+        while True:
+            for item in islice(waiting, room - len(handed_out)):
+                try:
+                    with _starting_processes():
+                        handed_out[pool.submit(_work, item)] = item
+                except BrokenProcessPool:
+                    lost.append(item)
+                    raise
+            if not handed_out:
+                break
+            for future in wait(handed_out, return_when=FIRST_COMPLETED).done:
+                result = future.result()
+                yield handed_out.pop(future), result
+    except BrokenProcessPool:
+        lost += handed_out.values()
+    except BaseException:
+        stop.set()
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _starting_processes() -> Iterator[None]:
+    """Processes started inside have one thread each, unless the user wants more."""
+    given = "OMP_NUM_THREADS" in os.environ
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    try:
+        with interrupts_ignored():
+            yield
+    finally:
+        if not given:
+            del os.environ["OMP_NUM_THREADS"]
+
+
+# In a worker process
+
+_task: Task
+
+
+def _start_worker(task: Task, stop: Event) -> None:
+    global _task
+    _task = task
+    signal.signal(signal.SIGTERM, _end)
+    threading.Thread(target=_wait_for_end, args=(stop,), daemon=True).start()
+
+
+def _work(item: Item) -> Result:
+    try:
+        return _task(item)
+    except SystemExit:
+        os._exit(1)  # and not on to the next item; what was half-written is removed by now
+
+
+def _end(*_: object) -> None:
+    sys.exit(1)
+
+
+def _wait_for_end(stop: Event) -> None:
+    """The parent calls all off, or was killed and cannot do that."""
+    while not stop.wait(_SECONDS_BETWEEN_LOOKS):
+        if not multiprocessing.parent_process().is_alive():
+            break
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _hopeless() -> ClipsepError:
+    return ClipsepError(
+        "The worker processes die before they finish anything (out of memory?): run the same command "
+        "again with fewer --workers."
+    )

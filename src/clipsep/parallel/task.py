@@ -1,0 +1,69 @@
+"""What work on many items is, whoever does it, and what its workers share."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+from clipsep.errors import ClipsepError
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+Progress = Callable[[int, int], None]  # (finished, total)
+Run = Generator[tuple[Item, Result], None, list[Item]]  # returns the items that kill their workers
+
+
+class Task(Protocol[Item, Result]):
+    """What is done to every item; pickled once for every worker, which keeps what it loads.
+
+    An item whose worker died is done again, so doing it twice must be the same as doing it once.
+
+    Attributes:
+        device: "cpu", "cuda" or "auto"; on a cluster all but "cpu" ask for a GPU for each worker.
+    """
+
+    device: str
+
+    def __call__(self, item: Item) -> Result:
+        """Work on one item; what it raises ends all of the work."""
+        ...
+
+    def died(self, item: Item) -> Result:
+        """What stands for the result of an item that kills its workers; may raise."""
+        ...
+
+
+def require_shared_folder(folder: Path) -> None:
+    """Raise ClipsepError on a machine of a cluster that does not see a folder of the data."""
+    if not folder.is_dir():
+        import socket
+
+        raise ClipsepError(
+            f"The machine '{socket.gethostname()}' does not see the folder '{folder}': all machines of "
+            "a cluster need the data under the same path, on storage that they share."
+        )
+
+
+def cores() -> int:
+    """Cores that this process may use, which in a container can be fewer than the machine has."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+@contextmanager
+def interrupts_ignored() -> Iterator[None]:
+    """Processes started inside do not hear Ctrl-C: they end their item quietly, the parent stops."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread hears it, and only it may choose not to
+        return
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)

@@ -1,0 +1,1 @@
+"""The query encoder that ships inside the package."""

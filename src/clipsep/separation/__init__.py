@@ -1,0 +1,1 @@
+"""Separation: a recording in, its parts out."""

@@ -1,0 +1,310 @@
+"""Separating many recordings: each on its own, bad ones noted, finished ones not done again.
+
+It knows files and what is asked of them; how one file is separated is the Separator's business.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from clipsep._version import __version__
+from clipsep.checkpoint import WEIGHTS_NAME, find_checkpoint, load_config, shipped_models
+from clipsep.devices import one_thread
+from clipsep.errors import ClipsepError, UsageError
+from clipsep.files import SOUND_SUFFIXES, VIDEO_SUFFIXES, find_files, fingerprint
+from clipsep.media import OUTPUT_FORMATS, check_writable
+from clipsep.parallel.run import local_workers, run_many
+from clipsep.parallel.task import Progress, require_shared_folder
+from clipsep.queries.parsing import PICTURE_SUFFIXES, named_queries
+from clipsep.separation.journal import SeparationReport
+from clipsep.separation.outputs import FileReport, output_paths
+from clipsep.separation.separator import EncodedQueries, Separator
+
+_LEFTOVER = re.compile(r"\.(.+)\.[0-9a-f]+\.part")  # how AudioWriter calls an unfinished file
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A file to separate; its path below the folder that was given comes back in the output folder."""
+
+    folder: Path
+    name: str
+    fingerprint: str
+
+    @property
+    def path(self) -> Path:
+        return self.folder / self.name
+
+
+@dataclass(frozen=True)
+class SeparationRequest:
+    """What is asked of every recording, in the words of `Separator.separate_file`."""
+
+    queries: Sequence[str | Path]
+    model: str = "mini"
+    query_encoder: str | None = None
+    residual: bool = False
+    binary: bool = False
+    format: str = "wav"
+    plot: bool = False
+    device: str = "auto"
+
+    @cached_property
+    def names(self) -> list[str]:
+        """Of the queries; UsageError for a bad one."""
+        return list(named_queries(self.queries))
+
+    @cached_property
+    def digest(self) -> str:
+        """Changes with everything that the outputs depend on, but for the recording itself."""
+        folder = find_checkpoint(self.model)
+        config = load_config(folder)
+        weights = config.sha256 or fingerprint(folder / WEIGHTS_NAME)
+        pictures = [fingerprint(Path(query)) for query in self.queries if _is_picture(query)]
+        asked = {**asdict(self), "device": None, "model": config.model_dump(mode="json")}
+        content = json.dumps([__version__, asked, weights, pictures], default=str)
+        return hashlib.sha256(content.encode()).hexdigest()[:16]
+
+    def outputs(self, recording: Recording, output: Path) -> list[Path]:
+        """The files that a recording becomes."""
+        folder = (output / recording.name).parent
+        tracks, picture = output_paths(
+            recording.path, folder, self.names, self.residual, self.format, self.plot
+        )
+        return [*tracks.values(), *([picture] if picture else [])]
+
+    def with_absolute_paths(self) -> SeparationRequest:
+        """The same for workers, which have working folders of their own."""
+        queries = [
+            Path(query).absolute() if _is_picture(query) else query for query in self.queries
+        ]
+        model = self.model
+        if model not in shipped_models() and Path(model).is_dir():
+            model = str(Path(model).absolute())
+        encoder = self.query_encoder
+        family, _, place = (encoder or "").partition(":")
+        if place and Path(place).is_dir():
+            encoder = f"{family}:{Path(place).absolute()}"
+        return replace(self, queries=queries, model=model, query_encoder=encoder)
+
+
+@dataclass
+class BulkReport:
+    """What became of the recordings.
+
+    Attributes:
+        notes: an entry for each recording.
+        failed: maps a recording to the reason.
+        clipped: samples that the file format could not hold, of all that was separated now.
+    """
+
+    notes: SeparationReport
+    separated: int = 0
+    already_there: int = 0
+    failed: dict[Path, str] = field(default_factory=dict)
+    clipped: int = 0
+
+    def count(self, recording: Recording, entry: dict[str, Any]) -> None:
+        """Take in what became of a recording now."""
+        if entry["status"] == "failed":
+            self.failed[recording.path] = entry["reason"]
+            return
+        self.separated += 1
+        tracks = [*entry["targets"], *filter(None, [entry["residual"]])]
+        self.clipped += sum(track["clipped_samples"] for track in tracks)
+
+
+def find_recordings(inputs: Iterable[Path], output: Path) -> list[Recording]:
+    """The files among ``inputs``: files, or folders searched at any depth for sound and videos.
+
+    Args:
+        output: folder for what becomes of them; where it lies in an input, it is not searched.
+
+    Raises:
+        UsageError: for an input that does not exist, or if there is nothing to separate.
+    """
+    inputs, output = list(inputs), output.resolve()
+    recordings: dict[Path, Recording] = {}
+    for source in inputs:
+        if source.resolve() == output:
+            raise UsageError(f"'{source}' is the output folder, too: choose another with -o.")
+        holds_output = source.resolve() in output.parents
+        for folder, name in find_files(source, SOUND_SUFFIXES | VIDEO_SUFFIXES):
+            path = folder / name
+            if not (holds_output and output in path.resolve().parents):
+                recordings.setdefault(path, Recording(folder, name, fingerprint(path)))
+    if not recordings:
+        named = ", ".join(f"'{source}'" for source in inputs)
+        raise UsageError(f"There is no sound or video file in {named}.")
+    return [recordings[path] for path in sorted(recordings)]
+
+
+def separate_files(
+    recordings: Sequence[Recording],
+    request: SeparationRequest,
+    output: Path,
+    workers: int | None = None,
+    progress: Progress | None = None,
+    ray: str | None = None,
+) -> BulkReport:
+    """Separate every recording; those that a former call has finished are not done again.
+
+    What became of each is noted in ``report.jsonl`` in the output folder. A recording that cannot be
+    separated is noted with the reason, the rest goes on, and the next call tries it again.
+
+    Args:
+        workers, ray: see `clipsep.parallel.run.run_many`.
+
+    Raises:
+        UsageError: if the request is wrong, or two recordings would be written to the same files.
+        ClipsepError: if the model, the output folder or the workers cannot be used.
+    """
+    if request.format not in OUTPUT_FORMATS:
+        raise UsageError(
+            f"unknown output format '{request.format}': choose one of {', '.join(OUTPUT_FORMATS)}."
+        )
+    request, output = request.with_absolute_paths(), output.absolute()
+    outputs = _outputs(recordings, request, output)
+    request.digest  # noqa: B018 - names a model that is of no use before anything is written
+    with _made_folder(output):
+        notes = SeparationReport(output)
+        report = BulkReport(notes)
+        waiting = [
+            recording
+            for recording in recordings
+            if not notes.holds(recording.path, _state(recording, request, output))
+        ]
+        report.already_there = finished = len(recordings) - len(waiting)
+        if ray is None:
+            workers = workers or local_workers(request.device)
+        try:
+            with closing(run_many(_Separate(request, output), waiting, workers, ray)) as outcomes:
+                for recording, entry in outcomes:
+                    notes.add(entry)
+                    report.count(recording, entry)
+                    finished += 1
+                    if progress:
+                        progress(finished, len(recordings))
+            notes.tidy()
+        finally:
+            _remove_leftovers(outputs)
+    return report
+
+
+@dataclass(frozen=True)
+class _Separate:
+    """Separates one recording; the result is its entry in the report."""
+
+    request: SeparationRequest
+    output: Path
+
+    @property
+    def device(self) -> str:
+        return self.request.device
+
+    def __call__(self, recording: Recording) -> dict[str, Any]:
+        require_shared_folder(self.output)
+        require_shared_folder(recording.path.parent)
+        with one_thread():
+            separator, queries = self._loaded
+            try:
+                report = self._separate(recording, separator, queries)
+            except ClipsepError as error:
+                return _failure(recording, str(error))
+        state = _state(recording, self.request, self.output)
+        return {**report.as_dict(), "status": "separated", "reason": None, "state": state}
+
+    def died(self, recording: Recording) -> dict[str, Any]:
+        return _failure(recording, f"'{recording.path}' killed every process that separated it.")
+
+    def _separate(
+        self, recording: Recording, separator: Separator, queries: EncodedQueries
+    ) -> FileReport:
+        request = self.request
+        return separator.separate_file(
+            recording.path,
+            queries,
+            (self.output / recording.name).parent,
+            request.residual,
+            request.binary,
+            request.format,
+            request.plot,
+        )
+
+    @cached_property
+    def _loaded(self) -> tuple[Separator, EncodedQueries]:
+        request = self.request
+        separator = Separator.from_pretrained(request.model, request.device, request.query_encoder)
+        return separator, separator.encode(request.queries)
+
+    def __reduce__(self) -> tuple:
+        # A worker loads the model itself.
+        return _Separate, (self.request, self.output)
+
+
+def _failure(recording: Recording, reason: str) -> dict[str, Any]:
+    return {"input": str(recording.path), "status": "failed", "reason": reason, "state": None}
+
+
+def _state(recording: Recording, request: SeparationRequest, output: Path) -> dict[str, Any]:
+    """By which a finished separation is known to be the one that is asked for, and untouched."""
+    return {
+        "input": recording.fingerprint,
+        "request": request.digest,
+        "outputs": [fingerprint(path) for path in request.outputs(recording, output)],
+    }
+
+
+def _outputs(
+    recordings: Iterable[Recording], request: SeparationRequest, output: Path
+) -> Iterable[Path]:
+    """All files that will be written; UsageError if two recordings have some in common."""
+    owners: dict[Path, Recording] = {}
+    for recording in recordings:
+        for path in request.outputs(recording, output):
+            if path in owners:
+                raise UsageError(
+                    f"'{owners[path].path}' and '{recording.path}' would both be written to '{path}': "
+                    "separate them into different folders."
+                )
+            owners[path] = recording
+    return owners.keys()
+
+
+def _is_picture(query: str | Path) -> bool:
+    return isinstance(query, Path) or Path(query).suffix.lower() in PICTURE_SUFFIXES
+
+
+@contextmanager
+def _made_folder(folder: Path) -> Iterator[None]:
+    """The folder exists inside; if the work fails before anything is in it, it goes again."""
+    check_writable(folder)
+    is_new = not folder.exists()
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    except BaseException:
+        if is_new:
+            with suppress(OSError):
+                folder.rmdir()
+        raise
+
+
+def _remove_leftovers(outputs: Iterable[Path]) -> None:
+    """Unfinished files of processes that were killed."""
+    names: dict[Path, set[str]] = {}
+    for path in outputs:
+        names.setdefault(path.parent, set()).add(path.name)
+    for folder, wanted in names.items():
+        for path in folder.glob(".*.part"):
+            match = _LEFTOVER.fullmatch(path.name)
+            if match and match[1] in wanted:
+                path.unlink(missing_ok=True)

@@ -1,0 +1,340 @@
+"""`Separator`: a model, its query encoder and the streaming filter behind one small interface.
+
+Waveforms, blocks and files take the same path; the command line only parses and prints.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from clipsep.checkpoint import Checkpoint, load_checkpoint
+from clipsep.devices import choose_device
+from clipsep.errors import ClipsepError, UsageError
+from clipsep.media import AudioReader, check_writable
+from clipsep.messages import counted
+from clipsep.queries import QueryEncoder, load_query_encoder
+from clipsep.queries.labels import LabelEncoder
+from clipsep.queries.parsing import Query, named_queries
+from clipsep.queries.prompts import encode_prompted
+from clipsep.separation.outputs import FileReport, SeparationFiles
+from clipsep.separation.streaming import MaskedStream
+
+Progress = Callable[[float, float | None], None]  # (seconds done, seconds in all if known)
+SHORTEST_SECONDS = 0.02
+LOUDEST_SAMPLE = 1e12  # full scale is 1; sums of squares stay far from the limits of float32
+
+
+@dataclass
+class SeparationResult:
+    """Separated sound, float32, each array shaped as the input ([C, T] or [T]).
+
+    Attributes:
+        targets: by the name of the query: a text itself, a picture's file name, or "image 1", ...
+        residual: the mixture minus all targets, so that everything always adds up to the mixture.
+        sample_rate: as the input's, in Hz.
+    """
+
+    targets: dict[str, np.ndarray]
+    residual: np.ndarray
+    sample_rate: int
+
+
+@dataclass(frozen=True)
+class EncodedQueries:
+    """Names of the queries and their embeddings [N, D], ready for any number of recordings."""
+
+    names: list[str]
+    embeddings: torch.Tensor
+
+
+class Separator:
+    """Separates what texts or pictures name out of recordings.
+
+    Args:
+        checkpoint: a loaded model that takes queries.
+        encoder: the query encoder it was trained with; loaded when needed if not given.
+        device: ``auto`` takes a GPU if there is one.
+        overlap: share of the model's segments that is cross-faded, 0 to 0.5.
+
+    Raises:
+        UsageError: if the encoder is another than the model's, or the model takes no queries.
+    """
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        encoder: QueryEncoder | None = None,
+        device: str = "auto",
+        overlap: float = 0.25,
+    ):
+        if checkpoint.config.model.kind == "pit":
+            raise UsageError(
+                f"The model '{checkpoint.config.name}' takes no queries (it is a PIT baseline)."
+            )
+        if encoder is not None and encoder.id != checkpoint.config.query_encoder:
+            raise UsageError(
+                f"The model '{checkpoint.config.name}' was trained with the query encoder "
+                f"'{checkpoint.config.query_encoder}' and works with no other, not '{encoder.id}'."
+            )
+        self.device = choose_device(device)
+        self.config = checkpoint.config
+        self.overlap = overlap
+        self._model = checkpoint.model.to(self.device, memory_format=torch.channels_last).eval()
+        self._encoder = encoder
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name: str | Path,
+        device: str = "auto",
+        query_encoder: str | None = None,
+        overlap: float = 0.25,
+    ) -> Separator:
+        """Load a model by name ("mini"), folder or hub id.
+
+        Args:
+            query_encoder: where to load the encoder from, e.g. ``clip:/path/to/folder``; by default
+                what the checkpoint names.
+
+        Raises:
+            ClipsepError, UsageError: see `load_checkpoint`.
+        """
+        checkpoint = load_checkpoint(name)
+        encoder = load_query_encoder(query_encoder) if query_encoder else None
+        return cls(checkpoint, encoder, device, overlap)
+
+    def separate(
+        self,
+        waveform: np.ndarray | torch.Tensor,
+        sample_rate: int,
+        queries: Sequence[Query] | EncodedQueries,
+        binary: bool = False,
+    ) -> SeparationResult:
+        """Separate a recording in memory.
+
+        Args:
+            waveform: float [T] or [C, T], at any rate.
+            sample_rate: in Hz.
+            queries: texts, PIL images or paths of pictures; or what `encode` made of them.
+            binary: masks of 0 and 1 instead of soft ones.
+
+        Raises:
+            UsageError: for a bad query or an array of another shape.
+            ClipsepError: if the sound is empty, too short, or has samples that are NaN, infinite or
+                beyond `LOUDEST_SAMPLE`, or if the model gives no numbers.
+        """
+        array = np.asarray(waveform, dtype=np.float32)
+        blocks = list(self.stream([array], sample_rate, queries, binary))
+        return SeparationResult(
+            {
+                name: np.concatenate([block.targets[name] for block in blocks], axis=-1)
+                for name in blocks[0].targets
+            },
+            np.concatenate([block.residual for block in blocks], axis=-1),
+            sample_rate,
+        )
+
+    def stream(
+        self,
+        blocks: Iterable[np.ndarray],
+        sample_rate: int,
+        queries: Sequence[Query] | EncodedQueries,
+        binary: bool = False,
+    ) -> Iterator[SeparationResult]:
+        """Separate sound that arrives in blocks, in constant memory.
+
+        Args:
+            blocks: float [T] or [C, T] of any lengths; all of the same shape but for T.
+
+        Yields:
+            results that, one after the other, are as long as the blocks; the first one comes after
+            one segment of the model (4.1 s), and the size of blocks does not change the samples.
+
+        Raises:
+            ClipsepError, UsageError: as `separate`.
+        """
+        encoded = self.encode(queries)
+        if sample_rate <= 0:
+            raise UsageError(f"A sample rate is a positive number of Hz, not {sample_rate}.")
+        return self._stream(blocks, sample_rate, encoded, binary)
+
+    def separate_file(
+        self,
+        path: str | Path,
+        queries: Sequence[Query] | EncodedQueries,
+        output_dir: str | Path = "separated",
+        residual: bool = False,
+        binary: bool = False,
+        format: str = "wav",
+        plot: bool = False,
+        progress: Progress | None = None,
+    ) -> FileReport:
+        """Separate a sound or video file of any length into one file per query.
+
+        The files are called ``<input>.<query>.<format>`` and appear only when they are complete.
+
+        Args:
+            residual: write the residual too.
+            format: one of `clipsep.media.OUTPUT_FORMATS`.
+            plot: also draw ``<input>.spectrogram.png`` with the spectrograms of all parts.
+
+        Raises:
+            UsageError, ClipsepError: if the input, the queries or the output are of no use.
+        """
+        path, output_dir = Path(path), Path(output_dir)
+        names = (
+            queries.names if isinstance(queries, EncodedQueries) else list(named_queries(queries))
+        )
+        with AudioReader(path) as reader:
+            check_writable(output_dir)
+            output = SeparationFiles(reader.info, output_dir, names, residual, format, plot)
+            # The encoder comes last: it takes seconds to load, and all else fails at once.
+            with output:
+                encoded = self.encode(queries)
+                rate = reader.info.sample_rate
+                for block in self._stream(reader, rate, encoded, binary, str(path)):
+                    output.write(block.targets, block.residual)
+                    if progress:
+                        progress(output.seconds, reader.info.seconds)
+        return output.report()
+
+    def encode(self, queries: Sequence[Query] | EncodedQueries) -> EncodedQueries:
+        """Queries ready to be used with many recordings; loads the encoder if that was not done yet.
+
+        Raises:
+            UsageError, ClipsepError: for a bad query, or if the encoder cannot be loaded.
+        """
+        if isinstance(queries, EncodedQueries):
+            return queries
+        named = named_queries(queries)
+        encoder = self._query_encoder()
+        with torch.inference_mode():
+            embeddings = [
+                encode_prompted(encoder, [query], self.config.prompts)
+                if isinstance(query, str)
+                else encoder.encode_images([query])
+                for query in named.values()
+            ]
+        return EncodedQueries(list(named), torch.cat(embeddings).to(self.device, torch.float32))
+
+    def _stream(
+        self,
+        blocks: Iterable[np.ndarray],
+        sample_rate: int,
+        queries: EncodedQueries,
+        binary: bool,
+        source: str = "The sound",
+    ) -> Iterator[SeparationResult]:
+        filtered: MaskedStream | None = None
+        waiting = _SampleQueue()
+        received = 0
+        for block, ndim in _pieces(blocks, sample_rate):
+            received += block.shape[1]
+            filtered = filtered or MaskedStream(
+                self._mask_function(queries.embeddings, binary),
+                self.config.spectral,
+                sample_rate,
+                len(block),
+                self.overlap,
+            )
+            waiting.push(block)
+            targets = filtered.push(block)
+            if targets is not None:
+                yield _result(queries.names, targets, waiting, sample_rate, ndim)
+        if received < SHORTEST_SECONDS * sample_rate:
+            raise ClipsepError(
+                f"{source} is too short, {counted(received, 'sample')}: separation needs at least "
+                f"{SHORTEST_SECONDS * 1000:.0f} ms ({math.ceil(SHORTEST_SECONDS * sample_rate)})."
+            )
+        targets = filtered.push(block[:, :0], last=True)
+        yield _result(queries.names, targets, waiting, sample_rate, ndim)
+
+    def _mask_function(
+        self, embeddings: torch.Tensor, binary: bool
+    ) -> Callable[[torch.Tensor], torch.Tensor]:
+        def predict(log_magnitude: torch.Tensor) -> torch.Tensor:
+            with torch.inference_mode():
+                logits = self._model.query_logits(log_magnitude.to(self.device), embeddings[None])
+                if not logits.isfinite().all():
+                    raise ClipsepError(
+                        f"The model '{self.config.name}' gives NaN or infinite values in place of masks: "
+                        "its weights are damaged, or its training went wrong."
+                    )
+                masks = (logits > 0).float() if binary else logits.sigmoid()
+                return masks[0].cpu()
+
+        return predict
+
+    def _query_encoder(self) -> QueryEncoder:
+        if self._encoder is None:
+            if self.config.model.kind == "labelsep":
+                self._encoder = LabelEncoder(self.config.labels)
+            else:
+                self._encoder = load_query_encoder(self.config.query_encoder)
+        return self._encoder
+
+
+def _pieces(blocks: Iterable[np.ndarray], sample_rate: int) -> Iterator[tuple[np.ndarray, int]]:
+    """Checked blocks as [C, n] of at most a second, and the number of axes they came with.
+
+    Short pieces keep the memory, and the work of moving samples along, small for blocks of any size.
+    """
+    received, channels = 0, None
+    for block in blocks:
+        array = np.asarray(block, dtype=np.float32)
+        if array.ndim not in (1, 2):
+            raise UsageError(f"Sound has the shape [T] or [C, T], not {list(array.shape)}.")
+        samples = np.atleast_2d(array)
+        if channels not in (None, len(samples)):
+            raise UsageError(
+                f"A block has {counted(len(samples), 'channel')}, those before had {channels}."
+            )
+        channels = len(samples)
+        for start in range(0, samples.shape[1], sample_rate):
+            piece = samples[:, start : start + sample_rate]
+            _check_samples(piece, received, sample_rate)
+            received += piece.shape[1]
+            yield piece, array.ndim
+
+
+class _SampleQueue:
+    """The mixture's samples that wait for their targets."""
+
+    def __init__(self):
+        self._samples: np.ndarray | None = None
+
+    def push(self, block: np.ndarray) -> None:
+        waiting = self._samples
+        self._samples = block if waiting is None else np.concatenate([waiting, block], axis=1)
+
+    def pop(self, n: int) -> np.ndarray:
+        first, self._samples = self._samples[:, :n], self._samples[:, n:]
+        return first
+
+
+def _result(
+    names: list[str], targets: torch.Tensor, waiting: _SampleQueue, sample_rate: int, ndim: int
+) -> SeparationResult:
+    arrays = targets.numpy()
+    residual = waiting.pop(arrays.shape[-1]) - arrays.sum(axis=0)
+    if ndim == 1:
+        arrays, residual = arrays[:, 0], residual[0]
+    return SeparationResult(dict(zip(names, arrays, strict=True)), residual, sample_rate)
+
+
+def _check_samples(block: np.ndarray, received: int, sample_rate: int) -> None:
+    fit = (np.abs(block) <= LOUDEST_SAMPLE).all(axis=0)  # NaN compares false
+    if not fit.all():
+        first = int(np.argmin(fit))
+        finite = np.isfinite(block[:, first]).all()
+        problem = f"samples beyond {LOUDEST_SAMPLE:.0e}" if finite else "NaN or infinite samples"
+        raise ClipsepError(
+            f"The sound has {problem}, first at {(received + first) / sample_rate:.3f} s: repair it "
+            "first."
+        )

@@ -1,0 +1,92 @@
+"""What a running training sounds and looks like: a few validation mixtures for TensorBoard."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.loggers import TensorBoardLogger
+from torch.utils.data import default_collate
+from torch.utils.tensorboard import SummaryWriter
+
+from clipsep.spectral import stft
+from clipsep.training.data.mixing import Mixture, MixtureDataset
+from clipsep.training.losses import make_targets
+from clipsep.training.task import SeparationTask
+
+_LOUDEST = 0.9  # peak of a mixture as it is written; its parts are scaled with it
+
+
+class ValidationExamples(Callback):
+    """Writes sound, spectrogram and masks of the first validation mixtures after each validation.
+
+    Like `ExportModel` it must stand before weight averaging, to see the averaged weights.
+    """
+
+    def __init__(self, mixtures: MixtureDataset, count: int):
+        self.mixtures, self.count = mixtures, min(count, len(mixtures))
+
+    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: SeparationTask) -> None:
+        """One pass per example, in the main process only."""
+        writer = _tensorboard(trainer)
+        if writer is None:
+            return
+        for number in range(self.count):
+            batch = default_collate([self.mixtures[number]])
+            batch = pl_module.transfer_batch_to_device(batch, pl_module.device, 0)
+            self._write(writer, f"example {number + 1}", batch, pl_module, trainer.global_step)
+
+    @torch.no_grad()
+    def _write(
+        self, writer: SummaryWriter, name: str, batch: Mixture, task: SeparationTask, step: int
+    ) -> None:
+        spectral = task.config.spectral
+        mixture = batch.sources.sum(dim=1)
+        scale = _LOUDEST / mixture.abs().max().clamp(min=1e-8)
+
+        def write_sound(kind: str, samples: torch.Tensor) -> None:
+            writer.add_audio(f"{name}/{kind}", scale * samples, step, spectral.sample_rate)
+
+        write_sound("mixture", mixture)
+        write_sound("target", batch.sources[:, 0])
+        spectra = stft(batch.sources, spectral.n_fft, spectral.hop_length)
+        targets = make_targets(spectra, spectral)
+        pictures = {"mixture": targets.log_mixture[0, 0], "ideal mask": targets.mask[0, 0]}
+        for kind, query in task.validation_queries(batch).items():
+            masks, estimates = task.estimate(batch.sources, query)
+            write_sound(f"estimate ({kind})", estimates[:, 0])
+            pictures[f"mask ({kind})"] = masks[0, 0]
+        noise = task.noise_masks(targets.log_mixture, batch)
+        if noise is not None:
+            for head, mask in enumerate(noise[0]):
+                pictures[f"noise mask {head + 1}"] = mask
+        writer.add_image(name, _draw(pictures), step, dataformats="HWC")
+
+
+def _tensorboard(trainer: pl.Trainer) -> SummaryWriter | None:
+    """The writer of the main process; None in the others."""
+    if not trainer.is_global_zero:
+        return None
+    loggers = (logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger))
+    return next((logger.experiment for logger in loggers), None)
+
+
+def _draw(pictures: dict[str, torch.Tensor]) -> np.ndarray:
+    """Spectrogram and masks [F, T] side by side, low frequencies below: uint8 [height, width, 3]."""
+    figure = Figure(figsize=(2.4 * len(pictures), 2.8), layout="constrained")
+    canvas = FigureCanvasAgg(figure)
+    for axes, (title, picture) in zip(
+        figure.subplots(1, len(pictures), sharey=True), pictures.items(), strict=True
+    ):
+        limits = {"vmin": 0, "vmax": 1} if "mask" in title else {}
+        axes.imshow(
+            picture.float().cpu().numpy(), origin="lower", aspect="auto", cmap="magma", **limits
+        )
+        axes.set_title(title, fontsize=9)
+        axes.set_xticks([])
+        axes.set_yticks([])
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3]

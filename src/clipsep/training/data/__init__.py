@@ -1,0 +1,1 @@
+"""Which mixtures a training sees, in which order, and where they come from."""

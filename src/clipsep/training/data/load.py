@@ -1,0 +1,158 @@
+"""What a run is trained and validated on: data sets, embeddings, text queries; refused here if unfit.
+
+Everything that can be known to go wrong is found before the first step. How batches are dealt out to
+devices is sampling.py's business.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from clipsep.datasets.embeddings import EmbeddingStore
+from clipsep.datasets.reader import ClipStore
+from clipsep.datasets.storage.cache import FileCache
+from clipsep.errors import ClipsepError, UsageError
+from clipsep.messages import counted
+from clipsep.queries import QueryEncoder, load_query_encoder
+from clipsep.queries.labels import LabelEncoder
+from clipsep.queries.prompts import encode_prompted
+from clipsep.training.config import TrainingConfig
+from clipsep.training.data.mixing import MixtureDataset
+
+
+@dataclass(frozen=True)
+class TrainingInputs:
+    """The data of one run.
+
+    Attributes:
+        labels: of training, then those that only validation has, if training takes no texts.
+        encoder: of the queries; None for models that take none.
+        text_queries: embeddings of the labels [labels, D]; None where nothing can be asked in words.
+        mixtures: of training, as many as the run will see.
+        validation: the fixed mixtures that are scored, if there are validation data.
+    """
+
+    labels: list[str]
+    encoder: QueryEncoder | None
+    text_queries: torch.Tensor | None
+    mixtures: MixtureDataset
+    validation: MixtureDataset | None
+
+
+def load_inputs(config: TrainingConfig) -> TrainingInputs:
+    """Open everything that the config names.
+
+    Raises:
+        ClipsepError: if data are missing, damaged, or unfit for what the config wants to train.
+    """
+    cache = FileCache(config.data.cache, config.data.cache_gb)
+    store = ClipStore(config.data.train, cache)
+    validation = ClipStore(config.data.val, cache) if config.data.val else None
+    for data in filter(None, (store, validation)):
+        _require_labels(config, data)
+    encoder = _load_encoder(config, store)
+    labels = _labels(config, store, validation)
+    return TrainingInputs(
+        labels=labels,
+        encoder=encoder,
+        text_queries=_text_queries(config, encoder, labels, validation),
+        mixtures=_mixtures(config, store, encoder, labels, train=True),
+        validation=(
+            _mixtures(config, validation, encoder, labels, train=False) if validation else None
+        ),
+    )
+
+
+def _labels(config: TrainingConfig, store: ClipStore, validation: ClipStore | None) -> list[str]:
+    """Those of training, then what only validation has, which a model trained on words cannot know."""
+    if validation is None:
+        return store.labels
+    unknown = sorted(set(validation.labels) - set(store.labels))
+    if unknown and config.query in ("text", "hybrid"):
+        raise UsageError(
+            f"The validation data have labels that training has not: {unknown[0]}; leave them out, or "
+            "train with query=image."
+        )
+    return [*store.labels, *unknown]
+
+
+def _mixtures(
+    config: TrainingConfig,
+    store: ClipStore,
+    encoder: QueryEncoder | None,
+    labels: list[str],
+    train: bool,
+) -> MixtureDataset:
+    return MixtureDataset(
+        store,
+        _embeddings(config, store, encoder),
+        labels,
+        config.mixing,
+        config.spectral.segment_samples,
+        config.seed,
+        train=train,
+        length=config.steps * config.batch_size if train else config.validation_pairs,
+        shuffle_shards=config.data.shuffle_shards,
+    )
+
+
+def _require_labels(config: TrainingConfig, store: ClipStore) -> None:
+    """Raise ClipsepError if labels are queries, and clips have none or all the same."""
+    if config.query not in ("text", "hybrid"):
+        return
+    unlabeled = _unlabeled(store)
+    if unlabeled:
+        raise ClipsepError(
+            f"'{store.root}' has {counted(unlabeled, 'clip')} without a label, which this config needs: "
+            "prepare it with --labels."
+        )
+    if len(store.labels) == 1:
+        raise ClipsepError(
+            f"All clips of '{store.root}' have the label '{store.labels[0]}', so that every text query "
+            "would be the same: add other kinds of sound, or train with query=image."
+        )
+
+
+def _unlabeled(store: ClipStore) -> int:
+    return store.clips.n_unlabeled
+
+
+def _load_encoder(config: TrainingConfig, store: ClipStore) -> QueryEncoder | None:
+    if config.query == "none":
+        return None
+    if config.query_encoder == "labels":
+        return LabelEncoder(store.labels)
+    return load_query_encoder(config.query_encoder)
+
+
+def _embeddings(
+    config: TrainingConfig, store: ClipStore, encoder: QueryEncoder | None
+) -> EmbeddingStore | None:
+    """Stored picture embeddings, unless the model never sees a picture."""
+    if encoder is None or config.query == "text" or config.query_encoder == "labels":
+        return None
+    embeddings = EmbeddingStore(store, encoder.id)
+    embeddings.require_complete()
+    return embeddings
+
+
+def _text_queries(
+    config: TrainingConfig,
+    encoder: QueryEncoder | None,
+    labels: list[str],
+    validation: ClipStore | None,
+) -> torch.Tensor | None:
+    """None where texts cannot tell validation clips apart, or with an encoder without words."""
+    if encoder is None or not labels:
+        return None
+    if validation and (_unlabeled(validation) or len(validation.labels) == 1):
+        return None
+    try:
+        return encode_prompted(encoder, labels, config.prompts)
+    except UsageError:
+        # Picture features have no words; that matters only to a model that is trained with texts.
+        if config.query in ("text", "hybrid"):
+            raise
+        return None

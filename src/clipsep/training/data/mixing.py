@@ -1,0 +1,302 @@
+"""Mix-and-separate: training and validation mixtures of known sources, drawn from prepared videos.
+
+Every item is a pure function of (seed, index), so a run that was cut off goes on with exactly the
+mixtures it would have seen.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+from torch.utils.data import Dataset
+
+from clipsep.datasets.embeddings import EmbeddingStore
+from clipsep.datasets.index import INDEX_FILE, Clip
+from clipsep.datasets.reader import SAMPLE_RATE, ClipStore
+from clipsep.errors import ClipsepError, UsageError
+from clipsep.messages import counted
+from clipsep.training.data.clip_order import ClipOrder, Window
+
+REMOTE_WINDOW = 16  # shards that are shuffled together where each has to be fetched
+MOST_MORE = 2  # sounds beside those that are asked for
+_DRAWS = 3  # of a clip that should be unlike others; data of one kind have no such clip
+_FPS = 1  # pictures per second in a store
+_LOUDEST_GAIN = 100.0  # of the RMS normalisation: silence stays silence
+
+
+class MixingSettings(BaseModel):
+    """How mixtures are drawn; the defaults are the published ones.
+
+    Attributes:
+        n_sources: N, clips in a mixture.
+        query_frames: pictures around the segment's centre whose mean embedding is the query.
+        margin: seconds kept clear of a clip's ends when the centre is drawn.
+        jitter: the segment's centre moves by up to this many seconds off its picture.
+        rms: bring every segment to this root mean square before the gain; None leaves it as it is.
+        gain: range of the random gain of each source in training, lowest first.
+        speed: sounds are played up to this much faster or slower in training, pitch included
+            (Ko et al., 2015); 0.1 for 0.9 to 1.1 times.
+        solo: share of training mixtures in which, of the sources that are asked for, only the first
+            sounds; the others are still asked for, and there is nothing to be found. What ``more``
+            adds sounds all the same.
+        more: probability that a training mixture gets a sound beside its sources that nothing asks for;
+            a second such sound joins it with the probability ``more ** 2``.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    n_sources: int = Field(2, ge=2)
+    query_frames: int = Field(3, ge=1)
+    margin: float = Field(3.0, ge=0)
+    jitter: float = Field(0.0, ge=0)
+    rms: float | None = Field(None, gt=0)
+    gain: tuple[float, float] = (0.5, 1.5)
+    speed: float = Field(0.0, ge=0, lt=1)
+    solo: float = Field(0.0, ge=0, le=1)
+    more: float = Field(0.0, ge=0, le=1)
+
+    @field_validator("gain")
+    @classmethod
+    def _rising(cls, gain: tuple[float, float]) -> tuple[float, float]:
+        low, high = gain
+        if not 0 <= low <= high or high == 0:
+            raise ValueError("must be two numbers from 0 on, the lower one first and not both 0")
+        return gain
+
+
+class Mixture(NamedTuple):
+    """The sources of one mixture and what their videos show.
+
+    Attributes:
+        sources: float32 [N, samples], already divided by N; the mixture is their sum. With
+            `MixingSettings.more` rows follow for the sounds that nothing asks for, or for silence.
+        image_query: mean embedding of each source's pictures, float32 [N, D].
+        label: index of each source's label, int64 [N]; -1 if it has none.
+        index: of the mixture in its data set.
+    """
+
+    sources: np.ndarray
+    image_query: np.ndarray
+    label: np.ndarray
+    index: int
+
+
+class _Source(NamedTuple):
+    samples: np.ndarray
+    image_query: np.ndarray
+    label: int
+
+
+class MixtureDataset(Dataset):
+    """Mixtures of a data set's clips.
+
+    Args:
+        embeddings: of the pictures; None for models without picture queries (queries are then zeros).
+        labels: what a mixture's label indices count in.
+        samples: length of a segment, at 16 kHz.
+        train: random centres, gains and partners that change with every epoch; otherwise (validation)
+            the middle of each clip, no gain, and a partner of another label drawn once per clip.
+        length: number of items; in training usually steps * batch size.
+        shuffle_shards: clips are shuffled and mixed among those of so many shards at a time (`ClipOrder`);
+            by default among all, or, where shards have to be fetched, of `REMOTE_WINDOW`.
+
+    Raises:
+        ClipsepError: if the data set has too few clips to mix.
+        UsageError: if its cache or its windows are too small.
+    """
+
+    def __init__(
+        self,
+        store: ClipStore,
+        embeddings: EmbeddingStore | None,
+        labels: list[str],
+        settings: MixingSettings,
+        samples: int,
+        seed: int,
+        train: bool,
+        length: int | None = None,
+        shuffle_shards: int | None = None,
+    ):
+        if len(store) < settings.n_sources:
+            raise ClipsepError(
+                f"'{store.root}' has {counted(len(store), 'clip')}: mixing {settings.n_sources} needs at "
+                "least as many."
+            )
+        self.store, self.embeddings, self.settings = store, embeddings, settings
+        self.samples, self.seed, self.train = samples, seed, train
+        self.length = length or len(store)
+        self._label_index = {label: i for i, label in enumerate(labels)}
+        window = shuffle_shards or (REMOTE_WINDOW if store.root.remote else None)
+        self._order = ClipOrder(store.clips.shard_numbers, seed, window)
+        self._entered = -1  # number of the window in use
+        if train and self._order.fewest_clips < settings.n_sources:
+            raise UsageError(
+                f"{window} shards of '{store.root}' may hold too few clips to mix: raise "
+                "data.shuffle_shards."
+            )
+        if store.root.remote:
+            self._claim_room(2 * window if train else settings.n_sources * self.length)
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, index: int) -> Mixture:
+        rng = np.random.default_rng((self.seed, index))
+        clips = self._training_clips(index, rng) if self.train else self._test_clips(index, rng)
+        sources = [self._draw(clip, rng) for clip in clips]
+        if self.train and self.settings.solo and rng.random() < self.settings.solo:
+            self._silence_partners(index, clips, sources, rng)
+        samples = np.stack([source.samples for source in sources])
+        if self.train and self.settings.more:
+            samples = np.concatenate([samples, self._more(index, clips, rng)])
+        samples /= np.float32(len(sources))
+        return Mixture(
+            samples,
+            np.stack([source.image_query for source in sources]),
+            np.array([source.label for source in sources]),
+            index,
+        )
+
+    def _training_clips(self, index: int, rng: np.random.Generator) -> list[Clip]:
+        """Each epoch visits every clip once; its partners are any, as published, of the same window."""
+        window, first = self._order.locate(index)
+        if self.store.root.remote and window.number != self._entered:
+            self._enter(window)
+        n_partners = self.settings.n_sources - 1
+        partners = [window.clips[rng.integers(len(window.clips))] for _ in range(n_partners)]
+        return [self.store.clips[i] for i in (first, *partners)]
+
+    def _silence_partners(
+        self, index: int, clips: list[Clip], sources: list[_Source], rng: np.random.Generator
+    ) -> None:
+        """In place; partners of the first clip's kind, which would be heard in it, are drawn again."""
+
+        def like_first(clip: Clip) -> bool:
+            same_label = clip.label is not None and clip.label == clips[0].label
+            return same_label or clip.id == clips[0].id
+
+        for place in range(1, len(clips)):
+            if like_first(clips[place]):
+                clips[place] = self._draw_clip(index, rng, unfit=like_first)
+                sources[place] = self._draw(clips[place], rng)
+            sources[place].samples[:] = 0
+
+    def _more(self, index: int, clips: list[Clip], rng: np.random.Generator) -> np.ndarray:
+        """Sounds that nothing asks for, or silence in their place: [MOST_MORE, samples]."""
+        samples = np.zeros((MOST_MORE, self.samples), np.float32)
+        taken = {clip.id for clip in clips}
+        for row in samples:
+            if rng.random() >= self.settings.more:
+                break
+            clip = self._draw_clip(index, rng, unfit=lambda clip: clip.id in taken)
+            row[:] = self._draw(clip, rng).samples
+            taken.add(clip.id)
+        return samples
+
+    def _draw_clip(
+        self, index: int, rng: np.random.Generator, unfit: Callable[[Clip], bool]
+    ) -> Clip:
+        """Any of the item's window; an unfit one only if a few draws find no other."""
+        window, _ = self._order.locate(index)
+        for _ in range(_DRAWS):
+            clip = self.store.clips[window.clips[rng.integers(len(window.clips))]]
+            if not unfit(clip):
+                break
+        return clip
+
+    def _test_clips(self, index: int, rng: np.random.Generator) -> list[Clip]:
+        first = self.store.clips[index % len(self.store)]
+        n_partners = self.settings.n_sources - 1
+        return [first, *(self._partner_of_another_label(first, rng) for _ in range(n_partners))]
+
+    def _partner_of_another_label(self, first: Clip, rng: np.random.Generator) -> Clip:
+        """Any clip if there is none of another label."""
+        for _ in range(100):
+            partner = self.store.clips[rng.integers(len(self.store))]
+            if partner.label is None or partner.label != first.label:
+                break
+        return partner
+
+    def _enter(self, window: Window) -> None:
+        """Let go of the last window; fetch this one, as far as it is not there yet, and the next."""
+        self._entered = window.number
+        self.store.unmap()
+        following = self._order.window(window.number + 1)
+        shards = [self.store.shards[i] for i in (*window.shards, *following.shards)]
+        self.store.root.fetch_ahead(
+            [INDEX_FILE, *(file for shard in shards for file in self._files(shard))]
+        )
+
+    def _claim_room(self, n_shards: int) -> None:
+        """Refuse a cache in which so many shards cannot be kept: they would be fetched over and over."""
+        root = self.store.root
+        sizes = [sum(map(root.size, self._files(shard))) for shard in self.store.shards]
+        needed = root.size(INDEX_FILE) + sum(sorted(sizes, reverse=True)[:n_shards])
+        root.cache.claim(f"{'training' if self.train else 'validation'} with '{root}'", needed)
+
+    def _files(self, shard: str) -> list[str]:
+        """What is read of a shard, as paths below the data set's root."""
+        files = [self.store.shard_file(shard)]
+        return [*files, self.embeddings.file(shard)] if self.embeddings else files
+
+    def _draw(self, clip: Clip, rng: np.random.Generator) -> _Source:
+        frame = self._centre_frame(clip.n_frames, rng)
+        centre = (frame + 0.5) / _FPS  # a picture is taken in the middle of its second
+        if self.train and self.settings.jitter:
+            centre += rng.uniform(-self.settings.jitter, self.settings.jitter)
+        audio = self.store.audio(clip)
+        speed = 1.0
+        if self.train and self.settings.speed:
+            speed = rng.uniform(1 - self.settings.speed, 1 + self.settings.speed)
+        segment = cut_segment(audio, round(centre * SAMPLE_RATE), round(self.samples * speed))
+        if speed != 1:
+            segment = _stretch(segment, self.samples)
+        if self.settings.rms:
+            rms = float(np.sqrt(np.mean(segment**2)))
+            segment *= self.settings.rms / max(rms, self.settings.rms / _LOUDEST_GAIN)
+        if self.train:
+            segment *= np.float32(rng.uniform(*self.settings.gain))
+        if not self.settings.rms:
+            np.clip(segment, -1, 1, out=segment)
+        return _Source(segment, self._query(clip, frame), self._label_index.get(clip.label, -1))
+
+    def _centre_frame(self, n_frames: int, rng: np.random.Generator) -> int:
+        """0-based picture at the segment's centre; the middle one of clips too short for the margin."""
+        margin = math.ceil(self.settings.margin * _FPS)
+        if not self.train or n_frames <= 2 * margin:
+            return max(n_frames // 2 - 1, 0)  # the published one: number n_frames // 2, from 1
+        return int(rng.integers(margin, n_frames - margin))
+
+    def _query(self, clip: Clip, frame: int) -> np.ndarray:
+        if self.embeddings is None:
+            return np.zeros(1, np.float32)
+        table = self.embeddings.clip(clip)
+        start = frame - self.settings.query_frames // 2
+        wanted = np.arange(start, start + self.settings.query_frames).clip(0, len(table) - 1)
+        return table[wanted].mean(axis=0)
+
+
+def _stretch(segment: np.ndarray, samples: int) -> np.ndarray:
+    """Play a segment in another time: linear interpolation, whose faint aliasing is of no matter here."""
+    positions = np.linspace(0, len(segment) - 1, samples)
+    return np.interp(positions, np.arange(len(segment)), segment).astype(np.float32)
+
+
+def cut_segment(audio: np.ndarray, centre: int, samples: int) -> np.ndarray:
+    """A segment of int16 sound as float32 in [-1, 1], centred on sample ``centre``.
+
+    Sound shorter than the segment is repeated to fill it; beyond the ends of longer sound is silence.
+    """
+    if len(audio) < samples:
+        audio = np.tile(audio, samples // len(audio) + 1)
+        centre = len(audio) // 2
+    start = centre - samples // 2
+    segment = np.zeros(samples, np.float32)
+    low, high = max(start, 0), min(start + samples, len(audio))
+    segment[low - start : high - start] = audio[low:high]
+    segment /= np.float32(32768)
+    return segment

@@ -1,0 +1,137 @@
+"""What a run starts from: random weights, those of another model, or its own state if it was cut off.
+
+What does not fit is refused here, by the name of the first setting that differs.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from pytorch_lightning.callbacks import Callback
+from torch import nn
+
+from clipsep.checkpoint import Checkpoint, CheckpointConfig
+from clipsep.errors import ClipsepError, UsageError
+from clipsep.models.registry import build_model
+from clipsep.training.config import TrainingConfig
+from clipsep.training.data.load import TrainingInputs
+
+RESUME = "resume"
+# What a run that goes on may change: none of it decides what a step learns from which mixtures.
+_MAY_CHANGE = {
+    *("steps", "validate_every", "validation_pairs", "save_every", "log_every", "examples"),
+    *("accumulate", "device", "devices", "nodes", "loader_workers", "compile"),
+}
+
+
+class RunRecord(Callback):
+    """Keeps in the saved state what fixes the run, so that no other run goes on from it."""
+
+    def __init__(
+        self, checkpoint: CheckpointConfig, config: TrainingConfig, inputs: TrainingInputs
+    ):
+        settings = checkpoint.training["config"]
+        self.record = {
+            **{key: value for key, value in settings.items() if key not in _MAY_CHANGE},
+            "data.shuffle_shards": config.data.shuffle_shards,
+            # Data may move, and sizes are enough to notice others.
+            "the number of clips in data.train": len(inputs.mixtures.store),
+            "the number of clips in data.val": inputs.validation and len(inputs.validation.store),
+            "labels": checkpoint.labels,
+        }
+
+    def state_dict(self) -> dict[str, Any]:
+        """The record; nothing is read back, see `resume_point`."""
+        return self.record
+
+
+def resume_point(config: TrainingConfig, task: nn.Module, run: RunRecord) -> Path | None:
+    """State to go on from, if there is one.
+
+    Raises:
+        ClipsepError: if it is damaged.
+        UsageError: if it is of another run. States of older versions, which have no record, are only
+            asked for the shapes of their weights.
+    """
+    path = config.output / f"{RESUME}.ckpt"
+    if not path.is_file():
+        return None
+    try:
+        saved = torch.load(path, map_location="cpu", weights_only=False)
+        weights, callbacks = saved["state_dict"], saved["callbacks"]
+    except Exception as error:  # torch.load raises whatever the damage leads to
+        raise ClipsepError(
+            f"'{path}' is damaged and the run cannot go on: delete it to begin anew; the models beside "
+            "it are untouched."
+        ) from error
+    other = _first_difference(run.record, callbacks.get(run.state_key, {}))
+    if other:
+        raise UsageError(
+            f"'{config.output}' holds another run, which differs in {other}: choose another output, or "
+            "delete that folder to begin anew."
+        )
+    if _shapes(weights) != _shapes(task.state_dict()):
+        raise UsageError(
+            f"'{path}' belongs to a model of another shape: choose another output, or delete it."
+        )
+    return path
+
+
+def initial_model(
+    checkpoint: CheckpointConfig, start: Checkpoint | None, name: str | None
+) -> nn.Module:
+    """The model to train, with random weights or with those of ``start``, which the user calls ``name``.
+
+    Raises:
+        UsageError: if the weights of ``start`` are of another shape or mean something else.
+    """
+    model = build_model(checkpoint.model, checkpoint.spectral.n_bands)
+    if start is None:
+        return model
+    other = _first_difference(_meaning(checkpoint), _meaning(start.config))
+    if other:
+        raise UsageError(
+            f"init '{name}' was trained with another {other} than this config's: make them equal, or "
+            "choose another init."
+        )
+    weights = start.model.state_dict()
+    if _shapes(_lasting(weights)) != _shapes(_lasting(model.state_dict())):
+        raise UsageError(f"init '{name}' is a model of another shape than this config's.")
+    model.load_state_dict(weights, strict=False)
+    return model
+
+
+def _meaning(config: CheckpointConfig) -> dict[str, Any]:
+    """What the same weights need to give the same masks; the length of segments is not part of it."""
+    return {
+        "query_encoder": config.query_encoder,
+        "model": config.model.model_dump(include={"query_activation", "normalize_query"}),
+        "spectral": config.spectral.model_dump(exclude={"segment_frames"}),
+        "list of labels": config.labels,
+    }
+
+
+def _first_difference(one: dict[str, Any], other: dict[str, Any], above: str = "") -> str | None:
+    """Dotted name of the first key in both whose values differ."""
+    for key in (key for key in one if key in other):
+        if isinstance(one[key], dict) and isinstance(other[key], dict):
+            below = _first_difference(one[key], other[key], f"{above}{key}.")
+            if below:
+                return below
+        elif one[key] != other[key]:
+            return f"{above}{key}"
+    return None
+
+
+def _lasting(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The weights that a model and the one it starts from must both have: noise heads may be dropped or
+    added, and so may steering, which at first changes nothing.
+    """
+    optional = ("noise_projections.", ".steering.")
+    return {name: value for name, value in state.items() if not any(o in name for o in optional)}
+
+
+def _shapes(state: dict[str, torch.Tensor]) -> dict[str, torch.Size]:
+    return {name: tensor.shape for name, tensor in state.items()}

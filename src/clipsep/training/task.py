@@ -1,0 +1,200 @@
+"""The Lightning side of mix-and-separate training: one step, one validation, the optimizer.
+
+It knows batches of mixtures; where they come from and where checkpoints go is run.py's business.
+"""
+
+from __future__ import annotations
+
+import pytorch_lightning as pl
+import torch
+from torch import nn
+
+from clipsep.errors import ClipsepError
+from clipsep.models.clipsep import MaskLogits
+from clipsep.spectral import apply_mask, log_magnitude, stft
+from clipsep.training.config import TrainingConfig
+from clipsep.training.data.mixing import Mixture
+from clipsep.training.losses import (
+    Loss,
+    Targets,
+    ask_for_absent,
+    make_targets,
+    mask_loss,
+    nit_loss,
+    pit_loss,
+)
+
+
+class SeparationTask(pl.LightningModule):
+    """Trains a model to separate mixtures of clips.
+
+    Args:
+        text_queries: embedding of each label of the data set, [labels, D]; None if it has none or
+            the model takes no text. In validation they are the text queries, and in training too
+            where the config says so.
+    """
+
+    def __init__(self, model: nn.Module, config: TrainingConfig, text_queries: torch.Tensor | None):
+        super().__init__()
+        self.model = model
+        self.config = config
+        self.register_buffer("text_queries", text_queries, persistent=False)
+
+    def training_step(self, batch: Mixture, batch_idx: int) -> torch.Tensor:
+        """One batch of sources [B, N or more, samples], of which N are asked for, to the loss.
+
+        Raises:
+            ClipsepError: if the loss is not finite, from which no training recovers.
+        """
+        query = self._training_query(batch)
+        targets = self._targets(batch.sources, asked=query.shape[1])
+        if self.config.loss.absent:
+            chosen = _evenly_chosen(batch.index, self.config.loss.absent)
+            query, targets = ask_for_absent(query, targets, chosen)
+        loss = self._loss(self.model(targets.log_mixture, query), targets)
+        if not loss.total.isfinite():
+            raise diverged(self.global_step)
+        self.log("train/loss", loss.total, prog_bar=True)
+        if loss.noise_activation is not None:
+            self.log("train/noise_activation", loss.noise_activation)
+        self.log("train/learning_rate", self.optimizers().param_groups[0]["lr"])
+        return loss.total
+
+    def validation_step(self, batch: Mixture, batch_idx: int) -> None:
+        """Loss with the training query; SDR of the first source for every kind of query."""
+        size = len(batch.sources)
+        targets = self._targets(batch.sources)
+        query = self._plain_query(batch, batch_idx)
+        loss = self._loss(self.model(targets.log_mixture, query), targets)
+        self.log("val/loss", loss.total, batch_size=size, sync_dist=True)
+        if loss.noise_activation is not None:
+            activation = loss.noise_activation
+            self.log("val/noise_activation", activation, batch_size=size, sync_dist=True)
+        for kind, query in self.validation_queries(batch).items():
+            _, estimates = self.estimate(batch.sources, query)
+            sdr = _sdr(batch.sources[:, 0], estimates[:, 0]).mean()
+            self.log(f"val/sdr_{kind}", sdr, batch_size=size, prog_bar=True, sync_dist=True)
+
+    def configure_optimizers(self) -> dict:
+        """AdamW (Adam without weight decay) with the config's schedule, per step."""
+        settings = self.config.optimizer
+        optimizer = torch.optim.AdamW(
+            self.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
+        )
+        decay_until = settings.decay_until or self.config.steps
+
+        def factor(step: int) -> float:
+            if step < settings.warmup_steps:
+                return (step + 1) / settings.warmup_steps
+            progress = (step - settings.warmup_steps) / max(1, decay_until - settings.warmup_steps)
+            return 1 - (1 - settings.final_factor) * min(1.0, progress)
+
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
+        }
+
+    def _targets(self, sources: torch.Tensor, asked: int | None = None) -> Targets:
+        """Of mixtures of sources [B, N, samples]; always in single precision."""
+        spectral = self.config.spectral
+        with torch.no_grad(), torch.autocast(sources.device.type, enabled=False):
+            spectra = stft(sources, spectral.n_fft, spectral.hop_length)
+            return make_targets(spectra, spectral, asked)
+
+    def _loss(self, logits: MaskLogits, targets: Targets) -> Loss:
+        settings = self.config.loss
+        if settings.kind == "pit":
+            return pit_loss(logits, targets, settings.sdr_weight)
+        if settings.kind == "mask":
+            return mask_loss(logits, targets, settings.sdr_weight)
+        return nit_loss(
+            logits,
+            targets,
+            settings.noise_weight,
+            settings.noise_gamma,
+            settings.union,
+            settings.sdr_weight,
+            settings.alone,
+        )
+
+    def _training_query(self, batch: Mixture) -> torch.Tensor:
+        query = self._plain_query(batch, self.global_step)
+        if not self.config.query_noise:
+            return query
+        noise = torch.stack([self._noise(query.shape[1:], index) for index in batch.index.tolist()])
+        scale = self.config.query_noise * query.norm(dim=-1, keepdim=True)
+        return query + scale * noise.to(query.device)
+
+    def _noise(self, shape: torch.Size, index: int) -> torch.Tensor:
+        """Vectors of about unit length; the mixture's own, so that neither a resumed run nor another
+        number of devices changes them.
+        """
+        generator = torch.Generator().manual_seed(self.config.seed * 1_000_003 + index)
+        return torch.randn(shape, generator=generator) * shape[-1] ** -0.5
+
+    def _plain_query(self, batch: Mixture, step: int) -> torch.Tensor:
+        """Queries of the config's kind; hybrid training takes pictures on even steps, as published."""
+        kind = self.config.query
+        if kind == "hybrid":
+            kind = "image" if step % 2 == 0 else "text"
+        return self.text_queries[batch.label] if kind == "text" else batch.image_query
+
+    def validation_queries(self, batch: Mixture) -> dict[str, torch.Tensor]:
+        """The kinds of queries that are scored, [B, N, D] each; "best" stands for no query (PIT)."""
+        if self.config.query == "none":
+            return {"best": batch.image_query}
+        queries = {}
+        if self.config.query_encoder != "labels" and batch.image_query.shape[-1] > 1:
+            queries["image"] = batch.image_query
+        if self.text_queries is not None:
+            queries["text"] = self.text_queries[batch.label]
+        return queries
+
+    def estimate(
+        self, sources: torch.Tensor, query: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Separate mixtures of sources [B, N, samples] as at test time.
+
+        Returns:
+            masks [B, N, F, T] and estimates [B, N, samples]; of models without queries in the order in
+            which the first estimate is nearest to the first source.
+        """
+        spectral, samples = self.config.spectral, sources.shape[-1]
+        mixture = stft(sources.sum(dim=1), spectral.n_fft, spectral.hop_length)
+        logits = self.model.query_logits(log_magnitude(mixture, spectral)[:, None], query)
+        masks = logits.float().sigmoid()
+        estimates = apply_mask(mixture[:, None], masks, spectral, samples)
+        if self.config.query == "none":
+            first = _sdr(sources[:, :1], estimates).argmax(dim=1)
+            order = (
+                first[:, None] + torch.arange(masks.shape[1], device=first.device)
+            ) % masks.shape[1]
+            rows = torch.arange(len(masks), device=first.device)[:, None]
+            masks, estimates = masks[rows, order], estimates[rows, order]
+        return masks, estimates
+
+    def noise_masks(self, log_mixture: torch.Tensor, batch: Mixture) -> torch.Tensor | None:
+        """Masks of the noise heads [B, H, F, T], as in training; None for models without."""
+        noise = self.model(log_mixture, self._plain_query(batch, self.global_step)).noise
+        return None if noise is None else noise.float().sigmoid()
+
+
+def diverged(step: int) -> ClipsepError:
+    """What to raise when numbers are no longer finite."""
+    return ClipsepError(
+        f"The training diverged: at step {step} its numbers are no longer finite; begin anew in another "
+        "output with a lower optimizer.learning_rate."
+    )
+
+
+def _evenly_chosen(index: torch.Tensor, share: float) -> torch.Tensor:
+    """A share of mixtures by their index alone, so that a resumed run chooses the same: [B] of bool."""
+    golden_ratio = 0.6180339887498949  # its multiples fall evenly between 0 and 1
+    return (index.double() * golden_ratio) % 1 < share
+
+
+def _sdr(target: torch.Tensor, estimate: torch.Tensor) -> torch.Tensor:
+    """10 log10 of the ratio of the target's energy to the error's, in dB: [..., samples] to [...]."""
+    error = (target - estimate).square().sum(dim=-1)
+    return 10 * torch.log10((target.square().sum(dim=-1) + 1e-8) / (error + 1e-8))

@@ -1,0 +1,246 @@
+"""`train`: put data, model and Lightning trainer together, and keep what a crash must not lose."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import (
+    Callback,
+    ModelCheckpoint,
+    TQDMProgressBar,
+    WeightAveraging,
+)
+from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
+from pytorch_lightning.utilities import rank_zero_only
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
+from torch.utils.data import DataLoader
+
+from clipsep.checkpoint import Checkpoint, CheckpointConfig, load_checkpoint
+from clipsep.devices import choose_device
+from clipsep.errors import ClipsepError, UsageError
+from clipsep.messages import counted
+from clipsep.models.registry import ModelSettings
+from clipsep.training.callbacks import ValidationExamples
+from clipsep.training.config import TrainingConfig
+from clipsep.training.data.load import TrainingInputs, load_inputs
+from clipsep.training.data.sampling import EvenSampler, StepSampler
+from clipsep.training.export import ExportModel
+from clipsep.training.resume import RESUME, RunRecord, initial_model, resume_point
+from clipsep.training.task import SeparationTask
+
+_PRECISION = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
+
+
+def train(config: TrainingConfig, progress: bool = True) -> Path:
+    """Run a training to its end; the same call again goes on after a kill.
+
+    On several devices it is called in a process for each; all return the same.
+
+    Returns:
+        the folder of the best checkpoint, ``best``; of the last one, ``last``, if nothing was validated.
+
+    Raises:
+        ClipsepError: if data are missing or do not fit the config, or if the output holds another run,
+            before anything is trained; or if the training diverges, or its state can no longer be
+            saved, which leaves what was saved before as it was.
+    """
+    _quieten_libraries()
+    device = choose_device(config.device)
+    if config.precision == "16" and device.type == "cpu":
+        raise UsageError("Half precision (16) needs a GPU: use precision=bf16 or 32.")
+    pl.seed_everything(config.seed, verbose=False)
+    inputs = load_inputs(config)
+    start = load_checkpoint(config.init) if config.init else None
+    checkpoint = _describe(config, inputs, start)
+    model = initial_model(checkpoint, start, config.init)
+    task = SeparationTask(model, config, inputs.text_queries)
+    if config.compile:
+        model.compile()
+    export, run = ExportModel(config.output, checkpoint), RunRecord(checkpoint, config, inputs)
+    callbacks: list[Callback] = [export, run]
+    if inputs.validation and config.examples:
+        callbacks.append(ValidationExamples(inputs.validation, config.examples))
+    state = resume_point(config, task, run)
+    with _failures_explained(config):
+        trainer = _trainer(config, callbacks, device, inputs.validation is not None, progress)
+        trainer.fit(
+            task,
+            _training_loader(config, inputs, trainer),
+            _validation_loader(config, inputs, trainer),
+            ckpt_path=state,
+            # Our own file, which holds more than weights (random states, schedules).
+            weights_only=False,
+        )
+        export.save("last", trainer, task)
+    best = config.output / "best"
+    # Without a state to go on from, a model that lies there may be an earlier run's.
+    validated = state is not None or export.best > float("-inf")
+    return best if validated and best.is_dir() else config.output / "last"
+
+
+def is_main_process() -> bool:
+    """Whether this is the one process of a training on several devices that speaks to the user."""
+    return rank_zero_only.rank in (None, 0)
+
+
+def moving_average(decay: float) -> Callable[[torch.Tensor, torch.Tensor, int], torch.Tensor]:
+    """Exponential moving average whose memory grows with the run.
+
+    A constant decay near one would carry the random first weights for thousands of steps.
+    """
+
+    def average(mean: torch.Tensor, current: torch.Tensor, updates: int) -> torch.Tensor:
+        present = min(decay, (1 + int(updates)) / (10 + int(updates)))
+        return present * mean + (1 - present) * current
+
+    return average
+
+
+def _describe(
+    config: TrainingConfig, inputs: TrainingInputs, start: Checkpoint | None
+) -> CheckpointConfig:
+    """What will stand in the config.json of the models: all but the folders of run, data and ``init``."""
+    settings = _complete(config.model, inputs)
+    described = config.model_dump(mode="json", exclude={"output", "data"})
+    if start is not None:
+        described["init"] = start.config.model_dump(include={"name", "sha256"})
+    return CheckpointConfig(
+        name=config.name,
+        model=settings,
+        spectral=config.spectral,
+        query_encoder=inputs.encoder.id if inputs.encoder else "none",
+        query_encoder_revision=getattr(inputs.encoder, "revision", None),
+        prompts=config.prompts,
+        labels=inputs.labels if settings.kind == "labelsep" else [],
+        training={"config": described},
+    )
+
+
+def _complete(settings: ModelSettings, inputs: TrainingInputs) -> ModelSettings:
+    """Fill in what follows from the data: sizes of the query and of the label table."""
+    if settings.kind == "labelsep":
+        return settings.model_copy(update={"n_labels": len(inputs.labels)})
+    if inputs.encoder is None:
+        return settings
+    return settings.model_copy(update={"query_dim": inputs.encoder.dim})
+
+
+def _training_loader(
+    config: TrainingConfig, inputs: TrainingInputs, trainer: pl.Trainer
+) -> DataLoader:
+    """This device's batches of the whole run in one pass, from the present step on."""
+    try:
+        part_size = config.part_size(trainer.world_size)
+    except ValueError as error:
+        raise UsageError(f"On {counted(trainer.world_size, 'device')}, {error}.") from error
+    sampler = StepSampler(
+        config.steps,
+        config.batch_size,
+        config.parts(trainer.world_size),
+        lambda: trainer.global_step,
+        lambda: (trainer.global_rank, trainer.world_size),
+    )
+    return DataLoader(
+        inputs.mixtures,
+        part_size,
+        sampler=sampler,
+        num_workers=config.loader_workers,
+    )
+
+
+def _validation_loader(
+    config: TrainingConfig, inputs: TrainingInputs, trainer: pl.Trainer
+) -> DataLoader | None:
+    if inputs.validation is None:
+        return None
+    sampler = EvenSampler(len(inputs.validation), lambda: (trainer.global_rank, trainer.world_size))
+    return DataLoader(inputs.validation, config.part_size(trainer.world_size), sampler=sampler)
+
+
+def _trainer(
+    config: TrainingConfig,
+    callbacks: list[Callback],
+    device: torch.device,
+    validate: bool,
+    progress: bool,
+) -> pl.Trainer:
+    if config.optimizer.average:
+        callbacks.append(WeightAveraging(avg_fn=moving_average(config.optimizer.average)))
+    callbacks.append(
+        ModelCheckpoint(
+            config.output,
+            filename=RESUME,
+            every_n_train_steps=config.save_every,
+            save_top_k=1,
+            enable_version_counter=False,
+        )
+    )
+    if progress:
+        callbacks.append(TQDMProgressBar(refresh_rate=config.log_every))
+    several = config.nodes > 1 or config.devices != 1
+    return pl.Trainer(
+        accelerator="gpu" if device.type == "cuda" else device.type,
+        devices=config.devices,
+        num_nodes=config.nodes,
+        strategy="ddp" if several else "auto",
+        sync_batchnorm=several and device.type == "cuda",  # there is none for CPUs
+        precision=_PRECISION[config.precision],
+        accumulate_grad_batches=config.accumulate,
+        max_steps=config.steps,
+        max_epochs=-1,
+        gradient_clip_val=config.optimizer.gradient_clip,
+        # Lightning counts passes here, not steps.
+        val_check_interval=config.validate_every * config.accumulate if validate else None,
+        check_val_every_n_epoch=None if validate else 1,
+        limit_val_batches=1.0 if validate else 0,
+        num_sanity_val_steps=0,
+        log_every_n_steps=config.log_every,
+        logger=[
+            CSVLogger(config.output, name="log"),  # a new version per start, none overwritten
+            TensorBoardLogger(config.output, name="tensorboard", version=""),
+        ],
+        callbacks=callbacks,
+        enable_progress_bar=progress,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+    )
+
+
+@contextmanager
+def _failures_explained(config: TrainingConfig) -> Iterator[None]:
+    """Turn what can befall a good config on a real machine into one sentence."""
+    try:
+        yield
+    except OSError as error:
+        raise ClipsepError(
+            f"Cannot write to '{config.output}': {error.strerror or error}. What was saved before is "
+            "intact: run the same command again to go on from it."
+        ) from error
+    except torch.OutOfMemoryError as error:
+        raise ClipsepError(
+            f"The GPU's memory does not hold {counted(config.batch_size, 'mixture')} at once: accumulate="
+            f"{2 * config.accumulate} takes the batch in smaller passes."
+        ) from error
+    except MisconfigurationException as error:
+        raise UsageError(f"This machine cannot train as asked: {error}") from error
+    except Exception as error:
+        if config.compile and type(error).__module__.startswith("torch._"):
+            raise ClipsepError(
+                f"torch.compile failed here ({str(error).splitlines()[0]}): set compile=false."
+            ) from error
+        raise
+
+
+def _quieten_libraries() -> None:
+    """Lightning's advice about loader workers and hardware is not for our users."""
+    for library in ("pytorch_lightning", "lightning_fabric"):
+        logging.getLogger(library).setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", module="pytorch_lightning")
+    warnings.filterwarnings("ignore", message=".*TreeSpec.*")
+    warnings.filterwarnings("ignore", message="Grad strides")

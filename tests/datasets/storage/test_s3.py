@@ -1,0 +1,60 @@
+"""A data set in an S3 bucket: what the laws of remote data say holds of a real client and server."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from torch.utils.data import DataLoader
+
+from clipsep.datasets.embeddings import EmbeddingStore
+from clipsep.datasets.reader import ClipStore
+from clipsep.datasets.storage.cache import FileCache
+from clipsep.errors import ClipsepError
+from clipsep.training.data.mixing import MixingSettings, MixtureDataset
+from tests.helpers.datasets import LABELS, make_store
+from tests.helpers.remote import s3_server, upload
+
+pytest.importorskip("moto")
+pytest.importorskip("flask")
+pytest.importorskip("s3fs")
+
+
+@pytest.fixture(scope="module")
+def bucket() -> Iterator[str]:
+    with s3_server() as url:
+        yield url
+
+
+def mixtures(store: ClipStore) -> MixtureDataset:
+    embeddings = EmbeddingStore(store, "tiny")
+    embeddings.require_complete()
+    return MixtureDataset(
+        store, embeddings, list(LABELS), MixingSettings(margin=0), 4095, 7, True, 30, 2
+    )
+
+
+def test_a_bucket_gives_what_the_folder_gives(bucket: str, tmp_path: Path):
+    """In processes that are forked after the client was used, too."""
+    local = make_store(tmp_path / "local", 12, seconds=1.0, per_shard=2)
+    url = upload(tmp_path / "local", f"{bucket}/train")
+    for workers in (0, 2):
+        store = ClipStore(url, FileCache(tmp_path / f"cache-{workers}"))
+        loader = DataLoader(mixtures(store), batch_size=None, num_workers=workers)
+        for index, mixture in enumerate(loader):
+            expected = mixtures(local)[index]
+            assert np.array_equal(mixture.sources, expected.sources)
+            assert np.array_equal(mixture.image_query, expected.image_query)
+    embeddings = EmbeddingStore(store, "other")
+    assert embeddings.missing_shards() == store.shards
+    for shard in store.shards:
+        embeddings.write(shard, np.ones((store.frame_offsets(shard)[-1], 4)))
+    embeddings.require_complete()
+
+
+def test_empty_places_are_named(bucket: str, tmp_path: Path):
+    for place in (f"{bucket}/elsewhere", "s3://no-such-bucket/train"):
+        with pytest.raises(ClipsepError, match=rf"'{place}' is no data set.*check the address"):
+            ClipStore(place, FileCache(tmp_path))

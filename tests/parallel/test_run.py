@@ -1,0 +1,162 @@
+"""Laws of work on many items: each once and the same result wherever it is done; a death loses nothing."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from clipsep.errors import ClipsepError, UsageError
+from clipsep.parallel.on_ray import _block_sizes
+from clipsep.parallel.run import run_many
+from clipsep.parallel.task import require_shared_folder
+
+
+@dataclass(frozen=True)
+class Square:
+    """Squares numbers, and leaves a file for every number begun and every worker."""
+
+    folder: Path
+    kills_once: int | None = None
+    kills_always: int | None = None
+    fails: int | None = None
+    device: str = "cpu"
+
+    def __call__(self, number: int) -> tuple[int, int | None]:
+        first = not self._mark(f"number {number}")
+        self._mark(f"worker {os.getpid()}")
+        if number == self.kills_always or (first and number == self.kills_once):
+            time.sleep(0.2)  # so that another worker has an item in work
+            os.kill(os.getpid(), signal.SIGKILL)
+        if number == self.fails:
+            raise ClipsepError(f"{number} is wrong")
+        return number**2, None
+
+    def died(self, number: int) -> tuple[int, int | None]:
+        return 0, number
+
+    def _mark(self, name: str) -> bool:
+        there = (self.folder / name).exists()
+        (self.folder / name).touch()
+        return there
+
+
+def marks(folder: Path, kind: str) -> int:
+    return len(list(folder.glob(f"{kind} *")))
+
+
+@pytest.mark.parametrize("place", ["here", "processes", "Ray"], indirect=True)
+def test_every_item_is_done_once(place, tmp_path: Path):
+    outcomes = list(run_many(Square(tmp_path), range(30), **place))
+    assert sorted(outcomes) == [(number, (number**2, None)) for number in range(30)]
+    assert marks(tmp_path, "worker") <= place["workers"]
+    assert list(run_many(Square(tmp_path), [], **place)) == []
+
+
+@pytest.mark.parametrize("place", ["here", "processes", "Ray"], indirect=True)
+def test_what_a_task_raises_ends_the_work(place, tmp_path: Path):
+    with pytest.raises(ClipsepError, match="3 is wrong"):
+        list(run_many(Square(tmp_path, fails=3), range(200), **place))
+    assert marks(tmp_path, "number") < 200
+
+
+@pytest.mark.parametrize("place", ["processes", "Ray"], indirect=True)
+def test_killed_workers_lose_nothing(place, tmp_path: Path):
+    task = Square(tmp_path, kills_once=2, kills_always=8)
+    outcomes = dict(run_many(task, range(20), **place))
+    assert outcomes.pop(8) == (0, 8)
+    assert outcomes == {number: (number**2, None) for number in range(20) if number != 8}
+
+
+def test_deaths_before_the_first_result_are_not_the_items_fault(tmp_path: Path):
+    with pytest.raises(ClipsepError, match="fewer --workers"):
+        list(run_many(AlwaysKilled(tmp_path), range(100), workers=2))
+
+
+@dataclass(frozen=True)
+class AlwaysKilled(Square):
+    def __call__(self, number: int) -> tuple[int, int | None]:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_results_come_as_they_are_finished_and_no_sooner_than_they_are_wanted(tmp_path: Path):
+    outcomes = run_many(Square(tmp_path), range(1000), workers=2)
+    next(outcomes)
+    time.sleep(0.3)
+    assert marks(tmp_path, "number") < 20
+    outcomes.close()
+
+
+@dataclass(frozen=True)
+class Slow(Square):
+    """Would take a minute, and removes its file when it is told to end."""
+
+    def __call__(self, number: int) -> tuple[int, int | None]:
+        if number == 0:
+            return super().__call__(number)
+        path = self.folder / f"half {number}"
+        path.touch()
+        try:
+            time.sleep(60)
+        finally:
+            path.unlink()
+        return super().__call__(number)
+
+
+def test_when_all_is_called_off_workers_end_at_once_and_clean_up(tmp_path: Path):
+    outcomes = run_many(Slow(tmp_path), range(10), workers=2)
+    assert next(outcomes) == (0, (0, None))
+    while not marks(tmp_path, "half"):
+        time.sleep(0.05)
+    start = time.monotonic()
+    outcomes.close()
+    assert time.monotonic() - start < 30
+    assert not marks(tmp_path, "half")
+
+
+def test_workers_end_when_their_parent_is_killed(tmp_path: Path):
+    code = f"""
+from pathlib import Path
+from tests.parallel.test_run import Slow
+from clipsep.parallel.run import run_many
+list(run_many(Slow(Path({str(tmp_path)!r})), range(1, 10), workers=2))
+"""
+    root = Path(__file__).parents[2]
+    parent = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL, cwd=root)
+    while marks(tmp_path, "half") < 2:
+        assert parent.poll() is None
+        time.sleep(0.05)
+    parent.kill()
+    deadline = time.monotonic() + 30
+    while marks(tmp_path, "half"):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_a_cluster_that_does_not_answer_is_named_at_once(tmp_path: Path):
+    pytest.importorskip("ray")
+    with pytest.raises(ClipsepError, match=r"'127\.0\.0\.1:1'"):
+        list(run_many(Square(tmp_path), [1], ray="127.0.0.1:1"))
+    for address in ("", "somewhere", "ray://head:10001", "head:port"):
+        with pytest.raises(UsageError, match="local, auto or HOST:PORT"):
+            list(run_many(Square(tmp_path), [1], ray=address))
+
+
+def test_a_machine_that_does_not_see_the_data_is_named(tmp_path: Path):
+    require_shared_folder(tmp_path)
+    with pytest.raises(ClipsepError, match="does not see the folder"):
+        require_shared_folder(tmp_path / "elsewhere")
+
+
+@pytest.mark.parametrize(("items", "workers"), [(1, 1), (7, 3), (200, 2), (100_000, 16)])
+def test_blocks_hold_all_items_and_shrink_so_that_workers_end_together(items: int, workers: int):
+    sizes = _block_sizes(items, workers)
+    assert sum(sizes) == items and sizes == sorted(sizes, reverse=True)
+    assert sizes[-min(workers, len(sizes)) :] == [1] * min(workers, len(sizes))
+    assert sizes[0] <= max(1, items / (4 * workers))

@@ -1,0 +1,85 @@
+"""Laws of the picture: power where the sound is, a bounded number of columns, all or nothing on disk."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from clipsep.errors import ClipsepError
+from clipsep.separation.figure import (
+    COLUMNS,
+    SpectrogramFigure,
+    _frequency_limits,
+    _PooledSpectrogram,
+)
+
+RATE = 16_000
+
+
+def tone(frequency: float, seconds: float) -> np.ndarray:
+    return np.sin(2 * np.pi * frequency * np.arange(round(seconds * RATE)) / RATE).astype("f4")
+
+
+def test_a_full_scale_sine_is_at_0_db_in_its_row():
+    part = _PooledSpectrogram(RATE, 0)
+    part.push(tone(250, 1.0))  # exactly on a bin, where rows are narrower than bins
+    power = part.finish()
+    low, high = np.log(_frequency_limits(RATE))
+    row = int((np.log(250) - low) / (high - low) * len(power))
+    middle = power[:, power.shape[1] // 2]
+    assert abs(int(middle.argmax()) - row) <= 1
+    assert 10 * np.log10(middle.max()) == pytest.approx(0, abs=0.5)
+
+
+@pytest.mark.parametrize("expected_seconds", [0.0, 1.0, 200.0])
+def test_columns_are_bounded_and_cover_the_sound(expected_seconds: float):
+    part = _PooledSpectrogram(RATE, expected_seconds * RATE)
+    for second in range(200):
+        part.push(tone(500, 1.0) * (second >= 100))
+    power = part.finish().sum(axis=0)
+    assert 200 <= part.seconds < 201
+    assert COLUMNS // 2 < len(power) < 2 * COLUMNS or expected_seconds
+    start = int(np.argmax(power > power.max() / 2)) / len(power) * part.seconds
+    assert start == pytest.approx(100, abs=0.5)
+
+
+def test_blocks_of_any_size_give_the_same_picture():
+    signal = np.random.default_rng(0).standard_normal(3 * RATE).astype("f4")
+    whole, blocks = _PooledSpectrogram(RATE, 0), _PooledSpectrogram(RATE, 0)
+    whole.push(signal)
+    for block in np.array_split(signal, 77):
+        blocks.push(block)
+    np.testing.assert_allclose(blocks.finish(), whole.finish(), rtol=1e-4)
+
+
+@pytest.mark.parametrize("rate", [8_000, 192_000])
+def test_one_row_per_part_and_any_name(rate: int, tmp_path: Path):
+    figure = SpectrogramFigure(rate, None)
+    block = np.zeros((2, rate // 50), "f4")
+    figure.add({"mixture": block, "costs $5 or \\frac": block, "狗叫 " * 100: block})
+    figure.save(tmp_path / "new" / "picture.png")
+    with Image.open(tmp_path / "new" / "picture.png") as picture:
+        assert picture.format == "PNG" and picture.width > picture.height
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["picture.png"]
+
+
+def test_what_cannot_be_written_is_said_and_leaves_nothing(tmp_path: Path):
+    figure = SpectrogramFigure(RATE)
+    figure.add({"mixture": np.zeros((1, RATE), "f4")})
+    (tmp_path / "file").touch()
+    with pytest.raises(ClipsepError, match="could not be written"):
+        figure.save(tmp_path / "file" / "picture.png")
+    (tmp_path / "folder.png").mkdir()
+    with pytest.raises(ClipsepError, match="could not be written"):
+        figure.save(tmp_path / "folder.png")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder.png"]
+
+
+def test_matplotlib_is_not_imported_before_a_picture_is_saved():
+    code = "import sys, clipsep.separation.outputs; assert 'matplotlib' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,186 @@
+"""Laws of the Separator: parts add up to the mixture, shapes and names come back, bad input is named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from clipsep import ClipsepError, Separator, UsageError
+from clipsep.checkpoint import Checkpoint, CheckpointConfig
+from clipsep.models.registry import ModelSettings, PatchUNetSettings, build_model
+from clipsep.spectral import SpectralSettings
+from tests.media.test_media import write
+
+RATE = 16000
+
+
+class HashEncoder:
+    """Embeddings that differ from query to query and mean nothing."""
+
+    id, dim = "hash", 8
+
+    def encode_texts(self, texts):
+        return torch.stack([self._embedding(sum(map(ord, text))) for text in texts])
+
+    def encode_images(self, images):
+        return torch.stack(
+            [self._embedding(sum(im.resize((1, 1)).getpixel((0, 0)))) for im in images]
+        )
+
+    def _embedding(self, seed: int) -> torch.Tensor:
+        return torch.randn(self.dim, generator=torch.Generator().manual_seed(seed))
+
+
+def checkpoint(encoder: str = "hash", **model) -> Checkpoint:
+    torch.manual_seed(0)
+    settings = ModelSettings(
+        network=PatchUNetSettings(widths=(4, 8)),
+        feature_channels=4,
+        query_dim=8,
+        query_activation="none",
+        **model,
+    )
+    config = CheckpointConfig(
+        name="tiny",
+        model=settings,
+        spectral=SpectralSettings(level="relative", log_floor=1e-4, segment_frames=64),
+        query_encoder=encoder,
+    )
+    return Checkpoint(config, build_model(settings).eval(), Path("nowhere"))
+
+
+@pytest.fixture(scope="module")
+def separator() -> Separator:
+    return Separator(checkpoint(), HashEncoder(), device="cpu")
+
+
+def noise(*shape: int) -> np.ndarray:
+    return np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+
+
+@pytest.mark.parametrize("shape", [(20000,), (1, 20000), (2, 50000), (8, 9000)])
+def test_targets_and_residual_add_up_and_are_shaped_as_the_input(separator, shape):
+    mixture = noise(*shape)
+    result = separator.separate(mixture, RATE, ["dog barking", "rain"])
+    assert list(result.targets) == ["dog barking", "rain"]
+    for part in (*result.targets.values(), result.residual):
+        assert part.shape == shape and part.dtype == np.float32
+    assert np.abs(sum(result.targets.values()) + result.residual - mixture).max() < 1e-5
+
+
+def test_one_call_for_many_queries_gives_what_many_calls_give(separator):
+    mixture = noise(2, 40000)
+    both = separator.separate(mixture, 44100, ["dog", "rain"])
+    for query in ("dog", "rain"):
+        alone = separator.separate(mixture, 44100, [query])
+        assert np.abs(alone.targets[query] - both.targets[query]).max() < 1e-5
+    assert np.abs(both.targets["dog"] - both.targets["rain"]).max() > 1e-3
+
+
+def test_masks_do_not_depend_on_loudness(separator):
+    mixture = noise(30000)
+    loud = separator.separate(mixture, RATE, ["dog"]).targets["dog"]
+    quiet = separator.separate(0.01 * mixture, RATE, ["dog"]).targets["dog"]
+    assert np.abs(100 * quiet - loud).max() < 1e-3 * np.abs(loud).max()
+
+
+def test_a_stream_gives_what_one_call_gives(separator):
+    mixture = noise(2, 70001)
+    whole = separator.separate(mixture, RATE, ["dog"])
+    blocks = separator.stream(np.array_split(mixture, 23, axis=1), RATE, ["dog"])
+    streamed = np.concatenate([block.targets["dog"] for block in blocks], axis=1)
+    assert np.abs(streamed - whole.targets["dog"]).max() < 1e-6
+
+
+def test_torch_and_float64_waveforms_are_taken(separator):
+    mixture = noise(20000)
+    expected = separator.separate(mixture, RATE, ["dog"]).residual
+    for same in (torch.from_numpy(mixture), mixture.astype(np.float64), mixture.tolist()):
+        assert np.allclose(separator.separate(same, RATE, ["dog"]).residual, expected, atol=1e-6)
+
+
+def test_binary_masks_keep_or_drop_and_soft_ones_do_neither(separator):
+    mixture = noise(40000)
+    soft = separator.separate(mixture, RATE, ["dog"]).targets["dog"]
+    binary = separator.separate(mixture, RATE, ["dog"], binary=True).targets["dog"]
+    assert np.abs(soft - binary).max() > 1e-2
+
+
+def test_pictures_are_queries_too(separator, tmp_path):
+    red, blue = Image.new("RGB", (9, 9), "red"), Image.new("RGB", (9, 9), "blue")
+    red.save(tmp_path / "red.png")
+    mixture = noise(20000)
+    result = separator.separate(mixture, RATE, [red, blue, tmp_path / "red.png", "dog"])
+    assert list(result.targets) == ["image 1", "image 2", "red.png", "dog"]
+    assert np.array_equal(result.targets["image 1"], result.targets["red.png"])
+    named = separator.separate(mixture, RATE, [str(tmp_path / "red.png")])
+    assert np.allclose(named.targets["red.png"], result.targets["red.png"], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("waveform", "sentence"),
+    [
+        (np.zeros(0), "0 samples"),
+        (np.zeros(1), "1 sample"),
+        (np.array([0.0] * 999 + [np.nan]), "NaN or infinite samples, first at 0.062 s"),
+        (np.array([np.inf] * 999), "first at 0.000 s"),
+        (np.array([0.5] * 999 + [-2e12]), r"beyond 1e\+12, first at 0.062 s"),
+    ],
+)
+def test_unfit_sound_is_named(separator, waveform, sentence):
+    with pytest.raises(ClipsepError, match=sentence):
+        separator.separate(waveform, RATE, ["dog"])
+
+
+@pytest.mark.parametrize("binary", [False, True])
+def test_a_model_that_gives_no_numbers_is_named(tmp_path, binary):
+    damaged = checkpoint()
+    with torch.no_grad():
+        for weights in damaged.model.parameters():
+            weights.fill_(torch.nan)
+    separator = Separator(damaged, HashEncoder(), device="cpu")
+    path = write(tmp_path / "in.wav", noise(1, 20000), RATE)
+    with pytest.raises(ClipsepError, match="'tiny' gives NaN"):
+        separator.separate_file(path, ["dog"], tmp_path / "out", binary=binary)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("queries", "sentence"),
+    [
+        ([], "no query"),
+        ([" "], "is empty"),
+        (["dog", "dog"], "given twice"),
+        (["missing.png"], "does not exist"),
+        (["residual"], "another query"),
+    ],
+)
+def test_unfit_queries_are_named(separator, queries, sentence):
+    with pytest.raises(UsageError, match=sentence):
+        separator.separate(noise(9000), RATE, queries)
+
+
+def test_wrong_shapes_and_rates_are_named(separator):
+    with pytest.raises(UsageError, match="shape"):
+        separator.separate(noise(1, 2, 3), RATE, ["dog"])
+    with pytest.raises(UsageError, match="sample rate"):
+        separator.separate(noise(9000), 0, ["dog"])
+
+
+def test_a_change_of_channels_within_a_stream_is_named(separator):
+    with pytest.raises(UsageError, match="2 channels, those before had 1"):
+        list(separator.stream([noise(9000), noise(2, 9000)], RATE, ["dog"]))
+
+
+def test_another_encoder_is_refused_by_name():
+    with pytest.raises(UsageError, match="'embedded-v1' and works with no other, not 'hash'"):
+        Separator(checkpoint(encoder="embedded-v1"), HashEncoder())
+
+
+def test_a_model_without_queries_is_refused():
+    with pytest.raises(UsageError, match="takes no queries"):
+        Separator(checkpoint(kind="pit"), HashEncoder())

@@ -1,0 +1,184 @@
+"""Laws of mix-and-separate: reproducible, complete epochs, the published segment and level."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from clipsep.datasets.embeddings import EmbeddingStore
+from clipsep.datasets.reader import ClipStore
+from clipsep.datasets.writer import StoreWriter
+from clipsep.errors import ClipsepError
+from clipsep.training.data.mixing import MixingSettings, MixtureDataset, cut_segment
+from tests.helpers.datasets import LABELS, make_store
+
+SAMPLES = 65535
+
+
+def dataset(store: ClipStore, train: bool = True, **settings) -> MixtureDataset:
+    return MixtureDataset(
+        store,
+        EmbeddingStore(store, "tiny"),
+        list(LABELS),
+        MixingSettings(**settings),
+        SAMPLES,
+        seed=7,
+        train=train,
+        length=100,
+    )
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory) -> ClipStore:
+    return make_store(tmp_path_factory.mktemp("store"))
+
+
+def test_an_item_is_a_function_of_seed_and_index(store: ClipStore):
+    one, two = dataset(store), dataset(store)
+    two[3], two[40]  # whatever was read before
+    for index in (0, 5, 99):
+        for a, b in zip(one[index], two[index], strict=True):
+            assert np.array_equal(a, b)
+    assert not np.array_equal(one[0].sources, one[len(store)].sources)
+
+
+def test_clips_are_those_of_all_earlier_runs(store: ClipStore):
+    """The first of each item, and its partners: a run that an older version began must go on."""
+    items = dataset(store, n_sources=3)
+    clips = [items._training_clips(i, np.random.default_rng((7, i))) for i in range(12)]
+    drawn = ["".join(clip.id.split("-")[1][0] for clip in item) for item in clips]
+    assert drawn[:6] == ["440", "542", "133", "224", "303", "001"]
+    assert drawn[6:] == ["045", "113", "542", "342", "240", "441"]
+
+
+def test_every_item_draws_anew(store: ClipStore):
+    items = dataset(store, rms=0.1)
+    levels = [np.sqrt(np.mean(items[index].sources ** 2, axis=1)) for index in range(30)]
+    assert len({level.tobytes() for level in levels}) == 30
+
+
+def test_no_clip_comes_twice_in_an_epoch(store: ClipStore):
+    items = dataset(store)
+    for epoch in range(3):
+        indices = range(epoch * len(store), (epoch + 1) * len(store))
+        rng = np.random.default_rng(0)
+        first = {items._training_clips(index, rng)[0].id for index in indices}
+        assert len(first) == len(store)
+
+
+def test_shapes_labels_and_queries_belong_together(store: ClipStore):
+    item = dataset(store, n_sources=3)[1]
+    assert item.sources.shape == (3, SAMPLES) and item.sources.dtype == np.float32
+    assert item.image_query.shape == (3, 4)
+    assert (item.image_query.argmax(axis=1) == item.label).all()
+    # A tone is periodic, noise is not: the sound is the label's too.
+    for source, label in zip(item.sources, item.label, strict=True):
+        spectrum = np.abs(np.fft.rfft(source))
+        assert (spectrum.max() > 100 * np.median(spectrum)) == (LABELS[label] == "hum")
+
+
+def test_sources_are_divided_by_their_number_after_the_gain(store: ClipStore):
+    for index in range(8):
+        item = dataset(store, rms=0.1, gain=(0.5, 1.5))[index]
+        rms = np.sqrt(np.mean(item.sources**2, axis=1))
+        assert (rms >= 0.1 * 0.5 / 2 - 1e-4).all() and (rms <= 0.1 * 1.5 / 2 + 1e-4).all()
+
+
+def test_validation_is_the_middle_without_gain_against_another_label(store: ClipStore):
+    items = dataset(store, train=False)
+    for index in range(len(store)):
+        item, clip = items[index], store.clips[index]
+        assert item.label[0] != item.label[1]
+        middle = cut_segment(store.audio(clip), round((clip.n_frames // 2 - 0.5) * 16000), SAMPLES)
+        assert np.array_equal(item.sources[0], middle / 2)
+
+
+def test_centres_keep_the_margin_and_short_clips_work(store: ClipStore):
+    items = dataset(store, margin=3)
+    rng = np.random.default_rng(0)
+    centres = [items._centre_frame(10, rng) for _ in range(300)]
+    assert set(centres) == {3, 4, 5, 6}
+    assert {items._centre_frame(n, rng) for n in (1, 2, 5, 6)} <= {0, 1, 2, 3}
+
+
+def test_segments_are_padded_at_the_ends_and_repeated_when_short():
+    sound = np.arange(1, 101, dtype=np.int16)
+    assert np.array_equal(cut_segment(sound, 50, 11) * 32768, np.arange(46, 57))
+    assert np.array_equal(cut_segment(sound, 0, 11)[:5], np.zeros(5))
+    assert cut_segment(sound, 0, 11)[5] * 32768 == 1
+    assert np.array_equal(cut_segment(sound, 99, 11)[6:], np.zeros(5))
+    repeated = cut_segment(sound, 0, 250) * 32768
+    assert np.array_equal(repeated[:-100], repeated[100:]) and (repeated > 0).all()
+
+
+def test_one_clip_cannot_be_mixed(tmp_path: Path):
+    StoreWriter(tmp_path)
+    store = make_store(tmp_path, clips=1)
+    with pytest.raises(ClipsepError, match="at least"):
+        dataset(store)
+
+
+def test_solo_mixtures_hold_their_first_source_only(store: ClipStore):
+    plain, solo = dataset(store), dataset(store, solo=0.5)
+    alone = 0
+    for index in range(40):
+        before, after = plain[index].sources, solo[index].sources
+        np.testing.assert_array_equal(before[0], after[0])
+        if not after[1].any():
+            alone += 1
+        else:
+            np.testing.assert_array_equal(before[1], after[1])
+    assert 10 < alone < 30
+    assert dataset(store, train=False, solo=1.0)[0].sources[1].any(), "validation stays as it is"
+
+
+def test_more_sounds_join_the_mixture_and_change_nothing_else(store: ClipStore):
+    plain, more = dataset(store), dataset(store, more=0.5)
+    counts = []
+    for index in range(60):
+        before, after = plain[index], more[index]
+        np.testing.assert_array_equal(before.sources, after.sources[:2])
+        np.testing.assert_array_equal(before.image_query, after.image_query)
+        first, second = (row.any() for row in after.sources[2:])
+        assert first or not second
+        counts.append(int(first) + int(second))
+    shares = np.bincount(counts, minlength=3) / len(counts)
+    assert shares[0] > 0.3 and shares[1] > 0.1 and shares[2] > 0.1
+    assert len(dataset(store, train=False, more=1.0)[0].sources) == 2, "validation stays as it is"
+
+
+def test_a_silent_partner_is_of_another_kind_than_what_sounds(store: ClipStore):
+    """Up to the luck of three draws, where half of the clips are of the first one's kind."""
+    items = dataset(store, solo=1.0)
+    same = np.mean([item.label[0] == item.label[1] for item in map(items.__getitem__, range(100))])
+    assert same < 0.25
+    for a, b in zip(items[5], dataset(store, solo=1.0)[5], strict=True):
+        assert np.array_equal(a, b)
+
+
+def test_more_sounds_are_no_clips_of_the_mixture(store: ClipStore, monkeypatch):
+    drawn: list[str] = []
+    items = dataset(store, more=1.0)
+    draw = items._draw
+    monkeypatch.setattr(items, "_draw", lambda clip, rng: drawn.append(clip.id) or draw(clip, rng))
+    repeats = 0
+    for index in range(60):
+        drawn.clear()
+        items[index]
+        repeats += len(set(drawn[:2])) + 2 - len(set(drawn))
+    assert repeats < 25, "of 120 draws, about 50 without drawing again"
+
+
+def test_speed_changes_pitch_and_keeps_the_length(store: ClipStore):
+    """The tones of the store's "hum" clips, 200 to 400 Hz, move by up to a fifth and no further."""
+    plain, changed = dataset(store, gain=(1, 1)), dataset(store, gain=(1, 1), speed=0.2)
+    ratios = []
+    for index in range(30):
+        if plain[index].label[0] != LABELS.index("hum"):
+            continue
+        assert changed[index].sources.shape == plain[index].sources.shape
+        tones = [np.abs(np.fft.rfft(item[index].sources[0])).argmax() for item in (changed, plain)]
+        ratios.append(tones[0] / tones[1])
+    assert 0.78 < min(ratios) < 0.95 and 1.05 < max(ratios) < 1.22
