@@ -29,7 +29,7 @@ SECONDS = 1  # of sound in a clip: what is measured is the index
 
 def write_data_set(root: Path, clips: int) -> None:
     """One shard, links to it, and an index of ``clips`` rows with ids as long as AudioSet's."""
-    from clipsep.datasets.arrow_files import shard_paths
+    from clipsep.datasets.format import shard_paths
     from clipsep.datasets.index import INDEX_FILE, ShardSize, write_index
     from clipsep.datasets.reader import SAMPLE_RATE
     from clipsep.datasets.writer import StoreWriter, stage_clip

@@ -1,8 +1,38 @@
-"""Small parts of sentences for people; it knows nothing of what they are about."""
+"""Parts of sentences for people: numbers with their nouns, and what pydantic finds wrong."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pydantic import ValidationError
 
 
 def counted(number: int, noun: str, plural: str | None = None) -> str:
     """A number with its noun: "1 clip", "2 clips"; ``plural`` for nouns that take more than an s."""
     return f"{number} {noun if number == 1 else plural or noun + 's'}"
+
+
+def first_problem(error: ValidationError, data: Any) -> str:
+    """The first key that is wrong, as it was written, and why: "optimizer.steps: Field required".
+
+    Args:
+        data: what was validated, of mappings, lists and plain values.
+    """
+    first = error.errors()[0]
+    key = ".".join(_keys(first["loc"], data, first["type"] == "missing"))
+    reason = first["msg"].removeprefix("Value error, ")
+    return f"{key}: {reason}" if key else reason
+
+
+def _keys(location: tuple[int | str, ...], data: Any, missing: bool) -> Iterator[str]:
+    """The parts of a location that are keys; pydantic also names members of unions there."""
+    for number, part in enumerate(location):
+        if isinstance(data, Mapping):
+            present = part in data
+        else:
+            present = isinstance(data, list) and isinstance(part, int) and part < len(data)
+        if present:
+            data = data[part]
+        if present or (missing and number == len(location) - 1):
+            yield str(part)

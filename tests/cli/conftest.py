@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,27 +13,9 @@ from clipsep.cli import main
 from clipsep.models.registry import ModelSettings, PatchUNetSettings, build_model
 from clipsep.queries import load_query_encoder
 from clipsep.spectral import SpectralSettings
+from tests.helpers.audio import tones, write
+from tests.helpers.encoders import FakeEncoder
 from tests.helpers.networks import randomize
-from tests.media.test_media import tones, write
-
-
-class FakeEncoder:
-    """Unit embeddings that depend on a text's bytes or a picture's size; nothing is loaded."""
-
-    dim = 16
-
-    def __init__(self, id: str = "embedded-v1"):
-        self.id = id
-
-    def encode_texts(self, texts: list[str]) -> torch.Tensor:
-        return torch.stack([self._random(text.encode()) for text in texts])
-
-    def encode_images(self, images: list) -> torch.Tensor:
-        return torch.stack([self._random(str(image.size).encode()) for image in images])
-
-    def _random(self, key: bytes) -> torch.Tensor:
-        seed = int.from_bytes(hashlib.sha256(key).digest()[:4], "little")
-        return torch.randn(self.dim, generator=torch.Generator().manual_seed(seed))
 
 
 @pytest.fixture(autouse=True)
@@ -87,13 +68,6 @@ def model(tmp_path: Path) -> Path:
 def recording(tmp_path: Path) -> Path:
     """Two seconds of stereo at 44.1 kHz, floating point."""
     return write(tmp_path / "street.wav", tones(44_100, 2, 2.0), 44_100)
-
-
-def contents(folder: Path) -> dict[Path, bytes | None]:
-    """Everything below a folder."""
-    return {
-        path: path.read_bytes() if path.is_file() else None for path in sorted(folder.rglob("*"))
-    }
 
 
 @pytest.fixture

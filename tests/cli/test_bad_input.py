@@ -17,8 +17,8 @@ import torch
 
 from clipsep.cli import main
 from clipsep.queries.clip import DEFAULT_CLIP
-from tests.cli.conftest import contents
-from tests.media.test_media import tones, write, write_video
+from tests.helpers.audio import tones, write, write_video
+from tests.helpers.folders import contents
 
 RATE = 16_000
 

@@ -13,10 +13,10 @@ import torch
 
 from clipsep import __version__, queries
 from clipsep.cli import main
-from clipsep.datasets.filling import PrepareReport
-from tests.cli.conftest import FakeEncoder
+from clipsep.datasets.prepare import PrepareReport
+from tests.helpers.audio import write_video
+from tests.helpers.encoders import FakeEncoder
 from tests.helpers.networks import published_model, randomize
-from tests.media.test_media import write_video
 
 COMMANDS = [
     *("separate", "download", "prepare", "import-list", "embed", "train", "pairs", "evaluate"),

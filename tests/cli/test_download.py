@@ -13,8 +13,8 @@ from PIL import Image
 from clipsep.cli import main
 from clipsep.datasets.reader import ClipStore
 from clipsep.paper import youtube
+from tests.helpers.audio import tones, write
 from tests.helpers.fake_yt_dlp import FakeYtDlp
-from tests.media.test_media import tones, write
 
 IDS = [f"{number:011d}" for number in range(12)]
 QUICK = ["--pause", "0", "--workers", "2", "--retries", "1"]

@@ -9,8 +9,8 @@ import pytest
 
 from clipsep.cli import main
 from clipsep.evaluation.mixtures import Interferer, Pair, write_pairs
-from tests.cli.conftest import FakeEncoder
-from tests.media.test_media import tones, write
+from tests.helpers.audio import tones, write
+from tests.helpers.encoders import FakeEncoder
 
 
 @pytest.fixture(autouse=True)

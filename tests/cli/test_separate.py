@@ -13,7 +13,7 @@ from PIL import Image
 from clipsep import Separator
 from clipsep.cli import main
 from clipsep.media import probe, read_audio
-from tests.media.test_media import tones, write, write_video
+from tests.helpers.audio import tones, write, write_video
 
 
 @pytest.mark.parametrize(("rate", "channels"), [(8000, 1), (44_100, 2), (48_000, 6), (192_000, 2)])

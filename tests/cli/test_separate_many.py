@@ -10,8 +10,8 @@ import pytest
 
 from clipsep.cli import main
 from clipsep.media import probe
-from tests.cli.conftest import contents
-from tests.media.test_media import tones, write
+from tests.helpers.audio import tones, write
+from tests.helpers.folders import contents
 
 
 @pytest.fixture

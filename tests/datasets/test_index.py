@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from clipsep.datasets.arrow_files import read_table, write_table
+from clipsep.datasets.format import read_table, write_table
 from clipsep.datasets.index import Clip, ClipIndex, ShardSize, write_index
 from clipsep.datasets.reader import ClipStore
 from tests.helpers.datasets import make_store

@@ -17,7 +17,7 @@ from clipsep.datasets import prepare as videos_module
 from clipsep.datasets.prepare import find_videos, prepare
 from clipsep.datasets.reader import ClipStore
 from clipsep.errors import ClipsepError, UsageError
-from tests.media.test_media import tones, write, write_video
+from tests.helpers.audio import tones, write, write_video
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from clipsep.datasets.arrow_files import read_table, write_table
 from clipsep.datasets.embeddings import EmbeddingStore
+from clipsep.datasets.format import read_table, write_table
 from clipsep.datasets.reader import ClipStore
 from clipsep.datasets.writer import CLIPS_PER_SHARD, StoreWriter, stage_clip
 from clipsep.errors import ClipsepError

@@ -14,9 +14,9 @@ from clipsep.checkpoint import CheckpointConfig, save_checkpoint
 from clipsep.evaluation.mixtures import Interferer, Pair, write_pairs
 from clipsep.models.registry import ModelSettings, PatchUNetSettings, build_model
 from clipsep.spectral import SpectralSettings
-from tests.cli.conftest import FakeEncoder
+from tests.helpers.audio import write
+from tests.helpers.encoders import FakeEncoder
 from tests.helpers.networks import randomize
-from tests.media.test_media import write
 
 LABELS = ("dog", "rain", "church bell", "tuba")
 

@@ -20,7 +20,7 @@ from clipsep.evaluation.mixtures import (
     write_pairs,
 )
 from clipsep.media import read_audio
-from tests.media.test_media import write, write_video
+from tests.helpers.audio import write, write_video
 
 HEADER = "id,target,target_start,interferer,interferer_start,snr_db,query,label,interferer_label"
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 from clipsep.errors import UsageError
 from clipsep.evaluation.queries import IMAGE, TEXT, PairQueries, absent_sounds, random_picture
-from tests.cli.conftest import FakeEncoder
+from tests.helpers.encoders import FakeEncoder
 
 
 class CountingEncoder(FakeEncoder):

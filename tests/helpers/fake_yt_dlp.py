@@ -9,7 +9,7 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 
-from tests.media.test_media import write_video
+from tests.helpers.audio import write_video
 
 
 class YoutubeDLError(Exception):

@@ -16,7 +16,7 @@ from clipsep.errors import ClipsepError
 from clipsep.paper.download import DownloadSettings, download
 from clipsep.paper.public_sets import ListedClip
 from clipsep.paper.youtube import FetchFailed, VideoMissing
-from tests.media.test_media import tones, write, write_video
+from tests.helpers.audio import tones, write, write_video
 
 LONGER_THAN = 1.0
 QUICK = DownloadSettings(workers=3, pause=0, retries=2)

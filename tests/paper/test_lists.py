@@ -13,7 +13,7 @@ from clipsep.errors import UsageError
 from clipsep.paper import import_list as module
 from clipsep.paper.import_list import import_list
 from clipsep.paper.lists import ListRow, find_file, read_list
-from tests.media.test_media import tones, write
+from tests.helpers.audio import tones, write
 
 
 def listed(path: Path, *rows: str) -> Path:

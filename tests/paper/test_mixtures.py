@@ -14,7 +14,7 @@ from clipsep.paper.mixtures import (
     published_partners,
     published_start,
 )
-from tests.media.test_media import tones, write
+from tests.helpers.audio import tones, write
 
 # What CPython gives for random.seed(i); random.randint(0, n - 1), i = 0, 1, ...
 DRAWN = {

@@ -20,8 +20,8 @@ from clipsep.media import read_video
 from clipsep.paper import youtube
 from clipsep.paper.public_sets import ListedClip
 from clipsep.paper.youtube import FetchFailed, VideoMissing, YouTube
+from tests.helpers.audio import write_video
 from tests.helpers.fake_yt_dlp import FakeYtDlp
-from tests.media.test_media import write_video
 
 WHOLE = ListedClip("jW_AuF6dQYY", None, None, "flute", "train")
 SECTION = ListedClip("--9O4XZOge4", 1, 2, "dog", "train")

@@ -13,7 +13,7 @@ import pytest
 from clipsep.media import read_audio
 from clipsep.separation import bulk as bulk_separation
 from clipsep.separation.bulk import SeparationRequest, find_recordings, separate_files
-from tests.media.test_media import tones, write
+from tests.helpers.audio import tones, write
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from clipsep import ClipsepError, Separator, UsageError
 from clipsep.checkpoint import Checkpoint, CheckpointConfig
 from clipsep.models.registry import ModelSettings, PatchUNetSettings, build_model
 from clipsep.spectral import SpectralSettings
-from tests.media.test_media import write
+from tests.helpers.audio import write
 
 RATE = 16000
 

@@ -17,7 +17,7 @@ from rich.text import Text
 from clipsep.messages import counted
 
 if TYPE_CHECKING:
-    from clipsep.datasets.filling import PrepareReport
+    from clipsep.datasets.prepare import PrepareReport
 
 Device = Annotated[
     str, typer.Option(metavar="NAME", help="auto (a GPU if there is one), cpu or cuda.")

@@ -13,8 +13,7 @@ from clipsep.cli.console import AsJson, cells, stdout, table_of
 
 def models() -> None:
     """List the models that come with the package."""
-    from clipsep.checkpoint import shipped_models
-    from clipsep.model_summary import summarize
+    from clipsep.checkpoint import shipped_models, summarize
 
     table = table_of("name", "parameters", "size", "query encoder", "what for")
     for folder in shipped_models().values():
@@ -31,8 +30,7 @@ def info(
     as_json: AsJson = False,
 ) -> None:
     """Show what a model is and how it was trained."""
-    from clipsep.checkpoint import find_checkpoint, load_config
-    from clipsep.model_summary import summarize
+    from clipsep.checkpoint import find_checkpoint, load_config, summarize
 
     folder = find_checkpoint(model)
     config, summary = load_config(folder), summarize(folder)

@@ -1,4 +1,4 @@
-"""What a shard holds: clips with their sound and pictures; and what can be told of its damage.
+"""What the files of a data set hold: Arrow tables, complete under their final name, and shards of clips.
 
 Which clips go into which shard, and where shards lie, is decided elsewhere.
 """
@@ -12,7 +12,37 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from PIL import Image
 
-from clipsep.datasets.arrow_files import damaged, read_table
+from clipsep.errors import ClipsepError
+
+
+def write_table(table: pa.Table, path: Path) -> None:
+    """Write an Arrow file beside ``path`` and rename it, as one record batch."""
+    temporary = path.with_suffix(".tmp")
+    with pa.OSFile(str(temporary), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
+        writer.write_table(table.combine_chunks())
+    temporary.rename(path)
+
+
+def read_table(path: Path) -> pa.Table:
+    """A memory-mapped Arrow file; ClipsepError if it is missing or damaged."""
+    try:
+        with pa.memory_map(str(path)) as source:
+            return pa.ipc.open_file(source).read_all()
+    except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
+        raise damaged(path, error) from error
+
+
+def damaged(path: Path, reason: object) -> ClipsepError:
+    """What to say of a file that cannot be used."""
+    return ClipsepError(
+        f"'{path}' is missing or damaged ({reason}): delete it and run 'clipsep prepare' again."
+    )
+
+
+def shard_paths(root: Path) -> list[Path]:
+    """The shards of a data set folder, in the order in which they were written."""
+    return sorted((root / "shards").glob("*.arrow"))
+
 
 SAMPLE_RATE = 16000  # Hz, of the sound in every data set
 SCHEMA = pa.schema(

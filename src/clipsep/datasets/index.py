@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from clipsep.datasets.arrow_files import write_table
+from clipsep.datasets.format import write_table
 
 INDEX_FILE = "index.arrow"
 _NAME = pa.dictionary(pa.int32(), pa.string())  # few distinct values: stored once each

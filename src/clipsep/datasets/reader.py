@@ -21,9 +21,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from PIL import Image
 
-from clipsep.datasets.arrow_files import read_table
 from clipsep.datasets.format import SAMPLE_RATE as SAMPLE_RATE
-from clipsep.datasets.format import decode_picture, read_shard
+from clipsep.datasets.format import decode_picture, read_shard, read_table
 from clipsep.datasets.index import INDEX_FILE, Clip, ClipIndex
 from clipsep.datasets.storage.cache import FileCache
 from clipsep.datasets.storage.folders import open_folder

@@ -16,8 +16,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from PIL import Image
 
-from clipsep.datasets.arrow_files import read_table, shard_paths, write_table
-from clipsep.datasets.format import SAMPLE_RATE, SCHEMA, encode_picture, read_shard
+from clipsep.datasets.format import (
+    SAMPLE_RATE,
+    SCHEMA,
+    encode_picture,
+    read_shard,
+    read_table,
+    shard_paths,
+    write_table,
+)
 from clipsep.datasets.index import INDEX_FILE, ClipIndex, ShardSize, write_index
 from clipsep.datasets.rejected import RejectedList, Rejection
 from clipsep.errors import ClipsepError

@@ -12,11 +12,11 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from clipsep.datasets.reader import SAMPLE_RATE
 from clipsep.datasets.storage.cache import DEFAULT_GIGABYTES
 from clipsep.errors import UsageError
+from clipsep.messages import first_problem
 from clipsep.models.registry import ModelSettings
 from clipsep.queries.prompts import PROMPT_SETS
 from clipsep.spectral import SpectralSettings
 from clipsep.training.data.mixing import MixingSettings
-from clipsep.validation import first_problem
 
 # YAML reads 32 as a number.
 _Precision = Annotated[Literal["32", "bf16", "16"], BeforeValidator(str)]

@@ -26,11 +26,10 @@ from clipsep.devices import choose_device
 from clipsep.errors import ClipsepError, UsageError
 from clipsep.messages import counted
 from clipsep.models.registry import ModelSettings
-from clipsep.training.callbacks import ValidationExamples
+from clipsep.training.callbacks import ExportModel, ValidationExamples
 from clipsep.training.config import TrainingConfig
 from clipsep.training.data.load import TrainingInputs, load_inputs
 from clipsep.training.data.sampling import EvenSampler, StepSampler
-from clipsep.training.export import ExportModel
 from clipsep.training.resume import RESUME, RunRecord, initial_model, resume_point
 from clipsep.training.task import SeparationTask
 
