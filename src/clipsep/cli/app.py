@@ -19,6 +19,7 @@ from clipsep.cli.evaluate import evaluate
 from clipsep.cli.models import import_published, info, models
 from clipsep.cli.paper import download, import_list, pairs
 from clipsep.cli.separate import separate
+from clipsep.cli.serve import serve
 from clipsep.cli.train import train
 from clipsep.errors import ClipsepError, UsageError
 
@@ -38,11 +39,14 @@ _EXTRA_OF = {
     "transformers": "clip",
     "yt_dlp": "download",
     "ray": "cluster",
+    "fastapi": "serve",
+    "uvicorn": "serve",
+    "python_multipart": "serve",
 }
 # Typer's own errors (unknown option, missing argument, ...), whichever click it is built on.
 _ParseError = typer.BadParameter.__base__
 
-for command in (separate, prepare, embed, train, evaluate, models, info, import_published):
+for command in (separate, serve, prepare, embed, train, evaluate, models, info, import_published):
     app.command()(command)
 app.add_typer(download, name="download")
 for command in (import_list, pairs):

@@ -44,14 +44,14 @@ class SpectrogramFigure:
     def __init__(self, sample_rate: int, seconds: float | None = None):
         self._sample_rate = sample_rate
         self._expected_samples = (seconds or 0.0) * sample_rate
-        self._spectrograms: dict[str, _PooledSpectrogram] = {}
+        self._spectrograms: dict[str, PooledSpectrogram] = {}
         self._samples = 0
 
     def add(self, parts: dict[str, np.ndarray]) -> None:
         """Append one block [C, n] of every part, all of the same length."""
         for name, block in parts.items():
             if name not in self._spectrograms:
-                self._spectrograms[name] = _PooledSpectrogram(
+                self._spectrograms[name] = PooledSpectrogram(
                     self._sample_rate, self._expected_samples
                 )
             self._spectrograms[name].push(block.mean(axis=0))
@@ -107,7 +107,7 @@ class SpectrogramFigure:
         return figure
 
 
-class _PooledSpectrogram:
+class PooledSpectrogram:
     """Power of one part on a grid of log-frequency rows and about `COLUMNS` columns.
 
     Every column is the mean of the same number of STFT frames. When there are twice too many columns,

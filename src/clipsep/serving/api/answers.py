@@ -1,0 +1,149 @@
+"""What the API answers: the shapes of its JSON, its errors, and their descriptions for OpenAPI."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from fastapi import HTTPException
+from fastapi import Path as UrlPath
+from pydantic import BaseModel
+
+from clipsep.serving.work.parts import Kind, Separation
+from clipsep.serving.work.queue import Job, JobQueue, State
+
+Format = Literal["wav", "flac", "mp3", "ogg", "opus", "m4a"]
+MEDIA_TYPES = {
+    "wav": "audio/wav",
+    "flac": "audio/flac",
+    "mp3": "audio/mpeg",
+    "ogg": "audio/ogg",
+    "opus": "audio/ogg",
+    "m4a": "audio/mp4",
+}
+BINARY_CONTENT = {"schema": {"type": "string", "format": "binary"}}
+AUDIO_CONTENT = {media_type: BINARY_CONTENT for media_type in MEDIA_TYPES.values()}
+
+
+class Problem(BaseModel):
+    """What is wrong, in one sentence."""
+
+    detail: str
+
+
+class Health(BaseModel):
+    """Whether the server lives, and how busy it is."""
+
+    status: Literal["ok"] = "ok"
+    version: str
+    waiting: int
+    running: int
+
+
+class ModelEntry(BaseModel):
+    """A model: the one that this server uses, or another that the package ships."""
+
+    name: str
+    loaded: bool
+    query_encoder: str | None = None
+
+
+class Capabilities(BaseModel):
+    """What this server takes at most."""
+
+    upload_bytes: int
+    seconds: float
+    queries: int
+    query_characters: int
+    image_pixels: int
+    formats: list[Format]
+
+
+class PartEntry(BaseModel):
+    """One part of a recording; its number in the list is its number in addresses."""
+
+    name: str
+    kind: Kind
+    level_dbfs: float | None
+    energy_share: float
+    file_name: str
+
+
+class JobStatus(BaseModel):
+    """What became of a request; ``ahead`` requests come before it."""
+
+    id: str
+    state: State
+    ahead: int
+    progress: float
+    error: str | None = None
+    seconds: float | None = None
+    sample_rate: int | None = None
+    channels: int | None = None
+    parts: list[PartEntry] = []
+
+
+_TEXTS = {
+    400: "The request is not well formed.",
+    401: "The token is missing or wrong.",
+    403: "The request comes from a page of another site.",
+    404: "There is no such job, or it is not kept any more.",
+    408: "The upload was too slow.",
+    409: "The job is not finished, or it failed.",
+    413: "The upload is too large.",
+    422: "The recording, a query or an option cannot be used.",
+    429: "You have too many unfinished requests here; Retry-After says when to try again.",
+    500: "The server failed.",
+    503: "The queue is full; Retry-After says when to try again.",
+    504: "The work took longer than the server allows.",
+}
+UPLOAD_ERRORS = (400, 401, 403, 408, 413, 422, 429, 500, 503, 504)
+JOB_ERRORS = (400, 401, 404, 409, 422, 500)
+
+
+def problems(*codes: int) -> dict[int | str, dict[str, Any]]:
+    return {code: {"model": Problem, "description": _TEXTS[code]} for code in codes}
+
+
+JobId = Annotated[str, UrlPath(description="What POST /v1/jobs gave as id.")]
+
+
+def find_job(queue: JobQueue, job_id: str) -> Job:
+    job = queue.get(job_id)
+    if job is None:
+        raise HTTPException(404, "There is no such job, or it is not kept any more.")
+    return job
+
+
+def outcome_of(job: Job) -> Separation:
+    if job.state == "done":
+        return job.outcome
+    if job.state == "failed" and job.error is not None:
+        raise job.error
+    if job.state == "failed":
+        raise HTTPException(500, "The server failed at this request; its log says why.")
+    raise HTTPException(409, f"The job is {job.state}.")
+
+
+def status_of(job: Job, queue: JobQueue) -> JobStatus:
+    status = JobStatus(
+        id=job.id, state=job.state, ahead=queue.ahead(job), progress=round(job.progress, 4)
+    )
+    if status.state == "failed":
+        status.error = str(job.error or "The server failed at this request; its log says why.")
+    if status.state == "done":
+        separation = job.outcome
+        status.progress = 1.0
+        status.seconds = separation.recording.seconds
+        status.sample_rate = separation.recording.sample_rate
+        status.channels = separation.recording.channels
+        status.parts = [
+            PartEntry(
+                name=part.name,
+                kind=part.kind,
+                level_dbfs=part.level,
+                energy_share=part.energy_share,
+                file_name=separation.file_name(part, "wav"),
+            )
+            for part in separation.parts
+        ]
+    return status

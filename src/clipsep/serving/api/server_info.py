@@ -1,0 +1,43 @@
+"""Routes that say what the server is and takes."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from clipsep import Separator, __version__, shipped_models
+from clipsep.media import OUTPUT_FORMATS
+from clipsep.serving.api.answers import MEDIA_TYPES, Capabilities, Health, ModelEntry, problems
+from clipsep.serving.limits import Limits
+from clipsep.serving.work.queue import JobQueue
+
+
+def info_router(separator: Separator, queue: JobQueue, limits: Limits) -> APIRouter:
+    router = APIRouter(tags=["server"])
+
+    @router.get("/health", responses=problems(400))
+    def health() -> Health:
+        """Whether the server lives, and how busy it is."""
+        waiting, running = queue.counts()
+        return Health(version=__version__, waiting=waiting, running=running)
+
+    @router.get("/v1/models", responses=problems(400, 401))
+    def models() -> list[ModelEntry]:
+        """The model of this server first, then the others that the package ships."""
+        config = separator.config
+        own = ModelEntry(name=config.name, loaded=True, query_encoder=config.query_encoder)
+        others = [name for name in shipped_models() if name != config.name]
+        return [own, *(ModelEntry(name=name, loaded=False) for name in others)]
+
+    @router.get("/v1/limits", responses=problems(400, 401))
+    def get_limits() -> Capabilities:
+        """What this server takes at most."""
+        return Capabilities(
+            upload_bytes=limits.upload_bytes,
+            seconds=limits.seconds,
+            queries=limits.queries,
+            query_characters=limits.query_characters,
+            image_pixels=limits.image_pixels,
+            formats=[name for name in MEDIA_TYPES if name in OUTPUT_FORMATS],
+        )
+
+    return router

@@ -1,0 +1,192 @@
+"""Stands before all routes: who may ask, how much may be sent, and what every answer carries.
+
+It must not know what the routes do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import Callable, Mapping, Sequence
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from clipsep.serving.limits import MIB, Limits
+
+COOKIE = "clipsep_token"
+# Open without the token: whether the server lives, and the page with its field for the token.
+_OPEN_PATHS = ("/health", "/login", "/")
+_OPEN_FOLDER = "/page/"
+_QUEUED_FOLDER = "/v1/"
+
+
+class Guard:
+    """ASGI middleware.
+
+    Args:
+        app: what stands behind.
+        limits: bounds on bodies.
+        token: that requests must bring, as "Authorization: Bearer TOKEN" or in the page's cookie.
+        hosts: names under which the server may be addressed; None for any. With the loopback
+            address this keeps other sites' scripts out that point a name of theirs at it.
+        frame_ancestors: sites that may show the page inside theirs.
+        admit: given a client's address before its upload is received; returns a refusal or None.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        limits: Limits,
+        token: str | None = None,
+        hosts: Sequence[str] | None = None,
+        frame_ancestors: str = "'none'",
+        admit: Callable[[str], Response | None] = lambda client: None,
+    ):
+        self._app = app
+        self._admit = admit
+        self._limits = limits
+        self._token = token
+        self._hosts = hosts
+        self._receiving = 0
+        self._headers = {
+            "content-security-policy": "default-src 'self'; img-src 'self' blob: data:; "
+            "media-src 'self' blob:; object-src 'none'; base-uri 'none'; form-action 'self'; "
+            f"frame-ancestors {frame_ancestors}",
+            "cross-origin-resource-policy": "same-origin",
+            "permissions-policy": "microphone=(self), camera=(), geolocation=()",
+            "referrer-policy": "no-referrer",
+            "x-content-type-options": "nosniff",
+        }
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in self._headers.items():
+                    headers.setdefault(name, value)
+                headers.setdefault("cache-control", "no-store")
+            await send(message)
+
+        refusal = self._refusal(scope)
+        if refusal is not None:
+            await refusal(scope, receive, send_with_headers)
+            return
+        bounded = _BoundedBody(receive, self._limits)
+        has_body = scope["method"] in ("POST", "PUT", "PATCH")
+        self._receiving += has_body
+        bounded.on_end = self._body_ended if has_body else None
+        try:
+            await self._app(scope, bounded, send_with_headers)
+        finally:
+            bounded.end()
+
+    def _body_ended(self) -> None:
+        self._receiving -= 1
+
+    def _refusal(self, scope: Scope) -> Response | None:
+        headers = Headers(scope=scope)
+        host = headers.get("host", "")
+        if self._hosts is not None and _host_name(host) not in self._hosts:
+            return problem(400, f"This server does not answer to the name '{host[:100]}'.")
+        origin = headers.get("origin")
+        changes = scope["method"] not in ("GET", "HEAD", "OPTIONS")
+        if changes and origin is not None and urlsplit(origin).netloc != host:
+            return problem(403, "Requests from pages of other sites are not taken.")
+        path = scope["path"]
+        is_open = path in _OPEN_PATHS or path.startswith(_OPEN_FOLDER)
+        if not is_open and not self.knows_token(headers, Request(scope).cookies):
+            return problem(
+                401,
+                "This server wants a token: send it as 'Authorization: Bearer TOKEN'.",
+                {"www-authenticate": "Bearer"},
+            )
+        length = headers.get("content-length", "0")
+        if length.isdecimal() and int(length) > self._limits.upload_bytes:
+            return problem(413, too_large(self._limits), {"connection": "close"})
+        if scope["method"] != "POST":
+            return None
+        if self._receiving >= self._limits.uploads:
+            return problem(
+                503, "The server receives too many uploads: try again soon.", {"retry-after": "5"}
+            )
+        # Refused before the upload is received, not after.
+        return self._admit(client_of(scope)) if path.startswith(_QUEUED_FOLDER) else None
+
+    def knows_token(self, headers: Mapping[str, str], cookies: Mapping[str, str]) -> bool:
+        """Whether a request brings the token, or none is needed."""
+        if self._token is None:
+            return True
+        scheme, _, given = headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer":
+            given = cookies.get(COOKIE, "")
+        return secrets.compare_digest(given.encode(), self._token.encode())
+
+
+class _BoundedBody:
+    """A `receive` that ends a body that is too large or too slow."""
+
+    def __init__(self, receive: Receive, limits: Limits):
+        self._receive = receive
+        self._limits = limits
+        self._received = 0
+        self._until = time.monotonic() + limits.upload_seconds
+        self._complete = False
+        self.on_end = None
+
+    def end(self) -> None:
+        """The body is complete, or nobody wants the rest."""
+        self._complete = True
+        if self.on_end is not None:
+            self.on_end()
+            self.on_end = None
+
+    async def __call__(self) -> Message:
+        if self._complete:
+            return await self._receive()  # waits for the client to go away
+        seconds = min(self._limits.idle_seconds, self._until - time.monotonic())
+        try:
+            message = await asyncio.wait_for(self._receive(), max(0.0, seconds))
+        except asyncio.TimeoutError:
+            raise HTTPException(
+                408, "The upload was too slow: try a better connection, or a smaller file."
+            ) from None
+        self._received += len(message.get("body", b""))
+        if self._received > self._limits.upload_bytes:
+            raise HTTPException(413, too_large(self._limits))
+        if not message.get("more_body", False):
+            self.end()
+        return message
+
+
+def problem(status: int, sentence: str, headers: dict[str, str] | None = None) -> JSONResponse:
+    """An answer that says in one sentence what is wrong."""
+    return JSONResponse({"detail": sentence}, status, headers)
+
+
+def too_large(limits: Limits) -> str:
+    """What is said of a body over the limit."""
+    return (
+        f"The upload is larger than the {limits.upload_bytes / MIB:g} MiB that this server takes."
+    )
+
+
+def _host_name(host: str) -> str:
+    """Without the port: "[::1]:7860" is "[::1]"."""
+    if host.startswith("["):
+        return host.partition("]")[0] + "]"
+    return host.partition(":")[0].lower()
+
+
+def client_of(scope: Scope) -> str:
+    """Address of who asks, without the port."""
+    return scope["client"][0] if scope.get("client") else ""

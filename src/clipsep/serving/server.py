@@ -1,0 +1,117 @@
+"""Loads a model and serves it until the process is stopped."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+
+from clipsep import ClipsepError, Separator, UsageError
+from clipsep.serving.app import build_app
+from clipsep.serving.limits import Limits
+
+DEFAULT_HOST = "127.0.0.1"
+DEFAULT_PORT = 7860
+# Beyond this many connections the server answers 503 without looking at them.
+_CONNECTIONS = 256
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where a server listens."""
+
+    host: str = DEFAULT_HOST
+    port: int = DEFAULT_PORT
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can reach it."""
+        if self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+    @property
+    def url(self) -> str:
+        """What to open in a browser."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        host = "127.0.0.1" if host == "0.0.0.0" else "[::1]" if host == "[::]" else host
+        return f"http://{host}:{self.port}"
+
+
+def serve(
+    model: str | Path = "mini",
+    address: Address | None = None,
+    limits: Limits | None = None,
+    token: str | None = None,
+    device: str = "auto",
+    query_encoder: str | None = None,
+    frame_ancestors: str = "'none'",
+) -> None:
+    """Serve the page and the API until the process gets SIGINT or SIGTERM.
+
+    Requests that run then get `Limits.shutdown_seconds` to finish; all temporary files are removed.
+
+    Args:
+        model: name, folder or hub id, as for `Separator.from_pretrained`.
+        token: that requests must bring; see `build_app`.
+        device, query_encoder: as for `Separator.from_pretrained`.
+        frame_ancestors: see `build_app`.
+
+    Raises:
+        UsageError, ClipsepError: for a bad model, host, port or token.
+    """
+    import uvicorn
+
+    address, limits = address or Address(), limits or Limits()
+    if token is not None and len(token) < 8:
+        raise UsageError("A token has at least 8 characters, so that nobody guesses it.")
+    listening = _listen(address)
+    try:
+        separator = Separator.from_pretrained(model, device, query_encoder)
+        separator.encode(["a sound"])  # loads the encoder, so that the first request is not slow
+        local = ("127.0.0.1", "localhost", "[::1]", address.host)
+        app = build_app(
+            separator, limits, token, local if address.is_loopback else None, frame_ancestors
+        )
+        print(
+            f"clipsep is at {address.url} (API: {address.url}/docs). Ctrl-C stops it.", flush=True
+        )
+        if not address.is_loopback and token is None:
+            print(
+                "Anyone who reaches this address can use it: --token sets a password.", flush=True
+            )
+        config = uvicorn.Config(
+            app,
+            log_level="warning",
+            server_header=False,
+            limit_concurrency=_CONNECTIONS,
+            timeout_graceful_shutdown=int(limits.shutdown_seconds),
+        )
+        uvicorn.Server(config).run(sockets=[listening])
+    finally:
+        listening.close()
+
+
+def _listen(address: Address) -> socket.socket:
+    """The listening socket, before a model is loaded for nothing."""
+    try:
+        family, kind, _, _, where = socket.getaddrinfo(
+            address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+    except (socket.gaierror, UnicodeError, OverflowError) as error:
+        raise UsageError(f"'{address.host}' is not an address of this machine.") from error
+    listening = socket.socket(family, kind)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(where)
+    except OSError as error:
+        listening.close()
+        raise ClipsepError(
+            f"Cannot listen on {address.host}:{address.port} ({error.strerror}): choose another port "
+            "with --port, or stop the program that uses it."
+        ) from error
+    return listening

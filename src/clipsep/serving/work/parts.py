@@ -1,0 +1,212 @@
+"""What one job does, and the files that come of it: parts, mixes, archives and their pictures."""
+
+from __future__ import annotations
+
+import json
+import threading
+import zipfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from clipsep import Separator
+from clipsep.media import AudioReader, AudioWriter
+from clipsep.serving.limits import Limits
+from clipsep.serving.work.queue import Job
+from clipsep.serving.work.spectrograms import draw_spectrogram
+from clipsep.serving.work.uploads import Recording, decode_image, decode_recording
+
+Kind = Literal["mixture", "target", "residual"]
+MUTED_DB = -60.0  # a gain of this or less leaves a part out
+# The share of a job's time until the first block, for a bar that does not stand still.
+_DECODED = 0.1
+_rendering = threading.Lock()  # one file is made at a time, whoever wants it
+
+
+@dataclass(frozen=True)
+class SeparationRequest:
+    """What a client wants of a recording.
+
+    Attributes:
+        stem: of the names under which the files are downloaded; never of a path on this machine.
+        texts: queries.
+        images: number of images, stored in the job's folder.
+        binary: masks of 0 and 1.
+    """
+
+    stem: str
+    texts: tuple[str, ...]
+    images: int
+    binary: bool
+
+
+@dataclass(frozen=True)
+class Part:
+    """One file of a separation: the mixture, a target or the residual.
+
+    Attributes:
+        level: root mean square in dB of full scale; None for silence.
+        energy_share: of the mixture's energy.
+    """
+
+    name: str
+    kind: Kind
+    path: Path
+    level: float | None
+    energy_share: float
+
+
+@dataclass(frozen=True)
+class Separation:
+    """What a finished job holds: the mixture first, the residual last."""
+
+    stem: str
+    recording: Recording
+    parts: tuple[Part, ...]
+
+    def report(self) -> dict[str, Any]:
+        """For report.json in an archive."""
+        return {
+            "seconds": self.recording.seconds,
+            "sample_rate": self.recording.sample_rate,
+            "channels": self.recording.channels,
+            "parts": [
+                {
+                    "name": part.name,
+                    "kind": part.kind,
+                    "level_dbfs": part.level,
+                    "energy_share": part.energy_share,
+                }
+                for part in self.parts
+            ],
+        }
+
+    def file_name(self, part: Part, format: str) -> str:
+        """Name for the download of a part."""
+        if part.kind == "mixture":
+            return f"{self.stem}.{format}"
+        return f"{self.stem}{part.path.name.removeprefix('mixture').removesuffix('wav')}{format}"
+
+
+def separation_work(
+    separator: Separator, request: SeparationRequest, limits: Limits
+) -> Callable[[Job], Separation]:
+    """The work of a job: decode what was sent, separate it, and leave WAV files in its folder."""
+
+    def work(job: Job) -> Separation:
+        recording = decode_recording(job.folder, limits, job.check)
+        images = [
+            decode_image(job.folder, number, limits, job.check)
+            for number in range(1, request.images + 1)
+        ]
+        job.progress = _DECODED
+
+        def progress(done: float, _: float | None) -> None:
+            job.progress = _DECODED + (1 - _DECODED) * min(1.0, done / recording.seconds)
+            job.check()
+
+        # Images first: their names are "image 1", "image 2", by their place among the queries.
+        report = separator.separate_file(
+            recording.path,
+            [*images, *request.texts],
+            job.folder,
+            residual=True,
+            binary=request.binary,
+            format="wav",
+            progress=progress,
+        )
+        tracks = list(report.targets.items())
+        tracks = tracks[request.images :] + tracks[: request.images]
+        parts = [Part("mixture", "mixture", recording.path, report.level, 1.0)]
+        parts += [
+            Part(name, "target", track.path, track.level, track.energy_share)
+            for name, track in tracks
+        ]
+        rest = report.residual
+        parts.append(Part("residual", "residual", rest.path, rest.level, rest.energy_share))
+        return Separation(request.stem, recording, tuple(parts))
+
+    return work
+
+
+def part_file(part: Part, format: str) -> Path:
+    """A part in a format; made now if it is not there yet.
+
+    Raises:
+        UsageError: if the format cannot hold it.
+    """
+    if format == "wav":
+        return part.path
+    return _made(part.path.with_suffix(f".{format}"), lambda path: _mix([part.path], [1.0], path))
+
+
+def mix_file(separation: Separation, gains_db: Sequence[float], format: str) -> Path:
+    """The targets and the residual, each at a gain in dB, as one file; raises as `part_file`."""
+    sources = [part.path for part in separation.parts if part.kind != "mixture"]
+    factors = [0.0 if gain <= MUTED_DB else 10 ** (gain / 20) for gain in gains_db]
+    name = "mix." + "_".join(f"{gain:.1f}" for gain in gains_db)
+    target = separation.recording.path.parent / f"{name}.{format}"
+    return _made(target, lambda path: _mix(sources, factors, path))
+
+
+def spectrogram_file(separation: Separation, part: Part) -> Path:
+    """A picture of a part, in the same colours for the same levels as its mixture's."""
+
+    def draw(path: Path) -> None:
+        mixture_top = separation.parts[0].level
+        # Tones stand out of a recording's mean level by about this much.
+        top = None if mixture_top is None else mixture_top + 10.0
+        draw_spectrogram(part.path, top, path)
+
+    return _made(part.path.with_suffix(".png"), draw)
+
+
+def archive_file(separation: Separation, format: str, residual: bool) -> Path:
+    """A ZIP of the targets, with the residual if wanted, and report.json; raises as `part_file`."""
+    kinds = ("target", "residual") if residual else ("target",)
+    parts = [part for part in separation.parts if part.kind in kinds]
+    files = {separation.file_name(part, format): part_file(part, format) for part in parts}
+
+    def write(path: Path) -> None:
+        with zipfile.ZipFile(path, "w") as archive:
+            for name, file in files.items():
+                archive.write(file, name)
+            archive.writestr("report.json", json.dumps(separation.report(), indent=2))
+
+    tag = "all" if residual else "targets"
+    return _made(separation.recording.path.parent / f"{tag}.{format}.zip", write)
+
+
+def _made(path: Path, make: Callable[[Path], None]) -> Path:
+    """``path``, made first if it is missing; never seen half made."""
+    with _rendering:
+        if not path.exists():
+            temporary = path.with_name(f"making.{path.name}")
+            make(temporary)
+            temporary.replace(path)
+    return path
+
+
+def _mix(sources: Sequence[Path], factors: Sequence[float], target: Path) -> None:
+    """Write the weighted sum of WAV files of the same length."""
+    with AudioReader(sources[0]) as reader:
+        info = reader.info
+    readers = [AudioReader(source) for source in sources]
+    try:
+        with AudioWriter(
+            target,
+            info.sample_rate,
+            info.channels,
+            layout=info.layout,
+            format=target.suffix[1:],
+            expected_seconds=info.seconds,
+        ) as writer:
+            for blocks in zip(*readers, strict=True):
+                weighted = (block * factor for block, factor in zip(blocks, factors, strict=True))
+                writer.write(sum(weighted, np.zeros_like(blocks[0])).astype(np.float32))
+    finally:
+        for reader in readers:
+            reader.close()
