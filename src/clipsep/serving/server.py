@@ -77,13 +77,6 @@ def serve(
         app = build_app(
             separator, limits, token, local if address.is_loopback else None, frame_ancestors
         )
-        print(
-            f"clipsep is at {address.url} (API: {address.url}/docs). Ctrl-C stops it.", flush=True
-        )
-        if not address.is_loopback and token is None:
-            print(
-                "Anyone who reaches this address can use it: --token sets a password.", flush=True
-            )
         config = uvicorn.Config(
             app,
             log_level="warning",
@@ -91,9 +84,26 @@ def serve(
             limit_concurrency=_CONNECTIONS,
             timeout_graceful_shutdown=int(limits.shutdown_seconds),
         )
-        uvicorn.Server(config).run(sockets=[listening])
+        # Port 0 lets the system choose one.
+        address = Address(address.host, listening.getsockname()[1])
+        server = uvicorn.Server(config)
+        startup = server.startup
+
+        async def announced_startup(sockets: list[socket.socket] | None = None) -> None:
+            await startup(sockets)
+            _announce(address, protected=token is not None)
+
+        server.startup = announced_startup
+        server.run(sockets=[listening])
     finally:
         listening.close()
+
+
+def _announce(address: Address, protected: bool) -> None:
+    """Once the server answers, and can be stopped cleanly."""
+    print(f"clipsep is at {address.url} (API: {address.url}/docs). Ctrl-C stops it.", flush=True)
+    if not address.is_loopback and not protected:
+        print("Anyone who reaches this address can use it: --token sets a password.", flush=True)
 
 
 def _listen(address: Address) -> socket.socket:

@@ -101,6 +101,7 @@ JOB_ERRORS = (400, 401, 404, 409, 422, 500)
 
 
 def problems(*codes: int) -> dict[int | str, dict[str, Any]]:
+    """For a route's ``responses``: these status codes come with a `Problem`."""
     return {code: {"model": Problem, "description": _TEXTS[code]} for code in codes}
 
 
@@ -108,6 +109,7 @@ JobId = Annotated[str, UrlPath(description="What POST /v1/jobs gave as id.")]
 
 
 def find_job(queue: JobQueue, job_id: str) -> Job:
+    """The job of an id; 404 if there is none."""
     job = queue.get(job_id)
     if job is None:
         raise HTTPException(404, "There is no such job, or it is not kept any more.")
@@ -115,6 +117,7 @@ def find_job(queue: JobQueue, job_id: str) -> Job:
 
 
 def outcome_of(job: Job) -> Separation:
+    """What a finished job holds; its error if it failed, 409 if it is not finished."""
     if job.state == "done":
         return job.outcome
     if job.state == "failed" and job.error is not None:
@@ -125,6 +128,7 @@ def outcome_of(job: Job) -> Separation:
 
 
 def status_of(job: Job, queue: JobQueue) -> JobStatus:
+    """What is said of a job."""
     status = JobStatus(
         id=job.id, state=job.state, ahead=queue.ahead(job), progress=round(job.progress, 4)
     )

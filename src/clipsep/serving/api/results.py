@@ -33,6 +33,7 @@ FormatQuery = Annotated[Format, Query(description="Format of the file.")]
 
 
 def results_router(queue: JobQueue) -> APIRouter:
+    """Downloads: parts, pictures of them, mixes, and everything at once."""
     router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["results"])
     failures = problems(*JOB_ERRORS)
 

@@ -14,7 +14,7 @@ from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
 
 from clipsep import Separator, UsageError
-from clipsep.queries.parsing import PICTURE_SUFFIXES
+from clipsep.queries.parsing import PICTURE_SUFFIXES, named_queries
 from clipsep.serving.api.answers import (
     AUDIO_CONTENT,
     BINARY_CONTENT,
@@ -42,6 +42,7 @@ Binary = Annotated[bool, Form(description="Masks of 0 and 1 instead of soft ones
 
 
 def separation_router(separator: Separator, queue: JobQueue, limits: Limits) -> APIRouter:
+    """Uploads, and what becomes of them."""
     router = APIRouter(tags=["separation"])
 
     async def submit(
@@ -152,6 +153,8 @@ def _checked_texts(texts: list[str], n_images: int, limits: Limits) -> tuple[str
         # In Python such a text is the path of an image; no path of a client is ever opened.
         if Path(text).suffix.lower() in PICTURE_SUFFIXES:
             raise UsageError(f"'{text}' looks like a file: send images as files, named 'image'.")
+    # Names, length and twice the same: before the request waits in the queue for nothing.
+    named_queries(texts or ["an image alone"])
     return tuple(texts)
 
 

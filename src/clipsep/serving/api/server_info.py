@@ -12,6 +12,7 @@ from clipsep.serving.work.queue import JobQueue
 
 
 def info_router(separator: Separator, queue: JobQueue, limits: Limits) -> APIRouter:
+    """Health, models and limits."""
     router = APIRouter(tags=["server"])
 
     @router.get("/health", responses=problems(400))

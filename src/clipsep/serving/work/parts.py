@@ -12,12 +12,12 @@ from typing import Any, Literal
 
 import numpy as np
 
-from clipsep import Separator
+from clipsep import ClipsepError, Separator
 from clipsep.media import AudioReader, AudioWriter
 from clipsep.serving.limits import Limits
-from clipsep.serving.work.queue import Job
+from clipsep.serving.work.queue import Job, TimeIsUp
 from clipsep.serving.work.spectrograms import draw_spectrogram
-from clipsep.serving.work.uploads import Recording, decode_image, decode_recording
+from clipsep.serving.work.uploads import AUDIO_UPLOAD, Recording, decode_image, decode_recording
 
 Kind = Literal["mixture", "target", "residual"]
 MUTED_DB = -60.0  # a gain of this or less leaves a part out
@@ -108,16 +108,22 @@ def separation_work(
             job.progress = _DECODED + (1 - _DECODED) * min(1.0, done / recording.seconds)
             job.check()
 
-        # Images first: their names are "image 1", "image 2", by their place among the queries.
-        report = separator.separate_file(
-            recording.path,
-            [*images, *request.texts],
-            job.folder,
-            residual=True,
-            binary=request.binary,
-            format="wav",
-            progress=progress,
-        )
+        try:
+            # Images first: their names are "image 1", "image 2", by their place among the queries.
+            report = separator.separate_file(
+                recording.path,
+                [*images, *request.texts],
+                job.folder,
+                residual=True,
+                binary=request.binary,
+                format="wav",
+                progress=progress,
+            )
+        except TimeIsUp:
+            raise
+        except ClipsepError as error:
+            # A client learns nothing of this machine's folders.
+            raise type(error)(str(error).replace(str(recording.path), AUDIO_UPLOAD)) from error
         tracks = list(report.targets.items())
         tracks = tracks[request.images :] + tracks[: request.images]
         parts = [Part("mixture", "mixture", recording.path, report.level, 1.0)]
