@@ -38,6 +38,7 @@ class CheckpointConfig(BaseModel):
         query_encoder_revision: of the encoder's weights, where they have one.
         prompts: the prompt set that text queries go through.
         labels: in the order of the label table (LabelSep), else empty.
+        known_sounds: labels of the sounds it was trained with, for `clipsep scan`; may be empty.
         training: what the model was trained on and how it scored, for people.
         sha256: of the weights file.
     """
@@ -52,6 +53,7 @@ class CheckpointConfig(BaseModel):
     query_encoder_revision: str | None = None
     prompts: str = "photo"
     labels: list[str] = []
+    known_sounds: list[str] = []
     training: dict[str, Any] = {}
     sha256: str = ""
 

@@ -9,7 +9,14 @@ from clipsep.media.reading import AudioReader, probe, read_audio
 from clipsep.media.resampling import StreamingResampler, resample
 from clipsep.media.sound_track import AudioStreamInfo
 from clipsep.media.video import Video, read_video, square_picture
-from clipsep.media.writing import OUTPUT_FORMATS, AudioWriter, check_writable
+from clipsep.media.writing import (
+    OUTPUT_FORMATS,
+    AudioWriter,
+    Tags,
+    check_writable,
+    output_format,
+    read_tags,
+)
 
 __all__ = [
     "OUTPUT_FORMATS",
@@ -17,10 +24,13 @@ __all__ = [
     "AudioStreamInfo",
     "AudioWriter",
     "StreamingResampler",
+    "Tags",
     "Video",
     "check_writable",
+    "output_format",
     "probe",
     "read_audio",
+    "read_tags",
     "read_video",
     "resample",
     "square_picture",

@@ -9,8 +9,6 @@ import contextlib
 import os
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -19,36 +17,11 @@ import soundfile
 from av.error import FFmpegError
 
 from clipsep.errors import ClipsepError, UsageError
+from clipsep.media.writing.formats import output_format
+from clipsep.media.writing.sinks import FfmpegSink, VorbisSink
+from clipsep.media.writing.tags import Tags
 
 _WAV_LIMIT_BYTES = 2**32 - 2**16  # the size fields of WAV are 32 bits wide; leave room for headers
-
-
-@dataclass(frozen=True)
-class OutputFormat:
-    """How one kind of file is written: ffmpeg's container, encoder and the encoder's sample format.
-
-    ``bits_per_second`` is per channel, for lossy encoders; an empty ``codec`` means libsndfile.
-    ``channels`` are the numbers of channels it holds in their right order, empty for any.
-    """
-
-    container: str
-    codec: str
-    sample_format: str = "flt"
-    bits_per_second: int | None = None
-    channels: tuple[int, ...] = ()
-
-
-OUTPUT_FORMATS: dict[str, OutputFormat] = {
-    "wav": OutputFormat("wav", "pcm_f32le"),
-    "flac": OutputFormat("flac", "flac", sample_format="s32"),
-    "mp3": OutputFormat("mp3", "libmp3lame", "fltp", channels=(1, 2)),
-    # ffmpeg's own Vorbis encoder is experimental; libsndfile has the real one, but keeps WAV's
-    # order of channels, which is not that of Vorbis beyond stereo.
-    "ogg": OutputFormat("ogg", "", channels=(1, 2)),
-    # ffmpeg's libopus wrapper permutes the channels of some rarer layouts.
-    "opus": OutputFormat("opus", "libopus", bits_per_second=96_000, channels=(1, 2, 6, 8)),
-    "m4a": OutputFormat("ipod", "aac", "fltp", bits_per_second=128_000),
-}
 
 
 class AudioWriter:
@@ -67,17 +40,19 @@ class AudioWriter:
         layout: str | None = None,
         format: str = "wav",
         expected_seconds: float | None = None,
+        bit_depth: int | None = None,
+        bit_rate: int | None = None,
+        tags: Tags | None = None,
     ) -> None:
         """``sample_rate`` in Hz; ``layout`` is ffmpeg's name, None for the usual one.
 
         ``expected_seconds`` is the length to come: a WAV known to stay below 4 GB gets a plain
-        header, any other can grow into RF64. Raises UsageError for an unknown format or one that
-        cannot hold this rate or these channels, ClipsepError if the file cannot be written.
+        header, any other can grow into RF64. ``bit_depth`` and ``bit_rate`` as `output_format`.
+        Raises UsageError for an unknown format or one that cannot hold this rate or these channels,
+        ClipsepError if the file cannot be written.
         """
-        if format not in OUTPUT_FORMATS:
-            raise UsageError(
-                f"unknown output format '{format}': choose one of {', '.join(OUTPUT_FORMATS)}."
-            )
+        self._description = output_format(format, bit_depth, bit_rate)
+        self._bit_rate, self._tags = bit_rate, tags
         self.path = Path(path)
         self.format = format
         self.sample_rate = sample_rate
@@ -114,7 +89,7 @@ class AudioWriter:
             raise ValueError(f"expected [{self.channels}, n], got {list(block.shape)}")
         if not block.shape[1]:
             return
-        if self.format != "wav":
+        if self._description.codec != "pcm_f32le":
             self.clipped += int(np.count_nonzero(np.abs(block) > 1))
             block = np.clip(block, -1, 1)
         try:
@@ -144,7 +119,7 @@ class AudioWriter:
             self._temporary.unlink()
 
     def _check_limits(self) -> None:
-        description = OUTPUT_FORMATS[self.format]
+        description = self._description
         codec = description.codec
         rates = sorted(av.Codec(codec, "w").audio_rates or []) if codec else []
         if rates and self.sample_rate not in rates:
@@ -159,11 +134,12 @@ class AudioWriter:
             f"{self.path.name}."
         )
 
-    def _open_sink(self, layout: str | None, seconds: float | None) -> _FfmpegSink | _VorbisSink:
-        description = OUTPUT_FORMATS[self.format]
+    def _open_sink(self, layout: str | None, seconds: float | None) -> FfmpegSink | VorbisSink:
+        description = self._description
         options = {"fflags": "+bitexact"}  # no encoder tags: the same sound gives the same bytes
         if self.format == "wav":
-            size = (seconds or np.inf) * self.sample_rate * self.channels * 4
+            sample_bytes = (description.bits or 32) // 8
+            size = (seconds or np.inf) * self.sample_rate * self.channels * sample_bytes
             options["rf64"] = "never" if size < _WAV_LIMIT_BYTES else "auto"
         elif self.format == "m4a":
             # Its default of milliseconds would round the length of the sound.
@@ -172,8 +148,16 @@ class AudioWriter:
         for name in _layout_names(layout, self.channels):
             try:
                 if not description.codec:
-                    return _VorbisSink(self._temporary, self.sample_rate, self.channels)
-                return _FfmpegSink(self._temporary, description, self.sample_rate, name, options)
+                    return VorbisSink(self._temporary, self.sample_rate, self.channels, self._tags)
+                return FfmpegSink(
+                    self._temporary,
+                    description,
+                    self.sample_rate,
+                    name,
+                    options,
+                    self._bit_rate,
+                    self._tags,
+                )
             except (FFmpegError, ValueError, soundfile.SoundFileError) as error:
                 if isinstance(error, OSError):
                     raise
@@ -186,89 +170,6 @@ class AudioWriter:
         return ClipsepError(
             f"{self.path} could not be written ({reason}): check the folder and the free space."
         )
-
-
-class _FfmpegSink:
-    """Encodes packed float samples [n, C] through PyAV."""
-
-    def __init__(
-        self,
-        path: Path,
-        description: OutputFormat,
-        sample_rate: int,
-        layout: str,
-        options: dict[str, str],
-    ) -> None:
-        self._description = description
-        self._sample_rate = sample_rate
-        self._layout = layout
-        self._written = 0
-        self._container = av.open(
-            str(path.absolute()), "w", format=description.container, options=options
-        )
-        try:
-            self._stream = self._container.add_stream(
-                description.codec, rate=sample_rate, layout=layout
-            )
-            encoder = self._stream.codec_context
-            encoder.format = description.sample_format
-            if description.bits_per_second:
-                encoder.bit_rate = description.bits_per_second * encoder.channels
-            elif description.codec == "libmp3lame":
-                _set_mp3_quality(encoder)
-            elif description.codec == "flac":
-                # The usual size: by default frames last 105 ms, and ffmpeg then writes frames of
-                # 192 kHz and six channels that it cannot read itself.
-                encoder.options = {"frame_size": "4096"}
-            self._container.start_encoding()
-        except BaseException:
-            self.abort()
-            raise
-
-    def write(self, samples: np.ndarray) -> None:
-        if self._description.sample_format == "s32":
-            # 24 significant bits in the upper part of 32, rounded rather than cut by the encoder.
-            scaled = np.rint(samples.astype(np.float64) * 2**23)
-            samples = np.clip(scaled, -(2**23), 2**23 - 1).astype(np.int32) << 8
-        # Interleaved in any case: the stream makes it planar where the encoder wants that.
-        packed = self._description.sample_format.rstrip("p")
-        frame = av.AudioFrame.from_ndarray(
-            samples.reshape(1, -1), format=packed, layout=self._layout
-        )
-        frame.sample_rate = self._sample_rate
-        frame.time_base = Fraction(1, self._sample_rate)
-        frame.pts = self._written  # lets the muxer note the encoder's delay, for readers to skip
-        self._written += len(samples)
-        self._container.mux(self._stream.encode(frame))
-
-    def close(self) -> None:
-        self._container.mux(self._stream.encode(None))
-        self._container.close()
-
-    def abort(self) -> None:
-        # Whatever closing has to say, the file is about to be removed.
-        with contextlib.suppress(OSError, FFmpegError, ValueError):
-            self._container.close()
-
-
-class _VorbisSink:
-    """Encodes samples [n, C] to Ogg Vorbis through libsndfile."""
-
-    _SLICE = 4096  # libsndfile encodes a call's samples on the stack: long blocks overflow it
-
-    def __init__(self, path: Path, sample_rate: int, channels: int) -> None:
-        self._file = soundfile.SoundFile(
-            path, "w", sample_rate, channels, format="OGG", subtype="VORBIS"
-        )
-
-    def write(self, samples: np.ndarray) -> None:
-        for start in range(0, len(samples), self._SLICE):
-            self._file.write(samples[start : start + self._SLICE])
-
-    def close(self) -> None:
-        self._file.close()
-
-    abort = close
 
 
 def check_writable(path_or_dir: str | Path) -> None:
@@ -288,18 +189,6 @@ def check_writable(path_or_dir: str | Path) -> None:
         raise ClipsepError(
             f"{path_or_dir} cannot be written: you have no permission to write in {folder}."
         )
-
-
-def _set_mp3_quality(encoder: av.AudioCodecContext) -> None:
-    """Best quality that keeps the loudness: LAME scales by 0.95 at fixed rates below 192 kbit/s.
-
-    MPEG-2 rates (below 32 kHz) stop at 160 kbit/s, so they get the best variable bit rate.
-    """
-    if encoder.sample_rate >= 32_000:
-        encoder.bit_rate = 256_000
-    else:
-        encoder.qscale = True
-        encoder.options = {"global_quality": "0"}
 
 
 def _layout_names(layout: str | None, channels: int) -> list[str]:
