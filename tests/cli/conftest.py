@@ -15,6 +15,7 @@ from clipsep.queries import load_query_encoder
 from clipsep.spectral import SpectralSettings
 from tests.helpers.audio import tones, write
 from tests.helpers.encoders import FakeEncoder
+from tests.helpers.folders import contents
 from tests.helpers.networks import randomize
 
 
