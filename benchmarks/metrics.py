@@ -16,7 +16,7 @@ import numpy as np
 from museval.metrics import bss_eval
 from threadpoolctl import threadpool_limits
 
-from clipsep.evaluation.metrics import bss_metrics
+from clipsep.metrics import bss_metrics
 
 METRICS = ("SDR", "SIR", "SAR")
 KINDS = (

@@ -10,10 +10,10 @@ import pytest
 from clipsep.checkpoint import load_checkpoint
 from clipsep.errors import ClipsepError, UsageError
 from clipsep.evaluation.evaluate import evaluate
-from clipsep.evaluation.metrics import bss_metrics, sdr
 from clipsep.evaluation.mixtures import load_sources, write_pairs
 from clipsep.evaluation.report.statistics import Report
 from clipsep.evaluation.separation import MixtureSeparator
+from clipsep.metrics import bss_metrics, sdr
 from tests.evaluation.conftest import LABELS
 
 NOTHING, EVERYTHING = -1e4, 1e4  # biases that shut and open all masks

@@ -15,9 +15,9 @@ import torch
 from clipsep.checkpoint import load_checkpoint
 from clipsep.errors import ClipsepError
 from clipsep.evaluation.ideal_masks import ideal_estimates
-from clipsep.evaluation.metrics import bss_metrics, is_silent, sdr, si_sdr
 from clipsep.evaluation.mixtures import SAMPLE_RATE, Pair, load_sources
 from clipsep.evaluation.separation import MixtureSeparator
+from clipsep.metrics import bss_metrics, is_silent, sdr, si_sdr
 
 MIXTURE = "mixture"
 PUBLISHED_SAMPLES = 65_280  # what the published inverse STFT gives back of a mixture

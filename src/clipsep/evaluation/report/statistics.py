@@ -15,9 +15,9 @@ import numpy as np
 from PIL import Image
 
 from clipsep.evaluation.ideal_masks import BINARY, RATIO
-from clipsep.evaluation.metrics import decibels
 from clipsep.evaluation.queries import class_of
 from clipsep.evaluation.scoring import MIXTURE, PairScores, Scores
+from clipsep.metrics import decibels
 
 METRICS = Scores._fields
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy.linalg import cho_factor, convolution_matrix
 
-from clipsep.evaluation import projections
-from clipsep.evaluation.projections import projection_energies
+from clipsep.metrics import projections
+from clipsep.metrics.projections import projection_energies
 
 TAPS = 64
 

@@ -1,6 +1,6 @@
 """Least-squares projections of sounds on delayed reference sounds, as BSS Eval splits estimates.
 
-Linear algebra only: what the energies mean in dB is said in metrics.py.
+Linear algebra only: what the energies mean in dB is said in ratios.py.
 """
 
 from __future__ import annotations
@@ -40,11 +40,14 @@ class _Solution(NamedTuple):
 
 # One thread: rounding must not depend on the cores, and matrices this small gain little by more.
 @ThreadpoolController().wrap(limits=1, user_api="blas")
-def projection_energies(references: np.ndarray, estimates: np.ndarray, taps: int) -> Energies:
+def projection_energies(
+    references: np.ndarray, estimates: np.ndarray, taps: int, n_targets: int = 1
+) -> Energies:
     """Energies of the parts of estimates e [M, T] that references [N, T] explain.
 
-    P is the projection on all references delayed by 0 to taps - 1 samples, P0 that on the first one's
-    delays. Silent references explain nothing. References that are (nearly) filtered copies of one
+    P is the projection on all references delayed by 0 to taps - 1 samples, P0 that on the delays of the
+    first ``n_targets`` of them, the channels of the target. Silent references explain nothing.
+    References that are (nearly) filtered copies of one
     another get a ridge.
 
     Raises:
@@ -59,14 +62,15 @@ def projection_energies(references: np.ndarray, estimates: np.ndarray, taps: int
     spectra = _block_spectra(np.concatenate([sounding, estimates]), taps)
     correlations = _correlations(spectra[:n], spectra, taps)
     delays, targets = correlations[:, :n], correlations[:, n:]  # [N, N, taps], [N, M, taps]
-    if n == 2 and references[0].any():
+    sounding_targets = int(references[:n_targets].any(axis=1).sum())
+    if n == 2 and n_targets == 1 and sounding_targets:
         solution = _solve_two(delays, targets)
         if solution is not None:
             artifacts = _artifacts(spectra[:n], solution.filters, estimates)
             smallest = np.minimum(solution.of_others, artifacts)
             if (solution.doubt <= _LARGEST_DOUBT * smallest).all():
                 return Energies(solution.of_target, solution.of_others, artifacts)
-    solution = _solve_any(delays, targets, int(references[0].any()))
+    solution = _solve_any(delays, targets, sounding_targets)
     artifacts = _artifacts(spectra[:n], solution.filters, estimates)
     return Energies(solution.of_target, solution.of_others, artifacts)
 

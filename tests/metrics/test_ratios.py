@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from clipsep.evaluation.metrics import bss_metrics, decibels, is_silent, sdr, si_sdr
+from clipsep.metrics import (
+    bss_metrics,
+    class_aware_sdr_improvement,
+    decibels,
+    is_silent,
+    leakage,
+    sdr,
+    sdr_improvement,
+    si_sdr,
+    si_sdr_improvement,
+)
 
 MUSEVAL = Path(__file__).parents[1] / "data/museval.npz"
 
@@ -136,3 +148,73 @@ def test_shapes_are_checked():
         bss_metrics(sounds(2), sounds(1, 2000)[0])
     with pytest.raises(ValueError, match="references"):
         bss_metrics(sounds(1)[0], sounds(1)[0])
+
+
+def test_improvements_are_differences():
+    target, other = sounds(2)
+    mixture, estimate = target + other, target + 0.1 * other
+    assert sdr_improvement(target, estimate, mixture) == pytest.approx(20)
+    assert sdr_improvement(target, mixture, mixture) == 0
+    assert si_sdr_improvement(target, 3 * estimate, mixture) == pytest.approx(20, abs=0.2)
+    assert np.isnan(sdr_improvement(0 * target, estimate, other))
+
+
+def test_means_matter_only_where_they_are_not_subtracted():
+    target, other = sounds(2)
+    plain = si_sdr(target, target + 0.1 * other, zero_mean=True)
+    assert si_sdr(target + 1, target + 0.1 * other + 2, zero_mean=True) == pytest.approx(plain)
+    assert si_sdr(target + 1, target + 0.1 * other + 2) > plain + 10
+
+
+def test_leakage_is_a_share_of_energy():
+    (mixture,) = sounds(1)
+    assert leakage(mixture, 0.5 * mixture) == pytest.approx(0.25)
+    assert leakage(mixture, 0 * mixture) == 0
+    assert np.isnan(leakage(0 * mixture, 0 * mixture))
+
+
+def test_the_wrong_class_counts_as_no_improvement():
+    dog, rain = sounds(2)
+    mixture = dog + rain
+    right = {"dog": dog + 0.1 * rain}
+    assert class_aware_sdr_improvement({"dog": dog}, right, mixture) == pytest.approx(20)
+    both = {"dog": dog, "rain": rain}
+    assert class_aware_sdr_improvement(both, right, mixture) == pytest.approx(10)
+    assert class_aware_sdr_improvement({"rain": rain}, right, mixture) == 0
+    with pytest.raises(ValueError, match="neither"):
+        class_aware_sdr_improvement({}, {}, mixture)
+
+
+def test_one_channel_is_mono():
+    references, estimate = sounds(2), sounds(2).sum(axis=0) + sounds(1, seed=1)[0]
+    mono = np.array(bss_metrics(references, estimate))
+    assert np.array(bss_metrics(references[:, None], estimate[None])) == pytest.approx(mono)
+
+
+def test_channels_are_projected_on_all_channels():
+    """By least squares on the delays of all channels, as museval 0.4.1 (`_bss_decomp_mtifilt`)."""
+    references = sounds(4).reshape(2, 2, 3000)
+    estimate = references.sum(axis=0)[::-1] + sounds(2, seed=1)
+    taps, padded = 3, ((0, 0), (0, 2))
+
+    def projected(basis: np.ndarray) -> np.ndarray:
+        delays = [np.roll(row, lag) for row in np.pad(basis, padded) for lag in range(taps)]
+        matrix = np.stack(delays, axis=1)
+        return (matrix @ np.linalg.lstsq(matrix, np.pad(estimate, padded).T, rcond=None)[0]).T
+
+    whole, of_target = projected(references.reshape(4, -1)), projected(references[0])
+    ours = bss_metrics(references, estimate, taps)
+    others = whole - of_target
+    assert ours.sir == pytest.approx(decibels(np.sum(of_target**2), np.sum(others**2)))
+    rest = np.pad(estimate, padded) - whole
+    assert ours.sar == pytest.approx(decibels(np.sum(whole**2), np.sum(rest**2)))
+    assert ours.sdr == pytest.approx(float(sdr(references[0].ravel(), estimate.ravel())))
+
+
+def test_plain_ratios_need_no_scipy():
+    code = (
+        "import sys; sys.modules['scipy'] = None; import clipsep.metrics as m;"
+        "print(m.sdr([1., 0], [1., 1]), 'torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["0.0", "False"]
