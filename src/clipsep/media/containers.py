@@ -16,7 +16,9 @@ from clipsep.errors import ClipsepError, UsageError
 from clipsep.media import headers
 
 # Containers whose headers state the length of the sound; elsewhere it is an estimate.
-_EXACT_CONTAINERS = frozenset({"wav", "aiff", "flac", "mov", "matroska", "ogg", "wv"})
+_EXACT_CONTAINERS = frozenset({"wav", "aiff", "flac", "mov", "matroska", "ogg", "wv", "tta", "flv"})
+# Where the bytes of sound lie among others.
+_MIXED_CONTAINERS = frozenset({"avi", "mov", "matroska"})
 # Only real containers: playlists (hls, concat, dash) could make an uploaded file read other files,
 # and text demuxers would take a stray text for subtitles.
 _CONTAINERS = (
@@ -80,24 +82,40 @@ def picture_stream(container: av.container.InputContainer) -> av.VideoStream | N
     return next((s for s in container.streams.video if not s.disposition & attached), None)
 
 
+def check_whole(path: Path, container: av.container.InputContainer, stream: av.AudioStream) -> None:
+    """Raise ClipsepError if the bytes of a file show that some are missing or changed.
+
+    Most containers say where they end, and Ogg has checksums; ffmpeg looks at neither. What it does
+    look at is left to it. A pipe cannot be read twice and is not checked.
+    """
+    if not path.is_file():
+        return
+    kinds = container.format.name.split(",")
+    if "ogg" in kinds and (damage := headers.ogg_damage(path)):
+        raise ClipsepError(f"{path} is {damage}; get an intact copy.")
+    if "flv" in kinds and headers.flv_ends_inside_tag(path):
+        raise ClipsepError(f"{path} is truncated: its last part is cut; get a complete copy.")
+    extent = headers.extent_of_sound(path, kinds)
+    if extent is None or extent.present == extent.announced:
+        return
+    bytes_per_second = (stream.codec_context.bit_rate or 0) / 8
+    if not bytes_per_second or _MIXED_CONTAINERS & set(kinds):
+        missing = extent.announced - extent.present
+        lack = f"it lacks {missing} of the {extent.announced} bytes that it announces"
+    else:
+        declared, present = (n_bytes / bytes_per_second for n_bytes in extent)
+        lack = f"it declares {declared:.2f} s of sound but only {present:.2f} s could be read"
+    raise ClipsepError(f"{path} is truncated: {lack}; get a complete copy.")
+
+
 def declared_seconds(
     path: Path, container: av.container.InputContainer, stream: av.AudioStream
 ) -> tuple[float | None, bool]:
-    """The declared length of ``stream`` in seconds, and whether the file states it exactly.
-
-    Raises ClipsepError if the file ends where its container says that it must go on.
-    """
+    """The declared length of ``stream`` in seconds, and whether the file states it exactly."""
     kinds = container.format.name.split(",")
     exact = not _EXACT_CONTAINERS.isdisjoint(kinds)
-    if path.is_file():  # a pipe cannot be read twice
-        if "wav" in kinds and (seconds := headers.wav_seconds(path)):
-            return seconds, True
-        if "mp3" in kinds:
-            exact = headers.mp3_states_length(path)
-        if "ogg" in kinds and headers.ogg_ends_inside_page(path):
-            raise ClipsepError(
-                f"{path} is truncated: it ends in the middle of an Ogg page; get a complete copy."
-            )
+    if "mp3" in kinds and path.is_file():  # a pipe cannot be read twice
+        exact = headers.mp3_states_length(path)
     if stream.duration:
         return float(stream.duration * stream.time_base), exact
     tagged = _parse_clock(stream.metadata.get("DURATION", ""))  # Matroska's length of one track

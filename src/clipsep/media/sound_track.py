@@ -14,7 +14,7 @@ import numpy as np
 from av.error import FFmpegError
 
 from clipsep.errors import ClipsepError
-from clipsep.media.containers import declared_seconds, picture_stream
+from clipsep.media.containers import check_whole, declared_seconds, picture_stream
 from clipsep.messages import counted
 
 # The longest jump of their time stamps that is not lost sound: FLAC and Ogg run without gaps, the
@@ -26,6 +26,13 @@ _FORGIVING_CODECS = ("pcm_", "mp3", "aac")
 _MOST_PLANES = 7
 _UNNAMED_LAYOUTS = {"1 channels": "mono", "2 channels": "stereo"}
 _INTEGER_SCALES = {"i2": 2.0**15, "i4": 2.0**31, "i8": 2.0**63}
+# What is taken from a file: beyond it, headers are damaged, or a few bytes would become hours.
+_RATES = range(1_000, 768_001)  # Hz
+_MOST_CHANNELS = 64
+# Their containers count the samples, and their decoders give back exactly those.
+_COUNTED_CODECS = ("flac", "wavpack", "tta")
+_LOSSLESS_CODECS = ("pcm_", "alac", *_COUNTED_CODECS)
+_PADDED_FRAMES = 4  # of other codecs, at both ends; not every file says how much of them is padding
 
 
 @dataclass(frozen=True)
@@ -59,6 +66,12 @@ class SoundTrack:
             raise ClipsepError(
                 f"{path} has no sound that can be read: choose a file with a sound track."
             )
+        if stream.codec_context is None:
+            raise ClipsepError(
+                f"{path} has sound in a format that cannot be decoded here: convert it to wav first."
+            )
+        _check_limits(path, stream.codec_context.sample_rate, stream.codec_context.channels)
+        check_whole(path, container, stream)
         kinds = container.format.name.split(",")
         self.stream = stream
         self.seconds, self.exact_duration = declared_seconds(path, container, stream)
@@ -68,13 +81,14 @@ class SoundTrack:
         self.info: AudioStreamInfo | None = None
         self.start_seconds = 0.0  # time of the first sample on the container's clock
         self._samples = 0
+        self._longest_frame = 0
         self._end_seconds = 0.0
         self._broken_at: list[float] = []
         self._packer: av.AudioResampler | None = None
         self._held: np.ndarray | None = None  # see _hold_padding
         if stream.codec_context.name == "flac":
-            # Without it ffmpeg decodes damaged FLAC frames to noise and says nothing.
-            stream.codec_context.options = {"err_detect": "crccheck"}
+            # Without it ffmpeg decodes damaged FLAC frames to noise and only logs that.
+            stream.codec_context.options = {"err_detect": "crccheck+explode"}
 
     def feed(self, packet: av.Packet) -> list[np.ndarray]:
         """Decode one packet to float32 pieces [C, n]; raises ClipsepError for damaged sound."""
@@ -100,7 +114,7 @@ class SoundTrack:
         if self.info is None:
             raise self._soundless()
         read_seconds = max(self._samples / self.info.sample_rate, self._end_seconds)
-        if self.exact_duration and read_seconds < 0.99 * self.seconds - 0.1:
+        if self.exact_duration and self._is_short(read_seconds):
             raise ClipsepError(
                 f"{self.path} is truncated: it declares {self.seconds:.2f} s of sound but only "
                 f"{read_seconds:.2f} s could be read; get a complete copy."
@@ -108,6 +122,15 @@ class SoundTrack:
         forgiving = self.stream.codec_context.name.startswith(_FORGIVING_CODECS)
         if len(self._broken_at) > (1 if forgiving else 0):
             raise self._damaged()
+
+    def _is_short(self, read_seconds: float) -> bool:
+        """Whether less was read than declared, as exactly as the format can tell."""
+        if self.stream.codec_context.name in _COUNTED_CODECS and self.stream.duration:
+            return self._samples < round(self.seconds * self.info.sample_rate)
+        padding = 0.0
+        if not self.stream.codec_context.name.startswith(_LOSSLESS_CODECS):
+            padding = _PADDED_FRAMES * self._longest_frame / self.info.sample_rate
+        return read_seconds < self.seconds - 0.1 - padding
 
     def _convert(self, frame: av.AudioFrame) -> np.ndarray:
         start = float(frame.pts * frame.time_base) if frame.pts is not None else None
@@ -121,6 +144,7 @@ class SoundTrack:
         piece = _to_float(frame)
         self._check_finite(piece)
         self._samples += piece.shape[1]
+        self._longest_frame = max(self._longest_frame, piece.shape[1])
         if start is not None:
             if start - self._end_seconds > self._longest_gap:
                 raise ClipsepError(
@@ -144,6 +168,7 @@ class SoundTrack:
         return piece
 
     def _describe(self, frame: av.AudioFrame) -> AudioStreamInfo:
+        _check_limits(self.path, frame.sample_rate, frame.layout.nb_channels)
         return AudioStreamInfo(
             path=self.path,
             sample_rate=frame.sample_rate,
@@ -191,9 +216,22 @@ class SoundTrack:
         )
 
 
+def _check_limits(path: Path, sample_rate: int, channels: int) -> None:
+    """Refuse what no recording has; 0 stands for what a header does not say."""
+    if sample_rate and sample_rate not in _RATES:
+        raise ClipsepError(
+            f"{path} claims {sample_rate} samples per second: sample rates from {_RATES[0]} to "
+            f"{_RATES[-1]} Hz can be read."
+        )
+    if channels > _MOST_CHANNELS:
+        raise ClipsepError(
+            f"{path} claims {channels} channels: up to {_MOST_CHANNELS} can be read."
+        )
+
+
 def _to_float(frame: av.AudioFrame) -> np.ndarray:
     """The samples of ``frame`` as float32 [C, n], full scale at 1."""
-    samples = frame.to_ndarray()
+    samples = _planes(frame) if frame.format.name.startswith("s64") else frame.to_ndarray()
     if not frame.format.is_planar:
         samples = samples.reshape(-1, frame.layout.nb_channels).T
     kind = samples.dtype.str[1:]
@@ -203,3 +241,9 @@ def _to_float(frame: av.AudioFrame) -> np.ndarray:
         return (samples / _INTEGER_SCALES[kind]).astype(np.float32)
     with np.errstate(over="ignore"):  # a double beyond float32 becomes inf and is reported as such
         return samples.astype(np.float32)
+
+
+def _planes(frame: av.AudioFrame) -> np.ndarray:
+    """Samples of 64 bits, which PyAV has no arrays for: [C, n] if planar, else [1, n * C]."""
+    width = frame.samples * (1 if frame.format.is_planar else frame.layout.nb_channels)
+    return np.stack([np.frombuffer(plane, np.int64, width) for plane in frame.planes])

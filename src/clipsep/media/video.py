@@ -78,6 +78,10 @@ class _PictureTrack:
         self._seconds = 0.0
         self._previous: av.VideoFrame | None = None
         self._kept: list[Image.Image] = []
+        if stream.codec_context is None:
+            raise ClipsepError(
+                f"{path} has pictures in a format that cannot be decoded here: convert it first."
+            )
         # Videos are read side by side, each in its own process, which one thread serves best.
         stream.codec_context.thread_count = 1
 
