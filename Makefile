@@ -1,5 +1,5 @@
 # `make demo` separates the example recording, `make test` runs the tests, `make lint` checks the style,
-# `make docs` builds the documentation site.
+# `make light` checks an installation without extras, `make docs` builds the documentation site.
 # Each makes the virtual environment .venv first; PYTHON=python3.12 chooses the interpreter.
 
 PYTHON ?= python3
@@ -7,11 +7,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test lint docs clean
+.PHONY: demo test lint light docs clean
 
 demo: $(VENV)/installed
 	$(BIN)/clipsep separate examples/speech-and-violin.flac -q "person speaking" -q "violin" \
-		--model mini --residual --plot -o demo-output
+		--model mini --residual -o demo-output
 
 test: $(VENV)/installed-dev
 	$(BIN)/python -m pytest
@@ -20,11 +20,18 @@ lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
+# The core alone, in an environment of its own.
+light:
+	rm -rf .venv-light
+	$(PYTHON) -m venv .venv-light
+	.venv-light/bin/python -m pip install --disable-pip-version-check -q .
+	.venv-light/bin/python .ci/light.py
+
 docs: $(VENV)/installed-dev
 	$(BIN)/mkdocs build --strict
 
 clean:
-	rm -rf $(VENV) demo-output site
+	rm -rf $(VENV) .venv-light demo-output site
 
 # The package is installed in place, so only a change of what it needs asks for a new installation.
 $(VENV)/installed: pyproject.toml constraints.txt | $(BIN)/python

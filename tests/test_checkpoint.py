@@ -22,7 +22,8 @@ from clipsep.checkpoint import (
     shipped_models,
 )
 from clipsep.errors import ClipsepError, UsageError
-from clipsep.models.registry import ModelSettings, PatchUNetSettings, UNetSettings, build_model
+from clipsep.models.registry import build_model
+from clipsep.models.settings import ModelSettings, PatchUNetSettings, UNetSettings
 from clipsep.spectral import SpectralSettings
 
 NETWORKS = {
@@ -230,8 +231,9 @@ def test_hub_id(saved: Path, monkeypatch: pytest.MonkeyPatch):
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
     assert load_checkpoint("owner/model").folder == saved
+    files = ["config.json", "model.safetensors", "model.onnx"]
     # Nothing else is fetched: no pickles, no code.
-    assert asked == {"repository": "owner/model", "files": ["config.json", "model.safetensors"]}
+    assert asked == {"repository": "owner/model", "files": files}
 
 
 def test_unreachable_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

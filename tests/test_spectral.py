@@ -1,4 +1,7 @@
-"""Laws of the STFT, the logarithmic bands and the masks that go through them."""
+"""Laws of the STFT, the logarithmic bands and the masks that go through them.
+
+They are stated for PyTorch; the last tests hold the NumPy functions of the core to the same numbers.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from clipsep.spectral import (
-    SpectralSettings,
+from clipsep import spectral
+from clipsep.models.transforms import (
     apply_mask,
     from_bands,
     istft,
@@ -19,6 +22,7 @@ from clipsep.spectral import (
     unwarp_matrix,
     warp_matrix,
 )
+from clipsep.spectral import SpectralSettings
 
 SETTINGS = SpectralSettings()
 
@@ -182,3 +186,45 @@ def test_mask_keeps_what_it_names():
     kept = apply_mask(spectrum, mask, SETTINGS, 32000)
     inner = slice(1024, -1024)
     assert (kept - low)[inner].abs().max() < 0.01
+
+
+# NumPy
+
+
+@pytest.mark.parametrize("center", [True, False])
+def test_numpy_gives_the_same_spectra(center: bool):
+    waveform = noise(2, 20000)
+    expected = stft(waveform, 1024, 256, center).numpy()
+    spectrum = spectral.stft(waveform.numpy(), 1024, 256, center)
+    assert spectrum.dtype == np.complex64 and spectrum.shape == expected.shape
+    assert np.abs(spectrum - expected).max() < 1e-5
+    if center:
+        back = spectral.istft(spectrum, 1024, 256, 20000)
+        assert back.dtype == np.float32 and np.abs(back - waveform.numpy()).max() < 1e-6
+
+
+@pytest.mark.parametrize("level", ["absolute", "relative"])
+def test_numpy_gives_the_same_network_input(level: str):
+    settings = SpectralSettings(level=level, log_floor=1e-4)
+    spectrum = spectrum_of(noise(2, 30000))
+    expected = log_magnitude(spectrum, settings).numpy()
+    given = spectral.log_magnitude(spectrum.numpy(), settings)
+    assert given.dtype == np.float32
+    assert np.abs(given - expected).max() < 1e-4
+
+
+@pytest.mark.parametrize("sample_rate, n_fft", [(16000, 1024), (44100, 2880), (8000, 512)])
+def test_numpy_brings_masks_to_the_same_bins(sample_rate: int, n_fft: int):
+    mask = torch.rand(2, 256, 5, generator=torch.Generator().manual_seed(0))
+    expected = from_bands(mask, SETTINGS, n_fft, sample_rate).numpy()
+    given = spectral.from_bands(mask.numpy(), SETTINGS, n_fft, sample_rate)
+    assert given.dtype == np.float32 and np.abs(given - expected).max() < 1e-6
+
+
+def test_numpy_masks_a_mixture_alike():
+    waveform = noise(2, 20000)
+    spectrum = spectrum_of(waveform)
+    mask = torch.rand(256, spectrum.shape[-1], generator=torch.Generator().manual_seed(0))
+    expected = apply_mask(spectrum, mask, SETTINGS, 20000).numpy()
+    given = spectral.apply_mask(spectrum.numpy(), mask.numpy(), SETTINGS, 20000)
+    assert np.abs(given - expected).max() < 1e-6

@@ -9,14 +9,15 @@ import argparse
 import json
 from pathlib import Path
 
-import torch
+import numpy as np
+from photos import Score, mean_score, photo_paths, score
+from PIL import Image
 from safetensors import safe_open
-from torch import Tensor
 
-from benchmarks.embedded.photos import Score, centre_features, mean_score, photo_paths, score
-from clipsep.queries.embedded.encoder import ClassTable, EmbeddedEncoder
-from clipsep.queries.embedded.image import PictureClassifier
-from clipsep.queries.embedded.weights import asset_file
+from clipsep.queries.embedded import EmbeddedEncoder
+from clipsep.queries.embedded.encoder import ClassTable
+from clipsep.queries.embedded.files import CLASSES, FOLDER
+from clipsep.queries.embedded.image import ImageClassifier
 
 # Labels with fewer photos show the same ones in each split: their scores are of seen photos.
 FEWEST = 8
@@ -26,41 +27,40 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("corpus", type=Path, help="folder with images/{train,val,test}/LABEL/*.jpg")
     corpus = parser.parse_args().corpus
-    torch.set_num_threads(1)
     table = ClassTable.load()
     encoders = {
         "1000 classes": EmbeddedEncoder(table=table.without_extras()),
         "with extras": EmbeddedEncoder(table=table),
     }
     extra = extra_classes()
-    classifier = PictureClassifier()
+    classifier = ImageClassifier(threads=1)
     few = {label for label, paths in photo_paths(corpus, "train").items() if len(paths) < FEWEST}
-    features = {
+    logits = {
         split: {
-            label: centre_features(classifier, paths)
+            label: classifier.classify([Image.open(path) for path in paths])[1]
             for label, paths in photo_paths(corpus, split).items()
         }
         for split in ("val", "test")
     }
-    print_summary(encoders, features, extra, few)
-    print_labels(encoders, features["test"], extra, few)
+    print_summary(encoders, logits, extra, few)
+    print_labels(encoders, logits["test"], extra, few)
 
 
 def extra_classes() -> set[str]:
     """Labels of the shipped extra classes."""
-    with safe_open(asset_file("embedded.safetensors"), "pt") as file:
+    with safe_open(FOLDER / CLASSES, "numpy") as file:
         return set(json.loads(file.metadata()["extra_classes"]))
 
 
 def print_summary(
     encoders: dict[str, EmbeddedEncoder],
-    features: dict[str, dict[str, Tensor]],
+    logits: dict[str, dict[str, np.ndarray]],
     extra: set[str],
     few: set[str],
 ) -> None:
     print("| photos | labels | encoder | top-1 | top-5 | match | other | gap |")
     print("|---|---|---|---|---|---|---|---|")
-    for split, by_label in features.items():
+    for split, by_label in logits.items():
         groups = {
             "all": set(by_label),
             "unseen photos": set(by_label) - few,
@@ -78,28 +78,28 @@ def print_summary(
 
 def print_labels(
     encoders: dict[str, EmbeddedEncoder],
-    features: dict[str, Tensor],
+    logits: dict[str, np.ndarray],
     extra: set[str],
     few: set[str],
 ) -> None:
-    plain, full = (score(encoder, features) for encoder in encoders.values())
+    plain, full = (score(encoder, logits) for encoder in encoders.values())
     print("\n| label | photos | 1000 classes: top-1 | top-5 | match | other |", end="")
     print(" with extras: top-1 | top-5 | match | other |")
     print("|---" * 10 + "|")
-    for label in features:
+    for label in logits:
         name = label + (" +" if label in extra else "") + (" *" if label in few else "")
         scores = f"{_columns(plain[label])} | {_columns(full[label])}"
         print(f"| {name} | {plain[label].photos} | {scores} |")
 
 
-def modality_gap(encoder: EmbeddedEncoder, features: dict[str, Tensor]) -> float:
+def modality_gap(encoder: EmbeddedEncoder, logits: dict[str, np.ndarray]) -> float:
     """Distance between the mean of the labels' mean picture embeddings and the mean of the texts'.
 
     After Liang et al., 2022.
     """
-    pictures = torch.stack([encoder.embed_features(rows).mean(0) for rows in features.values()])
-    texts = encoder.encode_texts(list(features))
-    return (pictures.mean(0) - texts.mean(0)).norm().item()
+    pictures = np.stack([encoder.embed_logits(rows).mean(0) for rows in logits.values()])
+    texts = encoder.encode_texts(list(logits))
+    return float(np.linalg.norm(pictures.mean(0) - texts.mean(0)))
 
 
 def _columns(result: Score) -> str:

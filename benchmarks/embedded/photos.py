@@ -8,12 +8,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import torch
+from networks import ClassifierNetwork
 from PIL import Image
 from torch import Tensor
 
-from clipsep.queries.embedded.encoder import EmbeddedEncoder
-from clipsep.queries.embedded.image import PictureClassifier, centre_crop
+from clipsep.queries.embedded import EmbeddedEncoder
+from clipsep.queries.embedded.image import IMAGENET_CLASSES, centre_crop
 
 
 class Score(NamedTuple):
@@ -32,31 +34,47 @@ def photo_paths(corpus: Path, split: str) -> dict[str, list[Path]]:
     return {path.name.replace("_", " "): sorted(path.glob("*.jpg")) for path in folders}
 
 
-def centre_features(classifier: PictureClassifier, paths: list[Path]) -> Tensor:
-    """Photos -> classifier features [n,1280] of their centre crops."""
-    return torch.cat([classifier.features(centre_crop(Image.open(p))[None]) for p in paths])
+class Classified(NamedTuple):
+    """Photos as the classifier sees them: features [n, 1280] and logits [n, classes]."""
+
+    features: np.ndarray
+    logits: np.ndarray
+
+    def with_rows(self, weight: Tensor, bias: Tensor) -> np.ndarray:
+        """Logits [n, 1000 + E] with other rows for the extra classes."""
+        rows = self.features @ weight.numpy().T + bias.numpy()
+        return np.concatenate([self.logits[:, :IMAGENET_CLASSES], rows], axis=1)
 
 
-def score(encoder: EmbeddedEncoder, features: dict[str, Tensor]) -> dict[str, Score]:
-    """Features [n,1280] of each label's photos -> how well they find their label among all."""
-    labels = list(features)
-    texts = encoder.encode_texts(labels)  # [L,D]
+@torch.no_grad()
+def classified(classifier: ClassifierNetwork, paths: list[Path]) -> Classified:
+    """Features and logits of the photos' centre crops."""
+    crops = [torch.from_numpy(centre_crop(Image.open(path)).copy()) for path in paths]
+    rows = [classifier(pixels[None]) for pixels in crops]
+    features, logits = (torch.cat(column).numpy() for column in zip(*rows, strict=True))
+    return Classified(features, logits)
+
+
+def score(encoder: EmbeddedEncoder, logits: dict[str, np.ndarray]) -> dict[str, Score]:
+    """Logits [n, classes] of each label's photos -> how well they find their label among all."""
+    labels = list(logits)
+    texts = encoder.encode_texts(labels)  # [L, D]
     return {
-        label: _score_label(encoder.embed_features(features[label]) @ texts.T, index)
+        label: _score_label(encoder.embed_logits(logits[label]) @ texts.T, index)
         for index, label in enumerate(labels)
     }
 
 
-def _score_label(cosines: Tensor, label: int) -> Score:
+def _score_label(cosines: np.ndarray, label: int) -> Score:
     """Cosines [n,L] of one label's photos with every text -> its score."""
-    others = torch.arange(cosines.shape[1]) != label
+    others = np.arange(cosines.shape[1]) != label
     rank = (cosines > cosines[:, label : label + 1]).sum(1)
     return Score(
         len(cosines),
-        (rank < 1).float().mean().item(),
-        (rank < 5).float().mean().item(),
-        cosines[:, label].mean().item(),
-        cosines[:, others].mean().item(),
+        float((rank < 1).mean()),
+        float((rank < 5).mean()),
+        float(cosines[:, label].mean()),
+        float(cosines[:, others].mean()),
     )
 
 

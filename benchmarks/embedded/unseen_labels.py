@@ -9,12 +9,14 @@ import argparse
 from pathlib import Path
 
 import torch
+from build_assets import learn_rows, with_extras
+from evaluate import FEWEST, extra_classes
+from networks import ClassifierNetwork
+from photos import classified, mean_score, photo_paths, score
 
-from benchmarks.embedded.build_assets import add_extra_classes
-from benchmarks.embedded.evaluate import FEWEST, extra_classes
-from benchmarks.embedded.photos import centre_features, mean_score, photo_paths, score
-from clipsep.queries.embedded.encoder import ClassTable, EmbeddedEncoder
-from clipsep.queries.embedded.image import PictureClassifier
+from clipsep.queries.embedded import EmbeddedEncoder
+from clipsep.queries.embedded.encoder import ClassTable
+from clipsep.queries.embedded.image import FEATURES
 
 SPLITS = ("train", "val", "test")
 
@@ -24,22 +26,23 @@ def main() -> None:
     parser.add_argument("corpus", type=Path, help="folder with images/{train,val,test}/LABEL/*.jpg")
     corpus = parser.parse_args().corpus
     torch.set_num_threads(1)
-    classifier, extra = PictureClassifier(), extra_classes()
+    classifier = ClassifierNetwork(torch.zeros(0, FEATURES), torch.zeros(0))
+    extra = extra_classes()
     paths = {split: photo_paths(corpus, split) for split in SPLITS}
     seen = {label: files for label, files in paths["train"].items() if label in extra}
     plain = ClassTable.load().without_extras()
-    blind = add_extra_classes(plain, classifier, seen, list(seen))
+    blind = with_extras(plain, list(seen))
+    rows = learn_rows(classifier, seen, list(seen))
 
-    features = {
-        label: centre_features(
-            classifier, [file for split in SPLITS for file in paths[split][label]]
-        )
+    photos = {
+        label: classified(classifier, [file for split in SPLITS for file in paths[split][label]])
         for label in paths["train"]
     }
-    unseen = [label for label in features if label not in extra]
+    logits = {label: part.with_rows(*rows) for label, part in photos.items()}
+    unseen = [label for label in photos if label not in extra]
     many = [label for label in unseen if len(paths["train"][label]) >= FEWEST]
     for name, table in (("1000 classes", plain), ("with extras, blind", blind)):
-        scores = score(EmbeddedEncoder(table=table), features)
+        scores = score(EmbeddedEncoder(table=table), logits)
         for title, labels in (("all", unseen), (f"{FEWEST} photos or more", many)):
             mean = mean_score([scores[label] for label in labels])
             print(

@@ -1,31 +1,39 @@
 """A model on disk: a folder with config.json and model.safetensors, found by name, path or hub id.
 
-Nothing here is ever unpickled; the published `.pt` files have an importer of their own.
+model.onnx beside them lets the core use it without PyTorch (`clipsep.engines.export`). Nothing here is ever
+unpickled; the published `.pt` files have an importer of their own.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import re
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import safetensors.torch
-import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from torch import nn
+from safetensors import SafetensorError, safe_open
 
 from clipsep.errors import ClipsepError, UsageError
+from clipsep.extras import require
 from clipsep.messages import counted, first_problem
-from clipsep.models.registry import ModelSettings, build_model
+from clipsep.models.settings import ModelSettings
 from clipsep.spectral import SpectralSettings
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
 
 CONFIG_NAME = "config.json"
 WEIGHTS_NAME = "model.safetensors"
+ONNX_NAME = "model.onnx"  # for ONNX Runtime: the graph, which reads the weights beside it
+# What batch normalisation counts by itself.
+_STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
@@ -68,13 +76,19 @@ class Checkpoint:
 
 
 def save_checkpoint(
-    folder: Path, config: CheckpointConfig, model: nn.Module, dtype: torch.dtype = torch.float32
+    folder: Path, config: CheckpointConfig, model: nn.Module, dtype: torch.dtype | None = None
 ) -> None:
     """Write a checkpoint folder; each file is complete or not there.
 
+    An export of other weights that is there is removed.
+
     Args:
-        dtype: of the stored weights; they are used in float32.
+        dtype: of the stored weights, float32 by default; they are used in float32.
     """
+    import safetensors.torch
+    import torch
+
+    dtype = dtype or torch.float32
     tensors = {
         name: (tensor.to(dtype) if tensor.is_floating_point() else tensor).contiguous().cpu()
         for name, tensor in model.state_dict().items()
@@ -83,9 +97,10 @@ def save_checkpoint(
     config = config.model_copy(update={"sha256": hashlib.sha256(weights).hexdigest()})
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _write_whole(folder / WEIGHTS_NAME, weights)
+        (folder / ONNX_NAME).unlink(missing_ok=True)
+        write_whole(folder / WEIGHTS_NAME, weights)
         text = json.dumps(config.model_dump(mode="json"), indent=2, ensure_ascii=False)
-        _write_whole(folder / CONFIG_NAME, (text + "\n").encode())
+        write_whole(folder / CONFIG_NAME, (text + "\n").encode())
     except OSError as error:
         raise ClipsepError(
             f"Cannot write the model to '{folder}': {error.strerror or error}."
@@ -93,15 +108,38 @@ def save_checkpoint(
 
 
 def load_checkpoint(name: str | Path) -> Checkpoint:
-    """Load a model by the name of a shipped one, by folder, or by hub id ("owner/model").
+    """Load a model into PyTorch, by the name of a shipped one, by folder, or by hub id ("owner/model").
 
     Raises:
         UsageError: if there is no such model.
-        ClipsepError: if its files are missing or damaged, or the hub cannot be reached.
+        ClipsepError: if its files are missing or damaged, the hub cannot be reached, or PyTorch is not
+            installed.
     """
+    require("torch", extra="torch", purpose="loading a model into PyTorch")
+    import safetensors.torch
+
+    from clipsep.models.registry import build_model
+
     folder = find_checkpoint(name)
     config = load_config(folder)
+    weights = verify_weights(folder, config)
     model = build_model(config.model, config.spectral.n_bands)
+    try:
+        model.load_state_dict(safetensors.torch.load(weights))
+    except (SafetensorError, RuntimeError) as error:
+        raise ClipsepError(
+            f"The weights '{folder / WEIGHTS_NAME}' are damaged or belong to another config.json: "
+            "fetch or install the model again."
+        ) from error
+    return Checkpoint(config, model.eval(), folder)
+
+
+def verify_weights(folder: Path, config: CheckpointConfig) -> bytes:
+    """The content of a checkpoint's model.safetensors, which is checked against its config.json.
+
+    Raises:
+        ClipsepError: if it cannot be read, or is damaged.
+    """
     path = folder / WEIGHTS_NAME
     try:
         weights = path.read_bytes()
@@ -109,14 +147,7 @@ def load_checkpoint(name: str | Path) -> Checkpoint:
         raise ClipsepError(f"Cannot read the weights '{path}': {error.strerror}.") from error
     if config.sha256 and hashlib.sha256(weights).hexdigest() != config.sha256:
         raise ClipsepError(f"The weights '{path}' are damaged: fetch or install the model again.")
-    try:
-        model.load_state_dict(safetensors.torch.load(weights))
-    except (safetensors.SafetensorError, RuntimeError) as error:
-        raise ClipsepError(
-            f"The weights '{path}' are damaged or belong to another config.json: "
-            "fetch or install the model again."
-        ) from error
-    return Checkpoint(config, model.eval(), folder)
+    return weights
 
 
 def load_config(folder: Path) -> CheckpointConfig:
@@ -166,12 +197,14 @@ def find_checkpoint(name: str | Path) -> Path:
 
 
 def _from_hub(repository: str) -> Path:
-    # Imported here because it takes a third of a second that shipped models need not pay.
+    require("huggingface_hub", extra="hub", purpose=f"fetching the model '{repository}'")
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     try:
-        folder = snapshot_download(repository, allow_patterns=[CONFIG_NAME, WEIGHTS_NAME])
+        folder = snapshot_download(
+            repository, allow_patterns=[CONFIG_NAME, WEIGHTS_NAME, ONNX_NAME]
+        )
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError, ValueError) as error:
         raise ClipsepError(
             f"Cannot fetch the model '{repository}' from the Hugging Face hub and it is not in the "
@@ -181,7 +214,8 @@ def _from_hub(repository: str) -> Path:
     return Path(folder)
 
 
-def _write_whole(path: Path, data: bytes) -> None:
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file that is complete or not there."""
     temporary = path.with_name(path.name + ".tmp")
     temporary.write_bytes(data)
     os.replace(temporary, path)
@@ -207,11 +241,20 @@ def summarize(folder: Path) -> ModelSummary:
         raise ClipsepError(
             f"'{folder}' is no model: its {WEIGHTS_NAME} cannot be read ({error.strerror})."
         ) from error
-    # On the meta device tensors have shapes but no memory.
-    with torch.device("meta"):
-        model = build_model(config.model, config.spectral.n_bands)
-    parameters = sum(parameter.numel() for parameter in model.parameters())
+    parameters = _parameters(folder / WEIGHTS_NAME)
     return ModelSummary(config.name, parameters, n_bytes, config.query_encoder, _purpose(config))
+
+
+def _parameters(weights: Path) -> int:
+    """Numbers that training sets, by the names and shapes in the file's header."""
+    try:
+        with safe_open(weights, "numpy") as file:
+            names = [name for name in file.keys() if not name.endswith(_STATISTICS)]  # noqa: SIM118
+            return sum(math.prod(file.get_slice(name).get_shape()) for name in names)
+    except SafetensorError as error:
+        raise ClipsepError(
+            f"The weights '{weights}' are damaged: fetch or install the model again."
+        ) from error
 
 
 def _purpose(config: CheckpointConfig) -> str:

@@ -1,6 +1,7 @@
-"""From waveforms to the picture a network sees, and from its masks back to any recording's bins.
+"""From waveforms to the image a network sees, and from its masks back to any recording's bins.
 
-Two precomputed matrices do the log-frequency warp and its inverse; nothing here knows of models or files.
+NumPy alone: `clipsep.models.transforms` has the same in PyTorch, for training. The logarithmic frequency
+scale and its inverse are linear interpolations; nothing here knows of models or files.
 """
 
 from __future__ import annotations
@@ -9,13 +10,12 @@ import math
 from functools import lru_cache
 from typing import Literal
 
-import torch
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 # The published warp is exponential with base 21: a bin at the relative frequency g in [-1, 1] sits at
 # the relative band position 2 log(10 g + 11) / log(21) - 1, so that low frequencies get more bands.
 _BASE, _SCALE, _SHIFT = 21.0, 10.0, 11.0
-_CPU = torch.device("cpu")
 
 
 class SpectralSettings(BaseModel):
@@ -53,69 +53,76 @@ class SpectralSettings(BaseModel):
         return self.sample_rate / 2
 
 
-def stft(waveform: torch.Tensor, n_fft: int, hop_length: int, center: bool = True) -> torch.Tensor:
+def stft(waveform: np.ndarray, n_fft: int, hop_length: int, center: bool = True) -> np.ndarray:
     """Short-time Fourier transform with a periodic Hann window, zero-padded at both ends.
 
     Args:
-        waveform: [..., samples].
+        waveform: float32 [..., samples].
         center: with it, frame t is centred on sample ``t * hop_length``.
 
     Returns:
-        Complex [..., n_fft // 2 + 1, T].
+        complex64 [..., n_fft // 2 + 1, T].
     """
-    flat = waveform.reshape(-1, waveform.shape[-1])
-    spectrum = torch.stft(
-        flat,
-        n_fft,
-        hop_length,
-        window=_hann(n_fft, waveform.device),
-        center=center,
-        pad_mode="constant",
-        return_complex=True,
-    )
-    return spectrum.reshape(*waveform.shape[:-1], *spectrum.shape[-2:])
+    if center:
+        padding = [(0, 0)] * (waveform.ndim - 1) + [(n_fft // 2, n_fft // 2)]
+        waveform = np.pad(waveform, padding)
+    frames = frames_of(waveform, n_fft, hop_length)
+    return np.fft.rfft(frames * hann(n_fft)).swapaxes(-1, -2)
 
 
-def istft(
-    spectrum: torch.Tensor, n_fft: int, hop_length: int, length: int | None = None
-) -> torch.Tensor:
-    """Inverse of `stft` (centred): complex [..., F, T] to [..., length] samples."""
-    flat = spectrum.reshape(-1, *spectrum.shape[-2:])
-    waveform = torch.istft(
-        flat, n_fft, hop_length, window=_hann(n_fft, spectrum.device), length=length
-    )
-    return waveform.reshape(*spectrum.shape[:-2], -1)
+def istft(spectrum: np.ndarray, n_fft: int, hop_length: int, length: int) -> np.ndarray:
+    """Inverse of `stft` (centred): complex [..., F, T] to float32 [..., length] samples."""
+    window = hann(n_fft)
+    frames = np.fft.irfft(spectrum.swapaxes(-1, -2), n_fft) * window  # [..., T, n_fft]
+    n_frames = frames.shape[-2]
+    shape = (n_fft + (n_frames - 1) * hop_length,)
+    total = np.zeros(frames.shape[:-2] + shape, np.float32)
+    weight = np.zeros(shape, np.float32)
+    for t in range(n_frames):
+        place = slice(t * hop_length, t * hop_length + n_fft)
+        total[..., place] += frames[..., t, :]
+        weight[place] += window**2
+    inside = slice(n_fft // 2, n_fft // 2 + length)
+    covered = np.maximum(weight[inside], 1e-11)
+    return _fitted(total[..., inside] / covered, length)
 
 
-def log_magnitude(spectrum: torch.Tensor, settings: SpectralSettings) -> torch.Tensor:
+def frames_of(waveform: np.ndarray, n_fft: int, hop_length: int) -> np.ndarray:
+    """Overlapping pieces of [..., samples] as a view, [..., T, n_fft]."""
+    pieces = np.lib.stride_tricks.sliding_window_view(waveform, n_fft, axis=-1)
+    return pieces[..., ::hop_length, :]
+
+
+def log_magnitude(spectrum: np.ndarray, settings: SpectralSettings) -> np.ndarray:
     """The network's input: log of the log-frequency magnitude.
 
     Args:
         spectrum: of the mixture, complex [..., n_fft // 2 + 1, T].
 
     Returns:
-        [..., n_bands, T].
+        float32 [..., n_bands, T].
     """
-    magnitude = spectrum.abs()
+    power = np.square(spectrum.real) + np.square(spectrum.imag)
+    magnitude = np.sqrt(power)
     if settings.level == "absolute":
-        return torch.log(to_bands(magnitude + settings.log_floor, settings))
-    rms = magnitude.square().mean(dim=(-2, -1), keepdim=True).sqrt()
+        return np.log(to_bands(magnitude + np.float32(settings.log_floor), settings))
+    rms = np.sqrt(power.mean(axis=(-2, -1), keepdims=True, dtype=np.float32))
     # The constant only keeps digital silence from becoming 0 / 0.
-    return torch.log(to_bands(magnitude / (rms + 1e-8), settings) + settings.log_floor)
+    relative = magnitude / (rms + np.float32(1e-8))
+    return np.log(to_bands(relative, settings) + np.float32(settings.log_floor))
 
 
-def to_bands(magnitude: torch.Tensor, settings: SpectralSettings) -> torch.Tensor:
+def to_bands(magnitude: np.ndarray, settings: SpectralSettings) -> np.ndarray:
     """Warp [..., n_fft // 2 + 1, T] to the log-frequency bands [..., n_bands, T]."""
-    warp = warp_matrix(settings.n_fft // 2 + 1, settings.n_bands, magnitude.device)
-    return warp.to(magnitude.dtype) @ magnitude
+    return band_positions(settings.n_fft // 2 + 1, settings.n_bands).read(magnitude)
 
 
 def from_bands(
-    mask: torch.Tensor,
+    mask: np.ndarray,
     settings: SpectralSettings,
     n_fft: int | None = None,
     sample_rate: int | None = None,
-) -> torch.Tensor:
+) -> np.ndarray:
     """Bring a mask on log-frequency bands to the linear bins of an STFT at any sample rate.
 
     Bins above the network's highest frequency get the mask of its highest band.
@@ -127,19 +134,17 @@ def from_bands(
     Returns:
         [..., n_fft // 2 + 1, T].
     """
-    unwarp = unwarp_matrix(
+    return bin_positions(
         n_fft or settings.n_fft,
         sample_rate or settings.sample_rate,
         settings.n_bands,
         settings.max_frequency,
-        mask.device,
-    )
-    return unwarp.to(mask.dtype) @ mask
+    ).read(mask)
 
 
 def apply_mask(
-    spectrum: torch.Tensor, mask: torch.Tensor, settings: SpectralSettings, length: int
-) -> torch.Tensor:
+    spectrum: np.ndarray, mask: np.ndarray, settings: SpectralSettings, length: int
+) -> np.ndarray:
     """Mask a mixture at the network's own sample rate.
 
     Args:
@@ -147,48 +152,75 @@ def apply_mask(
         mask: on log-frequency bands, [..., n_bands, T].
 
     Returns:
-        [..., length] samples.
+        float32 [..., length] samples.
     """
     masked = spectrum * from_bands(mask, settings)
     return istft(masked, settings.n_fft, settings.hop_length, length)
 
 
+class Interpolation:
+    """Linear interpolation of a vector at fixed positions, two rows and two weights for each.
+
+    Attributes:
+        lower: [n], the row at or before each position; the next one is the other row.
+        upper_weight: float32 [n], the share of the next row.
+        size: number of rows that are read.
+    """
+
+    def __init__(self, positions: np.ndarray, size: int):
+        positions = positions.clip(0, size - 1)
+        self.size = size
+        self.lower = np.minimum(positions.astype(np.int64), size - 2)
+        self.upper_weight = (positions - self.lower).astype(np.float32)
+
+    def read(self, values: np.ndarray) -> np.ndarray:
+        """[..., size, T] to [..., n, T]."""
+        weight = self.upper_weight[:, None]
+        rows = values.take(self.lower, axis=-2)
+        rows *= 1 - weight
+        rows += weight * values.take(self.lower + 1, axis=-2)
+        return rows
+
+    def matrix(self) -> np.ndarray:
+        """The same as a matrix, float32 [n, size]."""
+        matrix = np.zeros((len(self.lower), self.size), np.float32)
+        rows = np.arange(len(self.lower))
+        matrix[rows, self.lower] = 1 - self.upper_weight
+        matrix[rows, self.lower + 1] += self.upper_weight
+        return matrix
+
+
 @lru_cache(maxsize=16)
-def warp_matrix(n_bins: int, n_bands: int, device: torch.device = _CPU) -> torch.Tensor:
-    """[n_bands, n_bins]: linear interpolation of the bins at the bands' frequencies (Zhao et al., 2018)."""
-    band = torch.linspace(-1, 1, n_bands, dtype=torch.float64)
+def band_positions(n_bins: int, n_bands: int) -> Interpolation:
+    """Reads bins at the bands' frequencies (Zhao et al., 2018)."""
+    band = np.linspace(-1, 1, n_bands)
     relative_frequency = (_BASE ** ((band + 1) / 2) - _SHIFT) / _SCALE
-    matrix = _interpolation_matrix((relative_frequency + 1) / 2 * (n_bins - 1), n_bins)
-    return matrix.to(device)
+    return Interpolation((relative_frequency + 1) / 2 * (n_bins - 1), n_bins)
 
 
 @lru_cache(maxsize=64)
-def unwarp_matrix(
-    n_fft: int,
-    sample_rate: int,
-    n_bands: int,
-    max_frequency: float,
-    device: torch.device = _CPU,
-) -> torch.Tensor:
-    """[n_fft // 2 + 1, n_bands]: linear interpolation of the bands at the bins' frequencies."""
-    frequency = torch.arange(n_fft // 2 + 1, dtype=torch.float64) * sample_rate / n_fft  # Hz
+def bin_positions(
+    n_fft: int, sample_rate: int, n_bands: int, max_frequency: float
+) -> Interpolation:
+    """Reads bands at the bins' frequencies."""
+    frequency = np.arange(n_fft // 2 + 1) * (sample_rate / n_fft)  # Hz
     relative_frequency = 2 * frequency / max_frequency - 1
-    band = 2 * torch.log(_SCALE * relative_frequency + _SHIFT) / math.log(_BASE) - 1
-    return _interpolation_matrix((band + 1) / 2 * (n_bands - 1), n_bands).to(device)
-
-
-def _interpolation_matrix(positions: torch.Tensor, size: int) -> torch.Tensor:
-    """[len(positions), size] float32: row i reads a vector of ``size`` values at ``positions[i]``."""
-    positions = positions.clamp(0, size - 1)
-    lower = positions.floor().long().clamp(max=size - 2)
-    upper_weight = positions - lower
-    matrix = torch.zeros(len(positions), size, dtype=torch.float64)
-    rows = torch.arange(len(positions))
-    matrix[rows, lower] = 1 - upper_weight
-    matrix[rows, lower + 1] += upper_weight
-    return matrix.float()
+    band = 2 * np.log(_SCALE * relative_frequency + _SHIFT) / math.log(_BASE) - 1
+    return Interpolation((band + 1) / 2 * (n_bands - 1), n_bands)
 
 
 @lru_cache(maxsize=16)
-def _hann(n_fft: int, device: torch.device) -> torch.Tensor:
-    return torch.hann_window(n_fft, device=device)
+def hann(n_fft: int) -> np.ndarray:
+    """Periodic Hann window, float32 [n_fft]; not to be written to."""
+    phase = 2 * np.pi * np.arange(n_fft) / n_fft
+    window = (0.5 - 0.5 * np.cos(phase)).astype(np.float32)
+    window.flags.writeable = False
+    return window
+
+
+def _fitted(waveform: np.ndarray, length: int) -> np.ndarray:
+    """With zeros where a waveform is shorter than ``length``."""
+    missing = length - waveform.shape[-1]
+    if missing <= 0:
+        return waveform
+    return np.pad(waveform, [(0, 0)] * (waveform.ndim - 1) + [(0, missing)])

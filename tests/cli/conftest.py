@@ -10,7 +10,8 @@ import torch
 
 from clipsep.checkpoint import CheckpointConfig, save_checkpoint
 from clipsep.cli import main
-from clipsep.models.registry import ModelSettings, PatchUNetSettings, build_model
+from clipsep.models.registry import build_model
+from clipsep.models.settings import ModelSettings, PatchUNetSettings
 from clipsep.queries import load_query_encoder
 from clipsep.spectral import SpectralSettings
 from tests.helpers.audio import tones, write
@@ -23,9 +24,11 @@ from tests.helpers.networks import randomize
 def fake_encoder(monkeypatch: pytest.MonkeyPatch) -> None:
     """`embedded` and `another` are fake; every other name goes the usual way."""
 
-    def load(name: str, device: str = "cpu"):
+    def load(name: str, device: str = "cpu", threads: int | None = None):
         known = {"embedded": "embedded-v1", "embedded-v1": "embedded-v1", "another": "another-v1"}
-        return FakeEncoder(known[name]) if name in known else load_query_encoder(name, device)
+        return (
+            FakeEncoder(known[name]) if name in known else load_query_encoder(name, device, threads)
+        )
 
     monkeypatch.setattr("clipsep.separation.separator.load_query_encoder", load)
     monkeypatch.setattr("clipsep.queries.load_query_encoder", load)

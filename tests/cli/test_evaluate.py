@@ -16,7 +16,8 @@ from tests.helpers.encoders import FakeEncoder
 @pytest.fixture(autouse=True)
 def fake_query_encoder(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        "clipsep.evaluation.evaluate.load_query_encoder", lambda name, device: FakeEncoder()
+        "clipsep.evaluation.evaluate.load_query_encoder",
+        lambda name, device, threads=None: FakeEncoder(),
     )
 
 

@@ -33,7 +33,9 @@ class ColourEncoder:
 @pytest.fixture
 def encoder(monkeypatch) -> ColourEncoder:
     encoder = ColourEncoder()
-    monkeypatch.setattr("clipsep.queries.load_query_encoder", lambda name, device: encoder)
+    monkeypatch.setattr(
+        "clipsep.queries.load_query_encoder", lambda name, device, threads=None: encoder
+    )
     return encoder
 
 
@@ -93,7 +95,9 @@ def test_what_was_embedded_before_an_interrupt_stays(dataset, encoder, monkeypat
     with pytest.raises(KeyboardInterrupt):
         embed(dataset, "colour", workers=1)
     monkeypatch.undo()
-    monkeypatch.setattr("clipsep.queries.load_query_encoder", lambda name, device: encoder)
+    monkeypatch.setattr(
+        "clipsep.queries.load_query_encoder", lambda name, device, threads=None: encoder
+    )
     assert embed(dataset, "colour", workers=1).pictures == 6
 
 

@@ -111,6 +111,8 @@ def test_training_and_embedding_end_with_the_name_of_the_shard(root: Path, monke
     mixtures = MixtureDataset(ClipStore(root), None, [], MixingSettings(), 99, seed=0, train=True)
     with pytest.raises(ClipsepError, match=sentence):
         mixtures[0]
-    monkeypatch.setattr("clipsep.queries.load_query_encoder", lambda name, device: Encoder())
+    monkeypatch.setattr(
+        "clipsep.queries.load_query_encoder", lambda name, device, threads=None: Encoder()
+    )
     with pytest.raises(ClipsepError, match=sentence):
         embed(root, "any", workers=1)

@@ -12,7 +12,8 @@ from PIL import Image
 
 from clipsep.checkpoint import CheckpointConfig, save_checkpoint
 from clipsep.evaluation.mixtures import Interferer, Pair, write_pairs
-from clipsep.models.registry import ModelSettings, PatchUNetSettings, build_model
+from clipsep.models.registry import build_model
+from clipsep.models.settings import ModelSettings, PatchUNetSettings
 from clipsep.spectral import SpectralSettings
 from tests.helpers.audio import write
 from tests.helpers.encoders import FakeEncoder
@@ -25,7 +26,8 @@ LABELS = ("dog", "rain", "church bell", "tuba")
 def fake_encoder(monkeypatch: pytest.MonkeyPatch) -> None:
     """Embeddings that depend on the query and mean nothing."""
     monkeypatch.setattr(
-        "clipsep.evaluation.evaluate.load_query_encoder", lambda name, device: FakeEncoder()
+        "clipsep.evaluation.evaluate.load_query_encoder",
+        lambda name, device, threads=None: FakeEncoder(),
     )
 
 

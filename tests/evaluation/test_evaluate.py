@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clipsep.checkpoint import load_checkpoint
 from clipsep.errors import ClipsepError, UsageError
 from clipsep.evaluation.evaluate import evaluate
 from clipsep.evaluation.mixtures import load_sources, write_pairs
@@ -115,7 +114,7 @@ def test_every_interferer_is_a_reference(model, pair, tmp_path):
 def test_a_model_without_queries_is_scored_by_its_best_mask(model, pairs):
     report = evaluate(model("pit"), pairs, workers=1)
     assert report.answers == ["best of 2 masks"] and report.settings["queries"] == []
-    separator = MixtureSeparator(load_checkpoint(model("pit")), "cpu", binary=False)
+    separator = MixtureSeparator(model("pit"), "cpu", binary=False)
     for scored in report.pairs:
         sources = load_sources(scored.pair)
         masked = separator.separate(sources.sum(axis=0), 16_000, None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import json
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +10,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from clipsep.checkpoint import load_checkpoint
-from clipsep.evaluation.metrics import sdr
 from clipsep.evaluation.separation import MixtureSeparator
+from clipsep.metrics import sdr
 from clipsep.paper.checkpoints import import_published
 
 GOLDEN = Path(__file__).parents[1] / "data" / "golden"
@@ -29,13 +28,12 @@ def test_published_sounds_come_back(name: str, tmp_path: Path):
     }
     torch.save(state, tmp_path / "published.pt")
     import_published(tmp_path / "published.pt", tmp_path / "imported")
-    checkpoint = load_checkpoint(tmp_path / "imported")
     # The stored mixtures are shorter than the published ones.
-    spectral = checkpoint.config.spectral.model_copy(update={"segment_frames": 64})
-    checkpoint = replace(
-        checkpoint, config=checkpoint.config.model_copy(update={"spectral": spectral})
-    )
-    separator = MixtureSeparator(checkpoint, "cpu", binary=False)
+    config = tmp_path / "imported" / "config.json"
+    content = json.loads(config.read_text())
+    content["spectral"]["segment_frames"] = 64
+    config.write_text(json.dumps(content))
+    separator = MixtureSeparator(tmp_path / "imported", "cpu", binary=False)
     mixtures = (golden["source_0"] + golden["source_1"]).numpy()
     published = golden["eval.separated_soft"].numpy()
     for mixture, query, expected in zip(
@@ -49,8 +47,7 @@ def test_published_sounds_come_back(name: str, tmp_path: Path):
 
 
 def test_many_queries_are_as_each_alone_and_nothing_is_kept_between_mixtures(model):
-    checkpoint = load_checkpoint(model())
-    separator = MixtureSeparator(checkpoint, "cpu", binary=False)
+    separator = MixtureSeparator(model(), "cpu", binary=False)
     random = np.random.default_rng(0)
     mixtures = 0.1 * random.standard_normal((2, 65_535)).astype(np.float32)
     queries = random.standard_normal((3, 16)).astype(np.float32)

@@ -13,8 +13,9 @@ from torch import nn
 
 from clipsep.checkpoint import load_checkpoint
 from clipsep.models.clipsep import MaskLogits
+from clipsep.models.transforms import apply_mask, from_bands, istft, stft
 from clipsep.paper.checkpoints import import_published
-from clipsep.spectral import SpectralSettings, apply_mask, from_bands, istft, stft
+from clipsep.spectral import SpectralSettings
 from clipsep.training.losses import Targets, make_targets, mask_loss, nit_loss, pit_loss
 
 GOLDEN = Path(__file__).parents[1] / "data" / "golden"

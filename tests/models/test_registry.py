@@ -9,7 +9,8 @@ from pydantic import ValidationError
 from clipsep.models.baselines import LabelSep, PITSep
 from clipsep.models.clipsep import CLIPSep
 from clipsep.models.patch_unet import PatchUNet
-from clipsep.models.registry import ModelSettings, PatchUNetSettings, UNetSettings, build_model
+from clipsep.models.registry import build_model
+from clipsep.models.settings import ModelSettings, PatchUNetSettings, UNetSettings
 from clipsep.models.unet import UNet
 
 SMALL = UNetSettings(num_downs=5, width=1)

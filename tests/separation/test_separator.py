@@ -11,7 +11,9 @@ from PIL import Image
 
 from clipsep import ClipsepError, Separator, UsageError
 from clipsep.checkpoint import Checkpoint, CheckpointConfig
-from clipsep.models.registry import ModelSettings, PatchUNetSettings, build_model
+from clipsep.engines.pytorch import PyTorchEngine
+from clipsep.models.registry import build_model
+from clipsep.models.settings import ModelSettings, PatchUNetSettings
 from clipsep.spectral import SpectralSettings
 from tests.helpers.audio import write
 
@@ -53,9 +55,13 @@ def checkpoint(encoder: str = "hash", **model) -> Checkpoint:
     return Checkpoint(config, build_model(settings).eval(), Path("nowhere"))
 
 
+def make_separator(checkpoint: Checkpoint, encoder: HashEncoder) -> Separator:
+    return Separator(checkpoint.config, PyTorchEngine(checkpoint.model), encoder)
+
+
 @pytest.fixture(scope="module")
 def separator() -> Separator:
-    return Separator(checkpoint(), HashEncoder(), device="cpu")
+    return make_separator(checkpoint(), HashEncoder())
 
 
 def noise(*shape: int) -> np.ndarray:
@@ -142,7 +148,7 @@ def test_a_model_that_gives_no_numbers_is_named(tmp_path, binary):
     with torch.no_grad():
         for weights in damaged.model.parameters():
             weights.fill_(torch.nan)
-    separator = Separator(damaged, HashEncoder(), device="cpu")
+    separator = make_separator(damaged, HashEncoder())
     path = write(tmp_path / "in.wav", noise(1, 20000), RATE)
     with pytest.raises(ClipsepError, match="'tiny' gives NaN"):
         separator.separate_file(path, ["dog"], tmp_path / "out", binary=binary)
@@ -178,9 +184,9 @@ def test_a_change_of_channels_within_a_stream_is_named(separator):
 
 def test_another_encoder_is_refused_by_name():
     with pytest.raises(UsageError, match="'embedded-v1' and works with no other, not 'hash'"):
-        Separator(checkpoint(encoder="embedded-v1"), HashEncoder())
+        make_separator(checkpoint(encoder="embedded-v1"), HashEncoder())
 
 
 def test_a_model_without_queries_is_refused():
     with pytest.raises(UsageError, match="takes no queries"):
-        Separator(checkpoint(kind="pit"), HashEncoder())
+        make_separator(checkpoint(kind="pit"), HashEncoder())

@@ -9,7 +9,8 @@ import torch
 from torch.nn import functional as F
 
 from clipsep.models.clipsep import MaskLogits
-from clipsep.spectral import SpectralSettings, from_bands, stft, to_bands
+from clipsep.models.transforms import from_bands, stft, to_bands
+from clipsep.spectral import SpectralSettings
 from clipsep.training.losses import (
     Targets,
     ask_for_absent,

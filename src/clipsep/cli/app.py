@@ -16,7 +16,7 @@ import typer
 from clipsep._version import __version__
 from clipsep.cli.datasets import embed, prepare
 from clipsep.cli.evaluate import evaluate
-from clipsep.cli.models import import_published, info, models
+from clipsep.cli.models import export, import_published, info, models
 from clipsep.cli.paper import download, import_list, pairs
 from clipsep.cli.separate import separate
 from clipsep.cli.serve import serve
@@ -33,9 +33,17 @@ INTERRUPTED = 130
 _RESUMABLE = ("download", "import-list", "prepare", "embed", "train")
 # What is not installed with the plain package, and the extra that brings it.
 _EXTRA_OF = {
+    "huggingface_hub": "hub",
+    "jinja2": "eval",
+    "matplotlib": "plot",
+    "onnx": "export",
+    "onnxscript": "export",
     "pyarrow": "train",
     "pytorch_lightning": "train",
+    "scipy": "eval",
     "tensorboard": "train",
+    "threadpoolctl": "eval",
+    "torch": "torch",
     "transformers": "clip",
     "yt_dlp": "download",
     "ray": "cluster",
@@ -46,7 +54,18 @@ _EXTRA_OF = {
 # Typer's own errors (unknown option, missing argument, ...), whichever click it is built on.
 _ParseError = typer.BadParameter.__base__
 
-for command in (separate, serve, prepare, embed, train, evaluate, models, info, import_published):
+for command in (
+    separate,
+    serve,
+    prepare,
+    embed,
+    train,
+    evaluate,
+    models,
+    info,
+    export,
+    import_published,
+):
     app.command()(command)
 app.add_typer(download, name="download")
 for command in (import_list, pairs):

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from clipsep.datasets.prepare import PrepareReport
 
 Device = Annotated[
-    str, typer.Option(metavar="NAME", help="auto (a GPU if there is one), cpu or cuda.")
+    str, typer.Option(metavar="NAME", help="auto (a GPU if there is one), cpu, cuda or mps.")
 ]
 Workers = Annotated[
     int | None, typer.Option(metavar="N", min=1, help="Processes; by default one per core.")

@@ -1,4 +1,4 @@
-"""Commands about models: `models`, `info` and `import-published`."""
+"""Commands about models: `models`, `info`, `export` and `import-published`."""
 
 from __future__ import annotations
 
@@ -14,11 +14,15 @@ from clipsep.cli.console import AsJson, cells, stdout, table_of
 def models() -> None:
     """List the models that come with the package."""
     from clipsep.checkpoint import shipped_models, summarize
+    from clipsep.engines import engines_of
 
-    table = table_of("name", "parameters", "size", "query encoder", "what for")
+    table = table_of("name", "parameters", "size", "query encoder", "engines", "what for")
     for folder in shipped_models().values():
         summary = summarize(folder)
-        table.add_row(*cells(summary.name, *_sizes(summary), summary.encoder, summary.purpose))
+        engines = ", ".join(engines_of(folder))
+        table.add_row(
+            *cells(summary.name, *_sizes(summary), summary.encoder, engines, summary.purpose)
+        )
     stdout().print(table)
     print("A folder or a Hugging Face id (owner/model) of another model can be used as well.")
 
@@ -31,6 +35,7 @@ def info(
 ) -> None:
     """Show what a model is and how it was trained."""
     from clipsep.checkpoint import find_checkpoint, load_config, summarize
+    from clipsep.engines import engines_of
 
     folder = find_checkpoint(model)
     config, summary = load_config(folder), summarize(folder)
@@ -38,7 +43,13 @@ def info(
     if as_json:
         print(
             json.dumps(
-                {"parameters": summary.parameters, "folder": str(folder), **content}, indent=2
+                {
+                    "parameters": summary.parameters,
+                    "folder": str(folder),
+                    "engines": engines_of(folder),
+                    **content,
+                },
+                indent=2,
             )
         )
         return
@@ -49,6 +60,34 @@ def info(
     print("\nTraining:" if training else "\nNothing is noted of its training.")
     if training:
         stdout().print_json(data=training)
+
+
+def export(
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="Shipped model, folder or Hugging Face id.")
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="FOLDER",
+            help="Folder for a copy of the model with its export.",
+        ),
+    ] = None,
+) -> None:
+    """Write a model's model.onnx, so that it runs without PyTorch."""
+    from clipsep.extras import require
+
+    require("torch", "onnx", "onnxscript", extra="export", purpose="exporting a model")
+    from clipsep.checkpoint import ONNX_NAME
+    from clipsep.engines.export import export_checkpoint
+
+    result = export_checkpoint(model, output)
+    print(
+        f"{result.folder / ONNX_NAME}: {result.n_bytes / 1e3:.0f} kB, its masks differ from PyTorch's by "
+        f"at most {result.difference:.1e}"
+    )
 
 
 def import_published(

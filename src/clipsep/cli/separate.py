@@ -47,6 +47,9 @@ def separate(
     ] = None,
     binary: Annotated[bool, typer.Option("--binary", help="Masks of 0 and 1, not soft.")] = False,
     device: Device = "auto",
+    engine: Annotated[
+        str, typer.Option(metavar="NAME", help="auto, onnx (needs no PyTorch) or pytorch.")
+    ] = "auto",
     format: Annotated[
         str, typer.Option(metavar="NAME", help="wav, flac, mp3, ogg, opus or m4a.")
     ] = "wav",
@@ -67,13 +70,13 @@ def separate(
         from clipsep.separation.bulk import SeparationRequest
 
         request = SeparationRequest(
-            queries, model, query_encoder, residual, binary, format, plot, device
+            queries, model, query_encoder, residual, binary, format, plot, device, engine
         )
         _separate_many(inputs, request, output, workers, ray, as_json)
         return
     from clipsep.separation.separator import Separator
 
-    separator = Separator.from_pretrained(model, device, query_encoder)
+    separator = Separator.from_pretrained(model, device, query_encoder, engine=engine)
     with progress_bar(f"separating {inputs[0].name}") as progress:
         report = separator.separate_file(
             inputs[0], queries, output, residual, binary, format, plot, progress

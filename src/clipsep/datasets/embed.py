@@ -18,7 +18,7 @@ from clipsep import queries
 from clipsep.datasets.embeddings import EmbeddingStore
 from clipsep.datasets.reader import ClipStore
 from clipsep.datasets.storage.folders import is_address
-from clipsep.devices import choose_device, one_thread
+from clipsep.devices import one_thread
 from clipsep.errors import ClipsepError
 from clipsep.parallel.run import local_workers, run_many
 from clipsep.parallel.task import Progress, require_shared_folder
@@ -124,7 +124,7 @@ class _EmbedBatch:
             require_shared_folder(Path(self.dataset))
         pictures = self.embeddings.store.pictures(*batch)
         with one_thread():
-            return self.encoder.encode_images(pictures).cpu().numpy()
+            return np.asarray(self.encoder.encode_images(pictures))
 
     def died(self, batch: _Batch) -> np.ndarray:
         raise ClipsepError(
@@ -134,7 +134,7 @@ class _EmbedBatch:
 
     @cached_property
     def encoder(self) -> queries.QueryEncoder:
-        return queries.load_query_encoder(self.encoder_name, str(choose_device(self.device)))
+        return queries.load_query_encoder(self.encoder_name, self.device, threads=1)
 
     @cached_property
     def embeddings(self) -> EmbeddingStore:

@@ -9,20 +9,21 @@ import hashlib
 import platform
 from collections.abc import Callable, Iterator
 from datetime import datetime, timezone
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from clipsep._version import __version__
 from clipsep.checkpoint import WEIGHTS_NAME, CheckpointConfig, find_checkpoint, load_config
-from clipsep.devices import choose_device, one_thread
+from clipsep.devices import check_device, one_thread
 from clipsep.errors import UsageError
 from clipsep.evaluation.mixtures import Pair, read_pairs
 from clipsep.evaluation.queries import IMAGE, TEXT, PairQueries, absent_sounds
 from clipsep.evaluation.report.statistics import Report
 from clipsep.evaluation.scoring import PairJob, PairScorer, PairScores
+from clipsep.extras import is_installed
 from clipsep.parallel.run import run_many
 from clipsep.queries import QueryEncoder, load_query_encoder
 from clipsep.queries.labels import LabelEncoder
@@ -75,6 +76,7 @@ def evaluate(
             that does not exist, a text that the model does not know.
         ClipsepError: if a sound or picture cannot be read.
     """
+    check_device(device)
     folder = find_checkpoint(model)
     config = load_config(folder)
     kinds = _kinds(config, query)
@@ -95,7 +97,7 @@ def evaluate(
         for job in _jobs(chosen, absent_sounds(listed), kinds, queries, examples_at):
             jobs.append(job)
             report_every(len(jobs), 2 * len(chosen))
-        scorer = PairScorer(folder, str(choose_device(device)), binary)
+        scorer = PairScorer(folder, device, binary)
         for job, scores in run_many(scorer, jobs, workers):
             scored[job.pair.id] = scores
             report_every(len(jobs) + len(scored), 2 * len(chosen))
@@ -141,7 +143,7 @@ def _kinds(config: CheckpointConfig, query: str | None) -> tuple[str, ...]:
 def _encoder(config: CheckpointConfig, name: str | None, device: str) -> QueryEncoder:
     if config.model.kind == "labelsep":
         return LabelEncoder(config.labels)
-    encoder = load_query_encoder(name or config.query_encoder, str(choose_device(device)))
+    encoder = load_query_encoder(name or config.query_encoder, device, threads=1)
     if encoder.id != config.query_encoder:
         raise UsageError(
             f"The model '{config.name}' was trained with the query encoder "
@@ -193,7 +195,8 @@ def _environment() -> dict[str, Any]:
     return {
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "clipsep": __version__,
-        "torch": torch.__version__,
+        "onnxruntime": version("onnxruntime"),
+        "torch": version("torch") if is_installed("torch") else None,
         "numpy": np.__version__,
         "python": platform.python_version(),
         "platform": platform.platform(),

@@ -6,7 +6,6 @@ Nothing here knows of models or lists.
 from __future__ import annotations
 
 import numpy as np
-import torch
 
 from clipsep.spectral import istft, stft
 
@@ -24,15 +23,14 @@ def ideal_estimates(sources: np.ndarray) -> dict[str, np.ndarray]:
         sources: what adds up to the mixture, the target first, [N, T].
     """
     parts = np.stack([sources[0], sources[1:].sum(axis=0)])
-    spectra = stft(torch.from_numpy(parts), _N_FFT, _HOP)  # [2, F, frames]
-    target, rest = spectra.abs()
+    spectra = stft(parts, _N_FFT, _HOP)  # [2, F, frames]
+    target, rest = np.abs(spectra)
     masks = {
         BINARY: target > rest,
         # Where both are zero the mask does not matter.
-        RATIO: target / (target + rest).clamp(min=torch.finfo(target.dtype).tiny),
+        RATIO: target / np.maximum(target + rest, np.finfo(target.dtype).tiny),
     }
-    mixture = spectra.sum(dim=0)
+    mixture = spectra.sum(axis=0)
     return {
-        name: istft(mixture * mask, _N_FFT, _HOP, sources.shape[-1]).numpy()
-        for name, mask in masks.items()
+        name: istft(mixture * mask, _N_FFT, _HOP, sources.shape[-1]) for name, mask in masks.items()
     }

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
 from PIL import Image
 
 from clipsep.errors import UsageError
@@ -45,9 +44,8 @@ class PairQueries:
         """
         key = (kind, pair.query if kind == TEXT else pair.id)
         if key not in self._embeddings:
-            with torch.inference_mode():
-                embedding = self._text(pair.query) if kind == TEXT else self._pictures(pair)
-            self._embeddings[key] = embedding.float().cpu().numpy()
+            embedding = self._text(pair.query) if kind == TEXT else self._pictures(pair)
+            self._embeddings[key] = np.asarray(embedding, np.float32)
         return self._embeddings[key]
 
     def pictures(self, pair: Pair) -> list[Image.Image]:
@@ -56,11 +54,11 @@ class PairQueries:
             return load_pictures(pair)
         return list(named_queries([random_picture(pair, self._images)]).values())
 
-    def _text(self, query: str) -> torch.Tensor:
+    def _text(self, query: str) -> np.ndarray:
         return encode_prompted(self._encoder, [query], self._prompts)[0]
 
-    def _pictures(self, pair: Pair) -> torch.Tensor:
-        return self._encoder.encode_images(self.pictures(pair)).mean(dim=0)
+    def _pictures(self, pair: Pair) -> np.ndarray:
+        return self._encoder.encode_images(self.pictures(pair)).mean(axis=0)
 
 
 def random_picture(pair: Pair, images: Path) -> Path:

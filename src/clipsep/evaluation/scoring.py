@@ -10,9 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import torch
 
-from clipsep.checkpoint import load_checkpoint
 from clipsep.errors import ClipsepError
 from clipsep.evaluation.ideal_masks import ideal_estimates
 from clipsep.evaluation.mixtures import SAMPLE_RATE, Pair, load_sources
@@ -87,8 +85,6 @@ class PairScorer:
 
     def __call__(self, job: PairJob) -> PairScores:
         """Raises ClipsepError if a sound of the pair cannot be read."""
-        # One thread: rounding must not depend on how many processes share the cores.
-        torch.set_num_threads(1)
         sources = load_sources(job.pair)
         answers, absent_answers = self._answers(sources.sum(axis=0), job)
         sources = _scored_part(job.pair, sources)
@@ -123,8 +119,7 @@ class PairScorer:
     ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
         """The model's estimates, and those for the absent sound, from one pass of the network."""
         if self._separator is None:
-            checkpoint = load_checkpoint(self._folder)
-            self._separator = MixtureSeparator(checkpoint, self.device, self._binary)
+            self._separator = MixtureSeparator(self._folder, self.device, self._binary)
         embeddings = [*job.queries.values(), *job.absent_queries.values()]
         queries = np.stack(embeddings) if embeddings else None
         separated = self._separator.separate(mixture, SAMPLE_RATE, queries)

@@ -5,27 +5,29 @@ It takes the path that recordings take; lists and metrics are none of its busine
 
 from __future__ import annotations
 
-import numpy as np
-import torch
+from pathlib import Path
 
-from clipsep.checkpoint import Checkpoint
-from clipsep.devices import choose_device
-from clipsep.separation.streaming import MaskedStream
+import numpy as np
+
+from clipsep.checkpoint import load_config
+from clipsep.engines import load_engine
+from clipsep.separation.streaming import StreamingFilter, masks_of
 
 
 class MixtureSeparator:
     """Estimates of a model for mono mixtures.
 
     Args:
-        checkpoint: a loaded model of any kind; its noise heads are not used.
+        folder: of a model of any kind; its noise heads are not used.
         binary: masks of 0 and 1 on the network's bands instead of soft ones. (The published option
             sets them after the interpolation to the bins of the STFT.)
     """
 
-    def __init__(self, checkpoint: Checkpoint, device: str, binary: bool):
-        self._device = choose_device(device)
-        self._model = checkpoint.model.to(self._device, memory_format=torch.channels_last).eval()
-        self._settings = checkpoint.config.spectral
+    def __init__(self, folder: Path, device: str, binary: bool):
+        config = load_config(folder)
+        # One thread: rounding must not depend on how many processes share the cores.
+        self._engine = load_engine(folder, config, device=device, threads=1)
+        self._settings = config.spectral
         self._binary = binary
 
     def separate(
@@ -40,15 +42,9 @@ class MixtureSeparator:
         Returns:
             one estimate per query, or per mask of a model without queries, float32 [N, T].
         """
-        embeddings = None
-        if queries is not None:
-            embeddings = torch.from_numpy(queries)[None].to(self._device)
 
-        def predict(log_magnitude: torch.Tensor) -> torch.Tensor:
-            with torch.inference_mode():
-                logits = self._model.query_logits(log_magnitude.to(self._device), embeddings)
-                masks = (logits > 0).float() if self._binary else logits.sigmoid()
-                return masks[0].cpu()
+        def predict(log_magnitude: np.ndarray) -> np.ndarray:
+            return masks_of(self._engine.mask_logits(log_magnitude, queries)[0], self._binary)
 
-        stream = MaskedStream(predict, self._settings, sample_rate, channels=1)
-        return stream.push(mixture[None], last=True)[:, 0].numpy()
+        stream = StreamingFilter(predict, self._settings, sample_rate, channels=1)
+        return stream.push(mixture[None], last=True)[:, 0]

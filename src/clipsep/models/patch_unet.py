@@ -80,10 +80,9 @@ class PatchUNet(nn.Module):
         """
         if not self.steered:
             return self._dot(self.decode(levels), weights)
-        n_queries, batch = weights.shape[1], len(levels[0])
+        n_queries, batch = weights.shape[1], levels[0].shape[0]
         each = weights.expand(batch, -1, -1).transpose(0, 1).flatten(0, 1)  # [N * B, K]
-        # Unlike other ways to repeat, cat keeps the channels last.
-        hidden = self.decode([torch.cat([level] * n_queries) for level in levels], each)
+        hidden = self.decode([_repeat(level, n_queries) for level in levels], each)
         return (
             self._dot(hidden, each[:, None])
             .unflatten(0, (n_queries, batch))[:, :, 0]
@@ -118,6 +117,13 @@ class PatchUNet(nn.Module):
         positions = hidden.permute(0, 2, 3, 1).flatten(1, 2)  # [B, F / patch * T / patch, C]
         unfolded = (positions @ kernel + bias[:, None]).unflatten(1, hidden.shape[2:])
         return F.pixel_shuffle(unfolded.permute(0, 3, 1, 2).contiguous(), self.patch)
+
+
+def _repeat(x: torch.Tensor, times: int) -> torch.Tensor:
+    if torch.compiler.is_exporting():
+        return x.repeat(times, 1, 1, 1)  # for any number of times, which stays open in the export
+    # Unlike other ways to repeat, cat keeps the channels last.
+    return torch.cat([x] * times)
 
 
 class ResidualBlock(nn.Module):

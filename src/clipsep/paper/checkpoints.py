@@ -17,7 +17,8 @@ from pydantic import ValidationError
 
 from clipsep.checkpoint import CheckpointConfig, load_config, save_checkpoint
 from clipsep.errors import ClipsepError, UsageError
-from clipsep.models.registry import ModelSettings, UNetSettings, build_model
+from clipsep.models.registry import build_model
+from clipsep.models.settings import ModelSettings, UNetSettings
 from clipsep.queries.clip import DEFAULT_CLIP
 from clipsep.spectral import SpectralSettings
 

@@ -44,9 +44,9 @@ def run_many(
 
 def local_workers(device: str) -> int:
     """Processes that suit work with a network on this machine: one for a GPU, or one per core."""
-    from clipsep.devices import choose_device
+    from clipsep.devices import means_gpu
 
-    return 1 if choose_device(device).type == "cuda" else cores()
+    return 1 if means_gpu(device) else cores()
 
 
 def _in_this_process(task: Task[Item, Result], items: Sequence[Item]) -> Run:

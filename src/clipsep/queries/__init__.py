@@ -1,38 +1,55 @@
 """Query encoders: what turns a text or a picture into the embedding that steers separation.
 
-This module must import no encoder before one is asked for, and nothing heavier than torch.
+This module must import no encoder before one is needed.
 """
 
 from __future__ import annotations
 
+from clipsep.devices import check_device, onnx_has_cuda, torch_device, torch_has
 from clipsep.errors import UsageError
+from clipsep.extras import require
 from clipsep.queries.protocol import QueryEncoder
 
 __all__ = ["QueryEncoder", "load_query_encoder"]
 
 
-def load_query_encoder(name: str, device: str = "cpu") -> QueryEncoder:
-    """The encoder called ``name`` on a torch device.
+def load_query_encoder(name: str, device: str = "cpu", threads: int | None = None) -> QueryEncoder:
+    """The encoder called ``name``.
 
     "embedded" works offline; "clip" is OpenAI's ViT-B/32; "clip:MODEL" is any CLIP, a folder or a
     hub id; "efficientnet" takes pictures only. An encoder's id names it, too.
+
+    ``device`` is auto, cpu, cuda or mps; those of ONNX Runtime use a GPU only with onnxruntime-gpu.
+    ``threads`` are theirs, None for one per core.
 
     Raises UsageError for an unknown name, ClipsepError if weights are missing or damaged.
     """
     if name in ("embedded", "embedded-v1"):
         from clipsep.queries.embedded.encoder import EmbeddedEncoder
 
-        return EmbeddedEncoder(device)
+        return EmbeddedEncoder(_onnx_device(device), threads)
     if name in ("efficientnet", "efficientnet-lite0"):
         from clipsep.queries.efficientnet import PictureFeatureEncoder
 
-        return PictureFeatureEncoder(device)
+        return PictureFeatureEncoder(_onnx_device(device), threads)
     family, _, model = name.partition(":")
     if family == "clip" and (model or name == "clip"):
+        require("torch", "transformers", extra="clip", purpose="the CLIP query encoder")
         from clipsep.queries.clip import DEFAULT_CLIP, CLIPEncoder
 
-        return CLIPEncoder(model or DEFAULT_CLIP, device)
+        return CLIPEncoder(model or DEFAULT_CLIP, torch_device(device))
     raise UsageError(
         f'Unknown query encoder "{name}"; known are "embedded", "efficientnet", "clip" and '
         '"clip:MODEL", where MODEL is a folder or a Hugging Face model id.'
     )
+
+
+def _onnx_device(name: str) -> str:
+    """Where ONNX Runtime reads queries: the CPU, unless it can use the GPU that is wanted."""
+    check_device(name)
+    if name != "cpu" and name != "mps" and onnx_has_cuda():
+        return "cuda" if name == "auto" else name
+    # A GPU that PyTorch alone can use is for the mask network; a few queries are quick anywhere.
+    if name not in ("cpu", "auto") and not torch_has(name):
+        torch_device(name)  # says what is missing
+    return "cpu"

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
@@ -39,7 +40,7 @@ class CLIPEncoder:
     commit on the hub, None for a folder.
     """
 
-    def __init__(self, model: str = DEFAULT_CLIP, device: str | torch.device = "cpu") -> None:
+    def __init__(self, model: str = DEFAULT_CLIP, device: str = "cpu") -> None:
         """``model``: folder or hub id.
 
         Raises ClipsepError if transformers or the weights cannot be had, UsageError if ``model``
@@ -59,8 +60,7 @@ class CLIPEncoder:
         self._model.to(self._device)
         self.dim: int = self._model.config.projection_dim
 
-    @torch.no_grad()
-    def encode_texts(self, texts: list[str]) -> Tensor:
+    def encode_texts(self, texts: list[str]) -> np.ndarray:
         """Texts -> embeddings [B,D] float32; what exceeds the model's 77 tokens is cut off.
 
         Raises UsageError for a blank text.
@@ -68,14 +68,14 @@ class CLIPEncoder:
         check_texts(texts)
         return self._in_batches(self._embed_texts, texts, _TEXT_BATCH)
 
-    @torch.no_grad()
-    def encode_images(self, images: list[Image.Image]) -> Tensor:
+    def encode_images(self, images: list[Image.Image]) -> np.ndarray:
         """Pictures of any mode and size -> embeddings [B,D] float32."""
         return self._in_batches(self._embed_images, images, _PICTURE_BATCH)
 
-    def _in_batches(self, embed: Any, items: list[Any], size: int) -> Tensor:
+    @torch.no_grad()
+    def _in_batches(self, embed: Any, items: list[Any], size: int) -> np.ndarray:
         rows = [embed(items[i : i + size]) for i in range(0, len(items), size)]
-        return torch.cat(rows) if rows else torch.zeros(0, self.dim, device=self._device)
+        return torch.cat(rows).cpu().numpy() if rows else np.zeros((0, self.dim), np.float32)
 
     def _embed_texts(self, texts: list[str]) -> Tensor:
         limit = self._model.config.text_config.max_position_embeddings

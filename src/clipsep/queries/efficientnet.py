@@ -5,12 +5,11 @@ It must not know about texts; a model trained with it can only be asked with pic
 
 from __future__ import annotations
 
-import torch
+import numpy as np
 from PIL import Image
-from torch import Tensor
 
 from clipsep.errors import UsageError
-from clipsep.queries.embedded.image import FEATURES, PictureClassifier
+from clipsep.queries.embedded.image import FEATURES, ImageClassifier
 
 ID = "efficientnet-lite0"
 
@@ -18,19 +17,19 @@ ID = "efficientnet-lite0"
 class PictureFeatureEncoder:
     """Pooled EfficientNet-Lite0 features, the place that ResNet-18 has in the paper's SOP baseline.
 
-    Raises ClipsepError if the classifier's package or weights are missing or damaged.
+    Raises ClipsepError if the classifier's file is missing or damaged.
     """
 
     id = ID
     dim = FEATURES
 
-    def __init__(self, device: str | torch.device = "cpu") -> None:
-        self._classifier = PictureClassifier(device)
+    def __init__(self, device: str = "cpu", threads: int | None = None) -> None:
+        self._classifier = ImageClassifier(device, threads)
 
-    def encode_texts(self, texts: list[str]) -> Tensor:
+    def encode_texts(self, texts: list[str]) -> np.ndarray:
         """Raises UsageError: the features have no words."""
         raise UsageError("This model was trained with pictures alone; query it with a picture.")
 
-    def encode_images(self, images: list[Image.Image]) -> Tensor:
+    def encode_images(self, images: list[Image.Image]) -> np.ndarray:
         """Pictures of any mode and size -> features [B,1280] float32, not normalised."""
-        return self._classifier.image_features(images)
+        return self._classifier.classify(images)[0]

@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import difflib
 
-import torch
-import torch.nn.functional as F
+import numpy as np
 from PIL import Image
-from torch import Tensor
 
 from clipsep.errors import UsageError
 from clipsep.messages import counted
@@ -30,15 +28,15 @@ class LabelEncoder:
         if not labels or len(self._rows) < len(labels):
             raise UsageError("A label table needs at least one label, and each only once.")
 
-    def encode_texts(self, texts: list[str]) -> Tensor:
+    def encode_texts(self, texts: list[str]) -> np.ndarray:
         """Labels -> one-hot rows [B,D] float32, D the number of labels.
 
         Raises UsageError for a text that is not one of the labels, naming the closest ones.
         """
-        rows = torch.tensor([self._row(text) for text in texts], dtype=torch.long)
-        return F.one_hot(rows, self.dim).float()
+        rows = [self._row(text) for text in texts]
+        return np.eye(self.dim, dtype=np.float32)[rows]
 
-    def encode_images(self, images: list[Image.Image]) -> Tensor:
+    def encode_images(self, images: list[Image.Image]) -> np.ndarray:
         """Raises UsageError: a table of labels cannot see."""
         raise UsageError("This model knows only its labels; it cannot take a picture as a query.")
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from torch import Tensor
+import numpy as np
 
 from clipsep.errors import UsageError
 
@@ -29,7 +29,7 @@ PROMPT_SETS: dict[str, tuple[str, ...]] = {
 }
 
 
-def encode_prompted(encoder: QueryEncoder, texts: list[str], prompts: str) -> Tensor:
+def encode_prompted(encoder: QueryEncoder, texts: list[str], prompts: str) -> np.ndarray:
     """Texts -> embeddings [B,D]: the mean over a prompt set's, which are not normalised first.
 
     A table of labels knows no sentences, so its texts are looked up as they are.

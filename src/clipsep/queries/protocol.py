@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from torch import Tensor
+import numpy as np
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -14,16 +14,16 @@ class QueryEncoder(Protocol):
     """What the rest of the package knows of an encoder.
 
     ``id`` names the embedding space: a checkpoint works only with the encoder it was trained with.
-    ``dim`` is D. Both methods return float32 embeddings [B,D] on the encoder's device.
+    ``dim`` is D. Both methods return float32 embeddings [B,D].
     """
 
     id: str
     dim: int
 
-    def encode_texts(self, texts: list[str]) -> Tensor:
+    def encode_texts(self, texts: list[str]) -> np.ndarray:
         """Texts -> [B,D]; raises UsageError for a text that the encoder cannot take."""
         ...
 
-    def encode_images(self, images: list[Image]) -> Tensor:
+    def encode_images(self, images: list[Image]) -> np.ndarray:
         """Pictures -> [B,D]."""
         ...

@@ -56,6 +56,7 @@ class SeparationRequest:
     format: str = "wav"
     plot: bool = False
     device: str = "auto"
+    engine: str = "auto"
 
     @cached_property
     def names(self) -> list[str]:
@@ -69,7 +70,12 @@ class SeparationRequest:
         config = load_config(folder)
         weights = config.sha256 or fingerprint(folder / WEIGHTS_NAME)
         pictures = [fingerprint(Path(query)) for query in self.queries if _is_picture(query)]
-        asked = {**asdict(self), "device": None, "model": config.model_dump(mode="json")}
+        asked = {
+            **asdict(self),
+            "device": None,
+            "engine": None,
+            "model": config.model_dump(mode="json"),
+        }
         content = json.dumps([__version__, asked, weights, pictures], default=str)
         return hashlib.sha256(content.encode()).hexdigest()[:16]
 
@@ -242,7 +248,9 @@ class _Separate:
     @cached_property
     def _loaded(self) -> tuple[Separator, EncodedQueries]:
         request = self.request
-        separator = Separator.from_pretrained(request.model, request.device, request.query_encoder)
+        separator = Separator.from_pretrained(
+            request.model, request.device, request.query_encoder, engine=request.engine, threads=1
+        )
         return separator, separator.encode(request.queries)
 
     def __reduce__(self) -> tuple:

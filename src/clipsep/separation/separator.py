@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 
-from clipsep.checkpoint import Checkpoint, load_checkpoint
-from clipsep.devices import choose_device
+from clipsep.checkpoint import CheckpointConfig, find_checkpoint, load_config
+from clipsep.engines import Engine, load_engine
 from clipsep.errors import ClipsepError, UsageError
 from clipsep.media import AudioReader, check_writable
 from clipsep.messages import counted
@@ -23,7 +22,7 @@ from clipsep.queries.labels import LabelEncoder
 from clipsep.queries.parsing import Query, named_queries
 from clipsep.queries.prompts import encode_prompted
 from clipsep.separation.outputs import FileReport, SeparationFiles
-from clipsep.separation.streaming import MaskedStream
+from clipsep.separation.streaming import MaskFunction, StreamingFilter, masks_of
 
 Progress = Callable[[float, float | None], None]  # (seconds done, seconds in all if known)
 SHORTEST_SECONDS = 0.02
@@ -50,16 +49,16 @@ class EncodedQueries:
     """Names of the queries and their embeddings [N, D], ready for any number of recordings."""
 
     names: list[str]
-    embeddings: torch.Tensor
+    embeddings: np.ndarray
 
 
 class Separator:
     """Separates what texts or pictures name out of recordings.
 
     Args:
-        checkpoint: a loaded model that takes queries.
+        config: of the model, which must take queries.
+        engine: that runs it, see `clipsep.engines.load_engine`.
         encoder: the query encoder it was trained with; loaded when needed if not given.
-        device: ``auto`` takes a GPU if there is one.
         overlap: share of the model's segments that is cross-faded, 0 to 0.5.
 
     Raises:
@@ -68,25 +67,23 @@ class Separator:
 
     def __init__(
         self,
-        checkpoint: Checkpoint,
+        config: CheckpointConfig,
+        engine: Engine,
         encoder: QueryEncoder | None = None,
-        device: str = "auto",
         overlap: float = 0.25,
     ):
-        if checkpoint.config.model.kind == "pit":
+        if config.model.kind == "pit":
+            raise UsageError(f"The model '{config.name}' takes no queries (it is a PIT baseline).")
+        if encoder is not None and encoder.id != config.query_encoder:
             raise UsageError(
-                f"The model '{checkpoint.config.name}' takes no queries (it is a PIT baseline)."
+                f"The model '{config.name}' was trained with the query encoder "
+                f"'{config.query_encoder}' and works with no other, not '{encoder.id}'."
             )
-        if encoder is not None and encoder.id != checkpoint.config.query_encoder:
-            raise UsageError(
-                f"The model '{checkpoint.config.name}' was trained with the query encoder "
-                f"'{checkpoint.config.query_encoder}' and works with no other, not '{encoder.id}'."
-            )
-        self.device = choose_device(device)
-        self.config = checkpoint.config
+        self.config = config
+        self.engine = engine
         self.overlap = overlap
-        self._model = checkpoint.model.to(self.device, memory_format=torch.channels_last).eval()
         self._encoder = encoder
+        self._threads: int | None = None
 
     @classmethod
     def from_pretrained(
@@ -95,23 +92,32 @@ class Separator:
         device: str = "auto",
         query_encoder: str | None = None,
         overlap: float = 0.25,
+        engine: str = "auto",
+        threads: int | None = None,
     ) -> Separator:
         """Load a model by name ("mini"), folder or hub id.
 
         Args:
+            device: ``auto`` takes a GPU if there is one; cpu, cuda or mps.
             query_encoder: where to load the encoder from, e.g. ``clip:/path/to/folder``; by default
                 what the checkpoint names.
+            engine: ``onnx`` needs no PyTorch; ``pytorch``; ``auto`` takes what suits the device.
+            threads: of one operation; by default one per core.
 
         Raises:
-            ClipsepError, UsageError: see `load_checkpoint`.
+            ClipsepError, UsageError: see `clipsep.engines.load_engine`.
         """
-        checkpoint = load_checkpoint(name)
-        encoder = load_query_encoder(query_encoder) if query_encoder else None
-        return cls(checkpoint, encoder, device, overlap)
+        folder = find_checkpoint(name)
+        config = load_config(folder)
+        encoder = load_query_encoder(query_encoder, threads=threads) if query_encoder else None
+        runs = load_engine(folder, config, engine, device, threads)
+        separator = cls(config, runs, encoder, overlap)
+        separator._threads = threads
+        return separator
 
     def separate(
         self,
-        waveform: np.ndarray | torch.Tensor,
+        waveform: np.ndarray,
         sample_rate: int,
         queries: Sequence[Query] | EncodedQueries,
         binary: bool = False,
@@ -214,14 +220,13 @@ class Separator:
             return queries
         named = named_queries(queries)
         encoder = self._query_encoder()
-        with torch.inference_mode():
-            embeddings = [
-                encode_prompted(encoder, [query], self.config.prompts)
-                if isinstance(query, str)
-                else encoder.encode_images([query])
-                for query in named.values()
-            ]
-        return EncodedQueries(list(named), torch.cat(embeddings).to(self.device, torch.float32))
+        embeddings = [
+            encode_prompted(encoder, [query], self.config.prompts)
+            if isinstance(query, str)
+            else encoder.encode_images([query])
+            for query in named.values()
+        ]
+        return EncodedQueries(list(named), np.concatenate(embeddings).astype(np.float32))
 
     def _stream(
         self,
@@ -231,12 +236,12 @@ class Separator:
         binary: bool,
         source: str = "The sound",
     ) -> Iterator[SeparationResult]:
-        filtered: MaskedStream | None = None
+        filtered: StreamingFilter | None = None
         waiting = _SampleQueue()
         received = 0
         for block, ndim in _pieces(blocks, sample_rate):
             received += block.shape[1]
-            filtered = filtered or MaskedStream(
+            filtered = filtered or StreamingFilter(
                 self._mask_function(queries.embeddings, binary),
                 self.config.spectral,
                 sample_rate,
@@ -255,19 +260,15 @@ class Separator:
         targets = filtered.push(block[:, :0], last=True)
         yield _result(queries.names, targets, waiting, sample_rate, ndim)
 
-    def _mask_function(
-        self, embeddings: torch.Tensor, binary: bool
-    ) -> Callable[[torch.Tensor], torch.Tensor]:
-        def predict(log_magnitude: torch.Tensor) -> torch.Tensor:
-            with torch.inference_mode():
-                logits = self._model.query_logits(log_magnitude.to(self.device), embeddings[None])
-                if not logits.isfinite().all():
-                    raise ClipsepError(
-                        f"The model '{self.config.name}' gives NaN or infinite values in place of masks: "
-                        "its weights are damaged, or its training went wrong."
-                    )
-                masks = (logits > 0).float() if binary else logits.sigmoid()
-                return masks[0].cpu()
+    def _mask_function(self, embeddings: np.ndarray, binary: bool) -> MaskFunction:
+        def predict(log_magnitude: np.ndarray) -> np.ndarray:
+            logits = self.engine.mask_logits(log_magnitude, embeddings)
+            if not np.isfinite(logits).all():
+                raise ClipsepError(
+                    f"The model '{self.config.name}' gives NaN or infinite values in place of masks: "
+                    "its weights are damaged, or its training went wrong."
+                )
+            return masks_of(logits[0], binary)
 
         return predict
 
@@ -276,7 +277,7 @@ class Separator:
             if self.config.model.kind == "labelsep":
                 self._encoder = LabelEncoder(self.config.labels)
             else:
-                self._encoder = load_query_encoder(self.config.query_encoder)
+                self._encoder = load_query_encoder(self.config.query_encoder, threads=self._threads)
         return self._encoder
 
 
@@ -319,9 +320,8 @@ class _SampleQueue:
 
 
 def _result(
-    names: list[str], targets: torch.Tensor, waiting: _SampleQueue, sample_rate: int, ndim: int
+    names: list[str], arrays: np.ndarray, waiting: _SampleQueue, sample_rate: int, ndim: int
 ) -> SeparationResult:
-    arrays = targets.numpy()
     residual = waiting.pop(arrays.shape[-1]) - arrays.sum(axis=0)
     if ndim == 1:
         arrays, residual = arrays[:, 0], residual[0]

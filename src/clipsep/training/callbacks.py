@@ -16,7 +16,7 @@ from torch.utils.data import default_collate
 from torch.utils.tensorboard import SummaryWriter
 
 from clipsep.checkpoint import CheckpointConfig, save_checkpoint
-from clipsep.spectral import stft
+from clipsep.models.transforms import stft
 from clipsep.training.data.mixing import Mixture, MixtureDataset
 from clipsep.training.losses import make_targets
 from clipsep.training.task import SeparationTask, diverged

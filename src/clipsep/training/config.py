@@ -13,7 +13,7 @@ from clipsep.datasets.reader import SAMPLE_RATE
 from clipsep.datasets.storage.cache import DEFAULT_GIGABYTES
 from clipsep.errors import UsageError
 from clipsep.messages import first_problem
-from clipsep.models.registry import ModelSettings
+from clipsep.models.settings import ModelSettings
 from clipsep.queries.prompts import PROMPT_SETS
 from clipsep.spectral import SpectralSettings
 from clipsep.training.data.mixing import MixingSettings

@@ -12,7 +12,8 @@ import torch
 from torch.nn import functional as F
 
 from clipsep.models.clipsep import MaskLogits
-from clipsep.spectral import SpectralSettings, log_magnitude, to_bands, unwarp_matrix
+from clipsep.models.transforms import log_magnitude, to_bands, unwarp_matrix
+from clipsep.spectral import SpectralSettings
 
 # Queries with a higher cosine are taken to ask for the same sound: a rule of thumb for the embedded
 # encoder. Encoders whose embeddings all lie close together would leave little to ask for.

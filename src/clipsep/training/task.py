@@ -11,7 +11,7 @@ from torch import nn
 
 from clipsep.errors import ClipsepError
 from clipsep.models.clipsep import MaskLogits
-from clipsep.spectral import apply_mask, log_magnitude, stft
+from clipsep.models.transforms import apply_mask, log_magnitude, stft
 from clipsep.training.config import TrainingConfig
 from clipsep.training.data.mixing import Mixture
 from clipsep.training.losses import (

@@ -22,10 +22,10 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from torch.utils.data import DataLoader
 
 from clipsep.checkpoint import Checkpoint, CheckpointConfig, load_checkpoint
-from clipsep.devices import choose_device
+from clipsep.devices import torch_device
 from clipsep.errors import ClipsepError, UsageError
 from clipsep.messages import counted
-from clipsep.models.registry import ModelSettings
+from clipsep.models.settings import ModelSettings
 from clipsep.training.callbacks import ExportModel, ValidationExamples
 from clipsep.training.config import TrainingConfig
 from clipsep.training.data.load import TrainingInputs, load_inputs
@@ -50,7 +50,7 @@ def train(config: TrainingConfig, progress: bool = True) -> Path:
             saved, which leaves what was saved before as it was.
     """
     _quieten_libraries()
-    device = choose_device(config.device)
+    device = torch.device(torch_device(config.device))
     if config.precision == "16" and device.type == "cpu":
         raise UsageError("Half precision (16) needs a GPU: use precision=bf16 or 32.")
     pl.seed_everything(config.seed, verbose=False)

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
-import torch
 from PIL import Image
 
 from clipsep.evaluation.mixtures import SAMPLE_RATE, SEGMENT
@@ -127,15 +126,15 @@ def _spectrogram_uri(sound: np.ndarray, loudest: float) -> str:
 
 def _bands(sound: np.ndarray) -> np.ndarray:
     """Magnitudes [F, T]."""
-    spectrum = stft(torch.from_numpy(sound), _SETTINGS.n_fft, _SETTINGS.hop_length)
-    return to_bands(spectrum.abs(), _SETTINGS).numpy()
+    spectrum = stft(sound, _SETTINGS.n_fft, _SETTINGS.hop_length)
+    return to_bands(np.abs(spectrum), _SETTINGS)
 
 
 def _tick(frequency: int) -> tuple[str, float]:
     """Its text, and its height in the spectrograms, from 0 at the bottom to 1."""
     unit = np.zeros(_SETTINGS.n_fft // 2 + 1, np.float32)
     unit[round(frequency / SAMPLE_RATE * _SETTINGS.n_fft)] = 1
-    bands = to_bands(torch.from_numpy(unit)[:, None], _SETTINGS)[:, 0].numpy()
+    bands = to_bands(unit[:, None], _SETTINGS)[:, 0]
     height = float(np.sum(bands * np.arange(len(bands))) / np.sum(bands)) / (len(bands) - 1)
     return (f"{frequency // 1000}k" if frequency >= 1000 else str(frequency)), height
 

@@ -150,7 +150,7 @@ def _text_queries(
     if validation and (_unlabeled(validation) or len(validation.labels) == 1):
         return None
     try:
-        return encode_prompted(encoder, labels, config.prompts)
+        return torch.from_numpy(encode_prompted(encoder, labels, config.prompts))
     except UsageError:
         # Picture features have no words; that matters only to a model that is trained with texts.
         if config.query in ("text", "hybrid"):

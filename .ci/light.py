@@ -1,0 +1,41 @@
+"""Checks of a fresh environment that has clipsep and nothing else: its size, and that it separates.
+
+Run by `make light` with that environment's Python.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+import sysconfig
+import tempfile
+from importlib import metadata
+from pathlib import Path
+
+MOST_PACKAGES = 30
+MOST_MEGABYTES = 400
+EXAMPLE = Path(__file__).parents[1] / "examples" / "speech-and-violin.flac"
+
+
+def main() -> None:
+    """Print what was found; exit with a sentence if it is not as promised."""
+    packages = sorted(
+        {one.metadata["Name"].lower() for one in metadata.distributions()} - {"pip", "setuptools"}
+    )
+    folder = Path(sysconfig.get_path("purelib"))
+    megabytes = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 1e6
+    print(f"{len(packages)} packages, {megabytes:.0f} MB: {', '.join(packages)}")
+    if len(packages) > MOST_PACKAGES or megabytes > MOST_MEGABYTES:
+        sys.exit(f"The core may have {MOST_PACKAGES} packages and {MOST_MEGABYTES} MB.")
+    if importlib.util.find_spec("torch"):
+        sys.exit("The core has PyTorch.")
+    with tempfile.TemporaryDirectory() as output:
+        command = [Path(sys.executable).with_name("clipsep"), "separate", EXAMPLE]
+        subprocess.run([*command, "-q", "violin", "-o", output], check=True)
+        if len(list(Path(output).iterdir())) != 1:
+            sys.exit("The example was not separated.")
+
+
+if __name__ == "__main__":
+    main()

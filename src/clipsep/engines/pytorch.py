@@ -1,0 +1,36 @@
+"""The engine for models without an export, for GPUs through PyTorch, and for training."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import nn
+
+
+class PyTorchEngine:
+    """A mask network as a module.
+
+    Args:
+        model: in evaluation mode, as `clipsep.checkpoint.load_checkpoint` gives it.
+        device: a name that torch knows: cpu, cuda, cuda:1, mps.
+        threads: of one operation, of the whole process; None leaves them as they are.
+    """
+
+    name = "pytorch"
+
+    def __init__(self, model: nn.Module, device: str = "cpu", threads: int | None = None):
+        self.device = device
+        if threads is not None:
+            torch.set_num_threads(threads)
+        self._model = model.to(device, memory_format=torch.channels_last).eval()
+
+    def mask_logits(self, log_magnitude: np.ndarray, queries: np.ndarray | None) -> np.ndarray:
+        """See `clipsep.engines.Engine`."""
+        with torch.inference_mode():
+            embeddings = None
+            if queries is not None:
+                embeddings = torch.from_numpy(queries)[None].to(self.device)
+            logits = self._model.query_logits(
+                torch.from_numpy(log_magnitude).to(self.device), embeddings
+            )
+            return logits.cpu().numpy()

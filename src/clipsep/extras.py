@@ -1,0 +1,30 @@
+"""Packages that belong to an extra of clipsep, and the sentence for those that are not installed."""
+
+from __future__ import annotations
+
+import importlib.util
+
+from clipsep.errors import ClipsepError
+
+
+def is_installed(package: str) -> bool:
+    """Whether a top-level package can be imported; it is not imported."""
+    try:
+        return importlib.util.find_spec(package) is not None
+    except (ImportError, ValueError):  # ValueError: a test put None or a stub in its place
+        return False
+
+
+def require(*packages: str, extra: str, purpose: str) -> None:
+    """Raise ClipsepError if a package is missing.
+
+    Args:
+        extra: of clipsep, which has it.
+        purpose: what needs it, as the sentence's subject: "training", "drawing a figure".
+    """
+    missing = [package for package in packages if not is_installed(package)]
+    if missing:
+        raise ClipsepError(
+            f"{purpose[0].upper()}{purpose[1:]} needs {' and '.join(missing)}, which "
+            f"{'is' if len(missing) == 1 else 'are'} not installed: run pip install 'clipsep[{extra}]'."
+        )

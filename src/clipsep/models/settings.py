@@ -1,0 +1,61 @@
+"""Model settings as data, part of every checkpoint; `clipsep.models.registry` builds modules of them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class UNetSettings(_Settings):
+    """The published U-Net."""
+
+    kind: Literal["unet"] = "unet"
+    num_downs: int = Field(7, ge=5, le=10)
+    width: int = Field(64, ge=1)
+
+    @property
+    def stride(self) -> int:
+        """Bands and frames must be multiples of it."""
+        return 2**self.num_downs
+
+
+class PatchUNetSettings(_Settings):
+    """The compact network of the `mini` models."""
+
+    kind: Literal["patch_unet"] = "patch_unet"
+    widths: tuple[Annotated[int, Field(ge=1)], ...] = Field((64, 128, 192, 256), min_length=1)
+    blocks: int = Field(1, ge=1)
+    patch: int = Field(4, ge=1)
+    steered: bool = False
+
+    @property
+    def stride(self) -> int:
+        """Bands and frames must be multiples of it."""
+        return self.patch * 2 ** (len(self.widths) - 1)
+
+
+class ModelSettings(_Settings):
+    """Everything that fixes the shape of a model's weights.
+
+    Attributes:
+        kind: ``clipsep`` (any fixed query embedding), ``labelsep`` (learnt label table) or ``pit``.
+        query_dim: D; for ``labelsep`` the size of the label table's rows.
+        noise_heads: 2 for noise invariant training, else 0.
+        n_labels: rows of the label table, ``labelsep`` only.
+    """
+
+    kind: Literal["clipsep", "labelsep", "pit"] = "clipsep"
+    network: Annotated[UNetSettings | PatchUNetSettings, Field(discriminator="kind")] = (
+        UNetSettings()
+    )
+    feature_channels: int = Field(32, ge=1)
+    query_dim: int = Field(512, ge=1)
+    query_activation: Literal["sigmoid", "none"] = "sigmoid"
+    normalize_query: bool = False
+    noise_heads: int = Field(0, ge=0)
+    n_labels: int = Field(0, ge=0)
