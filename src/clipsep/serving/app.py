@@ -22,6 +22,11 @@ from clipsep.serving.limits import Limits
 from clipsep.serving.work.queue import Busy, JobQueue, TimeIsUp
 
 PAGE = Path(__file__).with_name("page")
+# In a wheel it is beside this file, in a clone where everybody finds it.
+EXAMPLES = (
+    Path(__file__).with_name("example.flac"),
+    Path(__file__).parents[3] / "examples" / "speech-and-violin.flac",
+)
 
 
 def build_app(
@@ -126,6 +131,13 @@ def _add_page(app: FastAPI, token: str | None) -> None:
     @app.get("/docs", include_in_schema=False)
     def docs() -> Response:
         return FileResponse(PAGE / "docs.html")
+
+    @app.get("/example", include_in_schema=False)
+    def example() -> Response:
+        path = next((path for path in EXAMPLES if path.is_file()), None)
+        if path is None:
+            raise HTTPException(404, "The example is not installed here.")
+        return FileResponse(path, media_type="audio/flac")
 
     @app.post("/login", include_in_schema=False)
     async def login(request: Request) -> Response:

@@ -1,0 +1,236 @@
+"""The page in a real browser, without a window: upload, queries, a box on a frame, play, download.
+
+Needs Playwright and a Chromium of the system (Debian: apt-get install chromium); skipped without.
+"""
+
+from __future__ import annotations
+
+import io
+import shutil
+import wave
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from tests.serving.conftest import EXAMPLE, Server
+
+sync_api = pytest.importorskip("playwright.sync_api")
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
+pytestmark = pytest.mark.skipif(
+    CHROMIUM is None, reason="there is no Chromium (Debian: apt-get install chromium)"
+)
+DESKTOP = {"width": 1280, "height": 900}
+PHONE = {"width": 375, "height": 740}
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[sync_api.Browser]:
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=CHROMIUM,
+            args=[
+                "--no-sandbox",
+                "--autoplay-policy=no-user-gesture-required",
+                "--use-fake-device-for-media-stream",
+                "--use-fake-ui-for-media-stream",
+            ],
+        )
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser: sync_api.Browser, server: Server) -> Iterator[sync_api.Page]:
+    """The page, watched: it asks nobody but the server, and no script fails."""
+    context = browser.new_context(viewport=DESKTOP, permissions=["microphone"])
+    page = context.new_page()
+    page.set_default_timeout(60_000)
+    foreign: list[str] = []
+    errors: list[str] = []
+    page.on(
+        "request",
+        lambda request: (
+            None
+            if request.url.startswith((server.url, "blob:", "data:"))
+            else foreign.append(request.url)
+        ),
+    )
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on(
+        "console",
+        lambda message: errors.append(message.text) if "Content Security" in message.text else None,
+    )
+    page.goto(server.url)
+    page.get_by_text("Model: mini").wait_for()
+    yield page
+    context.close()
+    assert not foreign
+    assert not errors
+
+
+def separate(page: sync_api.Page) -> None:
+    page.get_by_role("button", name="Separate").click()
+    page.get_by_role("heading", name="Listen").wait_for()
+
+
+def downloaded(page: sync_api.Page, link: sync_api.Locator) -> tuple[str, bytes]:
+    with page.expect_download() as download:
+        link.click()
+    return download.value.suggested_filename, Path(download.value.path()).read_bytes()
+
+
+def samples(data: bytes) -> np.ndarray:
+    return soundfile.read(io.BytesIO(data))[0]
+
+
+def video(path: Path, seconds: float = 3.0) -> Path:
+    """A WebM film: the left half red, the right half blue, and a tone."""
+    import av
+
+    with av.open(str(path), "w") as container:
+        pictures = container.add_stream("libvpx", rate=10)
+        pictures.width, pictures.height, pictures.pix_fmt = 320, 180, "yuv420p"
+        sound = container.add_stream("libopus", rate=48_000, layout="mono")
+        frame = np.zeros((180, 320, 3), np.uint8)
+        frame[:, :160, 0] = frame[:, 160:, 2] = 220
+        for number in range(int(10 * seconds)):
+            picture = av.VideoFrame.from_ndarray(frame, format="rgb24")
+            picture.pts = number
+            container.mux(pictures.encode(picture))
+        container.mux(pictures.encode(None))
+        tone = np.sin(2 * np.pi * 440 * np.arange(int(seconds * 48_000)) / 48_000)
+        block = av.AudioFrame.from_ndarray(
+            (tone * 9000).astype(np.int16)[None], format="s16", layout="mono"
+        )
+        block.sample_rate = 48_000
+        container.mux(sound.encode(block))
+        container.mux(sound.encode(None))
+    return path
+
+
+def test_a_recording_is_separated_played_mixed_and_downloaded(page: sync_api.Page) -> None:
+    page.locator("#file").set_input_files(EXAMPLE)
+    # By keyboard alone: Enter adds a query, Enter in the empty field starts.
+    page.locator("#query").press_sequentially("violin")
+    page.keyboard.press("Enter")
+    page.locator("#query").press_sequentially("person speaking")
+    page.keyboard.press("Enter")
+    page.keyboard.press("Enter")
+    page.get_by_role("heading", name="Listen").wait_for()
+    names = page.locator("#parts .name").all_text_contents()
+    assert names == ["The recording", "violin", "person speaking", "Everything else"]
+    parts = page.locator("#parts > li")
+    name, violin = downloaded(page, parts.nth(1).get_by_text("WAV"))
+    assert name == "speech-and-violin.violin.wav"
+    others = [samples(downloaded(page, parts.nth(i).get_by_text("WAV"))[1]) for i in (2, 3)]
+    mixture = soundfile.read(EXAMPLE)[0]
+    np.testing.assert_allclose(samples(violin) + sum(others), mixture, atol=1e-5)
+
+    # Playing one part stops another, and goes on at its moment.
+    players = page.locator("#parts audio")
+    players.nth(1).evaluate("audio => { audio.currentTime = 5; return audio.play(); }")
+    players.nth(2).evaluate("audio => audio.play()")
+    page.wait_for_function("document.querySelectorAll('#parts audio')[2].currentTime > 5")
+    assert players.nth(1).evaluate("audio => audio.paused")
+    players.nth(2).evaluate("audio => audio.pause()")
+
+    # The pictures are there.
+    for image in page.locator("#parts img").all():
+        image.scroll_into_view_if_needed()
+        page.wait_for_function("image => image.naturalWidth > 0", arg=image.element_handle())
+
+    # The mix: the violin alone, 6 dB louder.
+    for number, presses in ((1, 6), (2, 0), (3, 0)):
+        slider = parts.nth(number).locator("input[type=range]")
+        slider.focus()
+        if presses:
+            for _ in range(presses):
+                slider.press("ArrowRight")
+        else:
+            slider.press("Home")
+    assert parts.nth(1).locator("output").text_content() == "+6 dB"
+    assert parts.nth(2).locator("output").text_content() == "off"
+    name, mix = downloaded(page, page.get_by_text("Mix as WAV"))
+    assert name == "speech-and-violin.mix.wav"
+    np.testing.assert_allclose(samples(mix), 10 ** (6 / 20) * samples(violin), atol=1e-5)
+    page.get_by_role("button", name="Play the mix").click()
+    page.get_by_role("button", name="Stop the mix").click()
+    assert downloaded(page, page.get_by_text("All parts as ZIP"))[1][:2] == b"PK"
+
+
+def test_a_box_on_a_video_frame_is_a_query(page: sync_api.Page, tmp_path: Path) -> None:
+    page.locator("#file").set_input_files(video(tmp_path / "film.webm"))
+    page.wait_for_function("document.getElementById('video').readyState >= 2")
+    page.get_by_role("button", name="Pick from this frame").click()
+    area = page.locator("#frame-area").bounding_box()
+    # The left half of the frame, which is as wide as the area or has bars beside it.
+    middle = area["x"] + area["width"] / 2
+    page.mouse.move(middle - 60, area["y"] + 10)
+    page.mouse.down()
+    page.mouse.move(middle - 10, area["y"] + area["height"] - 10)
+    page.mouse.up()
+    page.get_by_role("button", name="Add the box as a query").click()
+    thumbnail = page.locator("#queries img")
+    thumbnail.wait_for()
+    colour = thumbnail.evaluate(
+        """image => {
+            const canvas = document.createElement("canvas");
+            canvas.width = canvas.height = 1;
+            const context = canvas.getContext("2d");
+            context.drawImage(image, 0, 0, 1, 1);
+            return [...context.getImageData(0, 0, 1, 1).data];
+        }"""
+    )
+    assert colour[0] > 150 and colour[2] < 80  # the red half alone
+    separate(page)
+    assert page.locator("#parts .name").all_text_contents()[1] == "image 1"
+    # Watched with one part: the film is silent, and that part plays along.
+    page.get_by_label("Watch the video with").select_option(label="image 1")
+    page.wait_for_function("!document.querySelectorAll('#parts audio')[1].paused")
+    assert page.locator("#video").evaluate("video => video.muted")
+
+
+def test_a_failure_is_said_and_the_page_goes_on(page: sync_api.Page, tmp_path: Path) -> None:
+    page.get_by_role("button", name="Separate").click()
+    assert page.get_by_role("status").text_content() == "Choose a recording first."
+    (tmp_path / "bad.wav").write_bytes(b"nothing")
+    page.locator("#file").set_input_files(tmp_path / "bad.wav")
+    page.locator("#query").fill("rain")
+    page.get_by_role("button", name="Separate").click()
+    page.get_by_text("is not a sound or video file").wait_for()
+    with wave.open(str(tmp_path / "good.wav"), "wb") as file:
+        file.setparams((1, 2, 16_000, 0, "NONE", ""))
+        file.writeframes(bytes(2 * 16_000))
+    page.locator("#file").set_input_files(tmp_path / "good.wav")
+    separate(page)
+    assert "silent" in page.locator("#parts .facts").first.text_content()
+
+
+def test_a_sound_is_recorded_with_the_microphone(page: sync_api.Page) -> None:
+    page.get_by_role("button", name="Record").click()
+    page.get_by_role("button", name="Stop recording").wait_for()
+    page.wait_for_timeout(1500)
+    page.get_by_role("button", name="Stop recording").click()
+    page.get_by_text("recording.webm").wait_for()
+    page.locator("#query").fill("beep")
+    separate(page)
+
+
+@pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
+def test_nothing_is_wider_than_the_window(page: sync_api.Page, size: dict[str, int]) -> None:
+    page.set_viewport_size(size)
+    page.get_by_role("button", name="Use the example").click()
+    page.locator("#queries li").nth(1).wait_for()
+    separate(page)
+    widths = page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
+    assert widths[0] <= widths[1]
+
+
+def test_the_api_is_documented_without_foreign_scripts(page: sync_api.Page, server: Server) -> None:
+    page.goto(f"{server.url}/docs")
+    page.get_by_role("heading", name="POST /v1/separate").wait_for()
