@@ -234,3 +234,13 @@ def test_nothing_is_wider_than_the_window(page: sync_api.Page, size: dict[str, i
 def test_the_api_is_documented_without_foreign_scripts(page: sync_api.Page, server: Server) -> None:
     page.goto(f"{server.url}/docs")
     page.get_by_role("heading", name="POST /v1/separate").wait_for()
+
+
+def test_a_sound_that_the_model_does_not_know_is_pointed_out(page: sync_api.Page) -> None:
+    hint = page.locator("#known-hint")
+    page.locator("#query").fill("a violin")
+    page.keyboard.press("Enter")
+    assert not hint.is_visible()
+    page.locator("#query").fill("bagpipes")
+    page.keyboard.press("Enter")
+    assert "“bagpipes”: not among" in hint.text_content() and "violin" not in hint.text_content()

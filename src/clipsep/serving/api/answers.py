@@ -40,11 +40,15 @@ class Health(BaseModel):
 
 
 class ModelEntry(BaseModel):
-    """A model: the one that this server uses, or another that the package ships."""
+    """A model: the one that this server uses, or another that the package ships.
+
+    ``known_sounds`` are those it was trained with; it takes any other query too.
+    """
 
     name: str
     loaded: bool
     query_encoder: str | None = None
+    known_sounds: list[str] = []
 
 
 class Capabilities(BaseModel):

@@ -25,7 +25,12 @@ def info_router(separator: Separator, queue: JobQueue, limits: Limits) -> APIRou
     def models() -> list[ModelEntry]:
         """The model of this server first, then the others that the package ships."""
         config = separator.config
-        own = ModelEntry(name=config.name, loaded=True, query_encoder=config.query_encoder)
+        own = ModelEntry(
+            name=config.name,
+            loaded=True,
+            query_encoder=config.query_encoder,
+            known_sounds=config.known_sounds,
+        )
         others = [name for name in shipped_models() if name != config.name]
         return [own, *(ModelEntry(name=name, loaded=False) for name in others)]
 

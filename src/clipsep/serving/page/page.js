@@ -13,6 +13,7 @@ let job = null; // the finished job that is shown
 let mix = null;
 let running = null; // an AbortController while a request runs
 let recorder = null;
+let known = []; // sounds that the model was trained with
 
 // ---- messages
 
@@ -186,6 +187,17 @@ function showQueries() {
     item.append(query.text || query.name, remove);
     return item;
   }));
+  const strange = queries.filter((query) => query.text && known.length && !isKnown(query.text));
+  $("known-hint").hidden = !strange.length;
+  $("known-hint").textContent = `${strange.map((query) => `“${query.text}”`).join(", ")}: not among the ${known.length} ` +
+    "sounds that the model was trained with. It will try; the field suggests those it knows.";
+}
+
+// By its words: "a dog barking" is known where "dog barking" is.
+function isKnown(text) {
+  const words = (one) => one.toLowerCase().match(/\p{L}+/gu) || [];
+  const given = new Set(words(text));
+  return known.some((one) => words(one).every((word) => given.has(word)));
 }
 
 $("add-query").addEventListener("click", () => {
@@ -425,6 +437,8 @@ try {
   const megabytes = Math.round(limits.upload_bytes / 2 ** 20);
   const minutes = Math.round(limits.seconds / 6) / 10;
   $("limits-hint").textContent = `or drop a file here: up to ${minutes} minutes and ${megabytes} MiB`;
+  known = model.known_sounds;
+  $("known").replaceChildren(...known.map((one) => new Option(one)));
   $("about").textContent = `Model: ${model.name}`;
 } catch (error) {
   sayError(error);
