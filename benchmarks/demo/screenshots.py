@@ -38,7 +38,9 @@ def main() -> None:
                 page.get_by_role("heading", name="Listen").wait_for()
                 for image in page.locator("#parts img").all():
                     image.scroll_into_view_if_needed()
-                    page.wait_for_function("one => one.naturalWidth > 0", arg=image.element_handle())
+                    page.wait_for_function(
+                        "one => one.naturalWidth > 0", arg=image.element_handle()
+                    )
                 page.evaluate("scrollTo(0, 0)")
                 page.screenshot(path=IMAGES / f"page-{name}.png", full_page=True)
             browser.close()

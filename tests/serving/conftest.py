@@ -30,14 +30,16 @@ class Server:
     url: str
     process: subprocess.Popen[str]
     temporary: Path
+    before: frozenset[str] = frozenset()
 
-    def left_over(self) -> list[str]:
-        """Files of requests that are still there."""
-        return sorted(
-            str(path.relative_to(self.temporary))
-            for path in self.temporary.glob("clipsep-serve-*/*")
-            if path.name != "lock"
-        )
+    def folders(self) -> frozenset[str]:
+        """Folders of requests that are there now."""
+        folders = self.temporary.glob("clipsep-serve-*/*")
+        return frozenset(path.name for path in folders if path.name != "lock")
+
+    def left_over(self) -> frozenset[str]:
+        """Folders of requests that were not there when the test started."""
+        return self.folders() - self.before
 
     def stop(self, how: int = signal.SIGTERM) -> None:
         self.process.send_signal(how)
@@ -77,6 +79,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture
 def client(server: Server) -> Iterator[httpx.Client]:
+    server.before = server.folders()
     with httpx.Client(base_url=server.url, timeout=60) as client:
         yield client
 

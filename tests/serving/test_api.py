@@ -194,7 +194,7 @@ def test_the_server_says_what_it_is_and_takes(client: httpx.Client) -> None:
     assert "default-src 'self'" in client.get("/").headers["content-security-policy"]
 
 
-def test_a_client_that_hangs_up_leaves_nothing(server: Server) -> None:
+def test_a_client_that_hangs_up_leaves_nothing(client: httpx.Client, server: Server) -> None:
     at = urlsplit(server.url)
     body = b'--x\r\nContent-Disposition: form-data; name="query"\r\n\r\nrain\r\n'
     body += b'--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
