@@ -12,6 +12,7 @@ import torch
 
 import clipsep
 from clipsep import load_checkpoint, save_checkpoint
+from clipsep.engines.export import export_checkpoint
 
 DATA = (
     "Stand-in videos made by recipes/mini/make_videos.py from recordings and photos whose "
@@ -34,6 +35,7 @@ def main() -> None:
     config.training["data"] = DATA
     folder = Path(clipsep.__file__).parent / "assets" / config.name
     save_checkpoint(folder, config, checkpoint.model, torch.float16)
+    export_checkpoint(folder)
     parameters = sum(p.numel() for p in checkpoint.model.parameters())
     size = sum(path.stat().st_size for path in folder.iterdir())
     print(f"{folder}: {parameters / 1e6:.2f} M parameters, {size / 1e6:.1f} MB")
