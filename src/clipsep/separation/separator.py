@@ -11,13 +11,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from PIL.Image import Image
 
+from clipsep._version import __version__
 from clipsep.checkpoint import CheckpointConfig, find_checkpoint, load_config
 from clipsep.engines import Engine, load_engine
 from clipsep.errors import ClipsepError, UsageError
 from clipsep.media import AudioReader, check_writable
 from clipsep.messages import counted
 from clipsep.queries import QueryEncoder, load_query_encoder
+from clipsep.queries.cache import QueryCache
 from clipsep.queries.labels import LabelEncoder
 from clipsep.queries.parsing import Query, named_queries
 from clipsep.queries.prompts import encode_prompted
@@ -84,6 +87,7 @@ class Separator:
         self.overlap = overlap
         self._encoder = encoder
         self._threads: int | None = None
+        self._cache = _cache_of(config) if encoder is None else None
 
     @classmethod
     def from_pretrained(
@@ -219,14 +223,23 @@ class Separator:
         if isinstance(queries, EncodedQueries):
             return queries
         named = named_queries(queries)
+        embeddings = [self._embedding(query) for query in named.values()]
+        return EncodedQueries(list(named), np.stack(embeddings))
+
+    def _embedding(self, query: str | Image) -> np.ndarray:
+        """[D], from the cache if the model's own encoder has read the query before."""
+        known = self._cache.get(query) if self._cache else None
+        if known is not None:
+            return known
         encoder = self._query_encoder()
-        embeddings = [
-            encode_prompted(encoder, [query], self.config.prompts)
-            if isinstance(query, str)
-            else encoder.encode_images([query])
-            for query in named.values()
-        ]
-        return EncodedQueries(list(named), np.concatenate(embeddings).astype(np.float32))
+        if isinstance(query, str):
+            rows = encode_prompted(encoder, [query], self.config.prompts)
+        else:
+            rows = encoder.encode_images([query])
+        embedding = np.asarray(rows[0], np.float32)
+        if self._cache:
+            self._cache.put(query, embedding)
+        return embedding
 
     def _stream(
         self,
@@ -279,6 +292,14 @@ class Separator:
             else:
                 self._encoder = load_query_encoder(self.config.query_encoder, threads=self._threads)
         return self._encoder
+
+
+def _cache_of(config: CheckpointConfig) -> QueryCache | None:
+    """Of the model's own encoder; None for a table of labels, which is quick to read."""
+    if config.model.kind == "labelsep":
+        return None
+    space = (config.query_encoder, config.query_encoder_revision, config.prompts, __version__)
+    return QueryCache(repr(space))
 
 
 def _pieces(blocks: Iterable[np.ndarray], sample_rate: int) -> Iterator[tuple[np.ndarray, int]]:

@@ -1,0 +1,78 @@
+"""Embeddings of queries that were read before, on disk, so that a repeated query loads no encoder.
+
+File names are hashes: nobody can read in them what was asked for.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+_MOST = 2000  # embeddings; beyond, the half that was used longest ago is removed
+
+
+class QueryCache:
+    """Embeddings [D] of one encoder's texts and images.
+
+    A folder that cannot be read or written is no error: nothing is found there then.
+
+    Args:
+        space: whatever an embedding depends on besides the query: encoder, revision, prompts.
+        folder: by default one below the user's cache.
+    """
+
+    def __init__(self, space: str, folder: Path | None = None):
+        digest = hashlib.sha256(space.encode()).hexdigest()[:16]
+        self._folder = (folder or _default_folder()) / digest
+
+    def get(self, query: str | Image.Image) -> np.ndarray | None:
+        """The embedding, float32 [D], if it is there and whole."""
+        path = self._path(query)
+        try:
+            content = path.read_bytes()
+            os.utime(path)  # as the one used last
+        except OSError:
+            return None
+        digest, numbers = content[:32], content[32:]
+        if hashlib.sha256(numbers).digest() != digest:
+            return None
+        return np.frombuffer(numbers, np.float32)
+
+    def put(self, query: str | Image.Image, embedding: np.ndarray) -> None:
+        """Keep an embedding [D]."""
+        numbers = np.asarray(embedding, np.float32).tobytes()
+        path = self._path(query)
+        temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+        with suppress(OSError):
+            self._folder.mkdir(parents=True, exist_ok=True)
+            temporary.write_bytes(hashlib.sha256(numbers).digest() + numbers)
+            os.replace(temporary, path)
+            self._tidy()
+
+    def _tidy(self) -> None:
+        files = list(self._folder.iterdir())
+        if len(files) > _MOST:
+            files.sort(key=lambda path: path.stat().st_mtime)
+            for path in files[: len(files) - _MOST // 2]:
+                path.unlink(missing_ok=True)
+
+    def _path(self, query: str | Image.Image) -> Path:
+        if isinstance(query, str):
+            content = b"text\0" + query.encode("utf-8", "surrogatepass")
+        else:
+            # With the mode and the orientation, which say how the numbers are read.
+            about = f"image\0{query.mode}\0{query.size}\0{query.getexif().get(0x0112)}\0"
+            content = about.encode() + query.tobytes()
+            if query.mode == "P":
+                content += query.convert("RGBA").tobytes()
+        return self._folder / hashlib.sha256(content).hexdigest()[:40]
+
+
+def _default_folder() -> Path:
+    # Not inside the folder where files of data sets are kept, which has a limit of its own.
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "clipsep-queries"
