@@ -14,6 +14,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, Response
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
+from starlette.routing import compile_path
 
 from clipsep import ClipsepError, Separator, __version__
 from clipsep.serving.api import add_routes
@@ -90,8 +91,11 @@ def _add_errors(app: FastAPI) -> None:
     """Every failure is one sentence in "detail", and none shows the inside of the server."""
 
     @app.exception_handler(HTTPException)
-    async def http(_: Request, error: HTTPException) -> Response:
-        return problem(error.status_code, str(error.detail), dict(error.headers or {}))
+    async def http(request: Request, error: HTTPException) -> Response:
+        headers = dict(error.headers or {})
+        if error.status_code == 405:
+            headers["allow"] = ", ".join(_methods_of(app, request.url.path))
+        return problem(error.status_code, str(error.detail), headers)
 
     @app.exception_handler(RequestValidationError)
     async def validation(_: Request, error: RequestValidationError) -> Response:
@@ -114,6 +118,15 @@ def _add_errors(app: FastAPI) -> None:
     @app.exception_handler(Exception)
     async def unexpected(_: Request, error: Exception) -> Response:
         return problem(500, "The server failed at this request; its log says why.")
+
+
+def _methods_of(app: FastAPI, path: str) -> list[str]:
+    """Methods of all routes of a path; the framework names those of the first one only."""
+    paths = app.openapi()["paths"]
+    for template, operations in paths.items():
+        if compile_path(template)[0].match(path):
+            return sorted(method.upper() for method in operations)
+    return ["GET"]
 
 
 def _busy(error: Busy) -> Response:
