@@ -15,7 +15,7 @@ import typer
 
 from clipsep._version import __version__
 from clipsep.cli.datasets import embed, prepare
-from clipsep.cli.evaluate import evaluate
+from clipsep.cli.evaluate import compare, evaluate
 from clipsep.cli.models import export, import_published, info, models
 from clipsep.cli.paper import download, import_list, pairs
 from clipsep.cli.separate import separate
@@ -61,6 +61,7 @@ for command in (
     embed,
     train,
     evaluate,
+    compare,
     models,
     info,
     export,

@@ -18,9 +18,28 @@ if TYPE_CHECKING:
 
 def evaluate(
     model: Annotated[
-        str, typer.Argument(metavar="MODEL", help="Shipped model, folder or Hugging Face id.")
-    ],
-    pairs: Annotated[Path, typer.Option(metavar="CSV", help="List of test mixtures.")],
+        str | None,
+        typer.Argument(
+            metavar="MODEL",
+            help="Shipped model, folder or Hugging Face id; leave it out with --estimates.",
+            show_default=False,
+        ),
+    ] = None,
+    pairs: Annotated[
+        Path | None, typer.Option(metavar="CSV", help="List of test mixtures.")
+    ] = None,
+    public_list: Annotated[
+        str | None,
+        typer.Option(
+            "--list",
+            metavar="KIND:FILE",
+            help="A public list in its own form: audiosep, clapsep, dcase, hive; or files, snr.",
+        ),
+    ] = None,
+    estimates: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Score these files, <id>.wav each, not a model."),
+    ] = None,
     query: Annotated[
         str | None, typer.Option(metavar="KIND", help="text (the default), image or both.")
     ] = None,
@@ -40,7 +59,12 @@ def evaluate(
     ] = None,
     root: Annotated[
         Path | None,
-        typer.Option(metavar="FOLDER", help="Where paths of the list begin, if not beside it."),
+        typer.Option(
+            "--audio",
+            "--root",
+            metavar="FOLDER",
+            help="Where paths of the list begin, if not beside it.",
+        ),
     ] = None,
     prompts: Annotated[
         str | None,
@@ -62,11 +86,13 @@ def evaluate(
     device: Device = "auto",
     as_json: AsJson = False,
 ) -> None:
-    """Score a model on a list of test mixtures.
+    """Score a model, or anybody's finished estimates, on a list of test mixtures.
 
     SDR, its improvement over the mixture, SI-SDR, SIR and SAR, for the mixture, for ideal masks and
     for the model, and how much a query of an absent sound lets through.
     """
+    if (pairs is None) == (public_list is None):
+        raise UsageError("Name the test mixtures by --pairs CSV or by --list KIND:FILE.")
     if examples and output is None:
         raise UsageError("--examples belongs to a report: say with -o where to write it.")
     from clipsep.evaluation.evaluate import evaluate as run_evaluation
@@ -75,11 +101,12 @@ def evaluate(
 
     if output is not None:
         check_writable(output)
-    with progress_bar(f"evaluating {model}") as progress:
+    with progress_bar(f"evaluating {model or estimates}") as progress:
         report = run_evaluation(
             model,
-            pairs,
+            public_list or pairs,
             query,
+            estimates=estimates,
             root=root,
             images=images,
             prompts=prompts,
@@ -100,22 +127,67 @@ def evaluate(
             print(f"Report: {', '.join(str(path) for path in files)}")
 
 
-def _print_report(report: Report) -> None:
-    from clipsep.evaluation.report.text import absent_sound_text, decibel_text, notes
+def compare(
+    first: Annotated[Path, typer.Argument(metavar="A", help="Folder of a report.")],
+    second: Annotated[
+        Path, typer.Argument(metavar="B", help="Folder of another, of the same list.")
+    ],
+    estimate: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="Which estimate, e.g. 'text query'; by default the first."
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Compare two reports of one list item by item: B minus A, with 95 % bootstrap intervals."""
+    from clipsep.evaluation.report.compare import compare as compare_reports
+    from clipsep.evaluation.report.text import TITLES, decibel_text
 
-    columns = ("SDR in dB", "median", "SDRi", "SI-SDR", "SIR", "SAR")
+    comparison = compare_reports(first, second, estimate)
+    if as_json:
+        print(json.dumps(comparison.to_dict(), indent=2))
+        return
+    print(f"A: {comparison.names[0]} ({first})")
+    print(f"B: {comparison.names[1]} ({second})")
+    columns = ("B - A in dB", "95 % interval", "median", "B better", "items")
+    table = table_of("", *columns, right=tuple(range(1, 1 + len(columns))))
+    for one in comparison.differences:
+        interval = f"{decibel_text(one.low)} to {decibel_text(one.high)}"
+        better = f"{100 * one.better:.0f} %" if one.n else "–"
+        mean, median = decibel_text(one.mean), decibel_text(one.median)
+        table.add_row(*cells(TITLES[one.metric], mean, interval, median, better, str(one.n)))
+    stdout().print(table)
+    if comparison.missing:
+        print(
+            f"clipsep: note: {comparison.missing} items are in one of the reports only.",
+            file=sys.stderr,
+        )
+
+
+def _print_report(report: Report) -> None:
+    from clipsep.evaluation.report.text import (
+        absent_sound_text,
+        decibel_text,
+        notes,
+        worse_than_mixture_text,
+    )
+
+    columns = ("SDR in dB", "median", "SDRi", "SI-SDR", "SI-SDRi", "SIR", "SAR")
     table = table_of("mean of", *columns, right=tuple(range(1, 1 + len(columns))))
     for name in report.estimates:
         sdr = report.statistic(name, "sdr")
         error = f" ± {decibel_text(sdr.standard_error)}" if sdr.standard_error is not None else ""
         others = [
             decibel_text(report.statistic(name, metric).mean)
-            for metric in ("sdr_improvement", "si_sdr", "sir", "sar")
+            for metric in ("sdr_improvement", "si_sdr", "si_sdr_improvement", "sir", "sar")
         ]
         mean, median = decibel_text(sdr.mean) + error, decibel_text(sdr.median)
         table.add_row(*cells(name, mean, median, *others))
     stdout().print(table)
     for answer in report.answers:
+        if text := worse_than_mixture_text(report, answer):
+            print(text)
         if text := absent_sound_text(report, answer):
             print(text)
     for note in notes(report):

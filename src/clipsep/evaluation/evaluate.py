@@ -19,10 +19,11 @@ from clipsep._version import __version__
 from clipsep.checkpoint import WEIGHTS_NAME, CheckpointConfig, find_checkpoint, load_config
 from clipsep.devices import check_device, one_thread
 from clipsep.errors import UsageError
-from clipsep.evaluation.mixtures import Pair, read_pairs
+from clipsep.evaluation.lists import read_any, split_name
+from clipsep.evaluation.mixtures import Pair
 from clipsep.evaluation.queries import IMAGE, TEXT, PairQueries, absent_sounds
 from clipsep.evaluation.report.statistics import Report
-from clipsep.evaluation.scoring import PairJob, PairScorer, PairScores
+from clipsep.evaluation.scoring import PairJob, PairScorer, PairScores, find_estimate
 from clipsep.extras import is_installed
 from clipsep.parallel.run import run_many
 from clipsep.queries import QueryEncoder, load_query_encoder
@@ -34,10 +35,11 @@ _ANSWERS = {TEXT: "text query", IMAGE: "picture query"}
 
 
 def evaluate(
-    model: str | Path,
+    model: str | Path | None,
     pairs: str | Path,
     query: str | None = None,
     *,
+    estimates: str | Path | None = None,
     root: str | Path | None = None,
     images: str | Path | None = None,
     prompts: str | None = None,
@@ -58,9 +60,12 @@ def evaluate(
     neither the number of processes nor which other pairs are scored.
 
     Args:
-        model: name of a shipped one, folder or hub id.
-        pairs: CSV file, see `clipsep.evaluation.mixtures`.
+        model: name of a shipped one, folder or hub id; None with ``estimates``.
+        pairs: CSV file, see `clipsep.evaluation.mixtures`, or KIND:FILE, a public list of a kind that
+            `clipsep.evaluation.lists` reads, for example ``audiosep:esc50_eval.csv``.
         query: "text" (the default), "image" or "both".
+        estimates: folder with a sound file per pair, called by its id, that any separator has made of
+            the mixture; they are scored instead of a model's.
         root: folder that the list's paths are relative to; by default the list's own.
         images: folder of pictures with one folder per label, of which each pair is given one at
             random, instead of those that the list names.
@@ -77,16 +82,25 @@ def evaluate(
         ClipsepError: if a sound or picture cannot be read.
     """
     check_device(device)
-    folder = find_checkpoint(model)
-    config = load_config(folder)
-    kinds = _kinds(config, query)
-    listed = read_pairs(Path(pairs), Path(root) if root else None, must_exist=True)
+    if (model is None) == (estimates is None):
+        raise UsageError("Give a model or a folder of estimates, and not both.")
+    folder = config = encoder = None
+    kinds: tuple[str, ...] = ()
+    if model is not None:
+        folder = find_checkpoint(model)
+        config = load_config(folder)
+        kinds = _kinds(config, query)
+    listed = read_any(pairs, Path(root) if root else None)
     chosen = listed[::every]
+    finished = Path(estimates) if estimates is not None else None
+    if finished is not None:
+        for pair in chosen:
+            find_estimate(finished, pair)
     report_every = progress or (lambda done, total: None)
     report_every(0, 2 * len(chosen))
     queries = None
-    prompts = prompts or config.prompts
     if kinds:
+        prompts = prompts or config.prompts
         encoder = _encoder(config, query_encoder, device)
         queries = PairQueries(encoder, prompts, Path(images) if images else None)
     examples_at = _spaced(len(chosen), examples)
@@ -97,15 +111,15 @@ def evaluate(
         for job in _jobs(chosen, absent_sounds(listed), kinds, queries, examples_at):
             jobs.append(job)
             report_every(len(jobs), 2 * len(chosen))
-        scorer = PairScorer(folder, device, binary)
+        scorer = PairScorer(folder, device, binary, finished)
         for job, scores in run_many(scorer, jobs, workers):
             scored[job.pair.id] = scores
             report_every(len(jobs) + len(scored), 2 * len(chosen))
     return Report(
-        model=_describe_model(folder, config),
+        model=_describe_model(folder, config) if config else _describe_estimates(finished, chosen),
         pairs_list={
             "path": str(pairs),
-            "sha256": hashlib.sha256(Path(pairs).read_bytes()).hexdigest(),
+            "sha256": hashlib.sha256(split_name(pairs)[1].read_bytes()).hexdigest(),
             "pairs": len(listed),
             "every": every,
             "scored": len(chosen),
@@ -188,6 +202,20 @@ def _describe_model(folder: Path, config: CheckpointConfig) -> dict[str, Any]:
         "sha256": digest,
         "query_encoder": config.query_encoder,
         "query_encoder_revision": config.query_encoder_revision,
+    }
+
+
+def _describe_estimates(folder: Path, pairs: list[Pair]) -> dict[str, Any]:
+    """As `_describe_model`; the digest is of all files in the order of the list."""
+    digest = hashlib.sha256()
+    for pair in pairs:
+        digest.update(find_estimate(folder, pair).read_bytes())
+    return {
+        "name": folder.resolve().name,
+        "kind": "finished estimates",
+        "sha256": digest.hexdigest(),
+        "query_encoder": None,
+        "query_encoder_revision": None,
     }
 
 

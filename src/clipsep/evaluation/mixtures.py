@@ -17,6 +17,7 @@ import numpy as np
 from PIL import Image
 
 from clipsep.errors import ClipsepError, UsageError
+from clipsep.evaluation.recipes import GivenMixture, Recipe
 from clipsep.media import read_audio, read_video
 
 SAMPLE_RATE = 16_000  # Hz
@@ -62,6 +63,8 @@ class Pair:
         target_frames: a folder of pictures 000001.jpg, 000002.jpg, ... of the target, one per second,
             or its video; None without pictures.
         target_frame: number of the picture, from 1, in the middle of the segment.
+        recipe: how the files are mixed, where neither the package's rule nor the paper's is used; then
+            the starts do not matter.
     """
 
     id: str
@@ -73,6 +76,26 @@ class Pair:
     label: str | None
     target_frames: Path | None = None
     target_frame: int | None = None
+    recipe: Recipe | None = None
+
+    @property
+    def sample_rate(self) -> int:
+        """Of the mixture and all estimates of it, in Hz."""
+        return self.recipe.sample_rate if self.recipe else SAMPLE_RATE
+
+    @property
+    def is_published(self) -> bool:
+        """Whether it is mixed, and scored, as the paper's code does."""
+        return self.recipe is None and self.snr_db is None
+
+    def require_sounds(self, where: str) -> None:
+        """Raise UsageError, beginning with ``where``, if one of its files does not exist."""
+        paths = [self.target, *(interferer.path for interferer in self.interferers)]
+        if isinstance(self.recipe, GivenMixture):
+            paths = [self.target, self.recipe.mixture]
+        for path in paths:
+            if not path.is_file():
+                raise UsageError(f"{where}: the sound '{path}' does not exist.")
 
 
 def read_pairs(path: Path, root: Path | None = None, must_exist: bool = False) -> list[Pair]:
@@ -97,7 +120,7 @@ def read_pairs(path: Path, root: Path | None = None, must_exist: bool = False) -
                 if pair.id in pairs:
                     raise UsageError(f"{where}: the id '{pair.id}' is taken by a line above.")
                 if must_exist:
-                    _check_sounds(pair, where)
+                    pair.require_sounds(where)
                 pairs[pair.id] = pair
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UsageError(f"'{path}' cannot be read as a list of pairs: {error}.") from error
@@ -118,7 +141,9 @@ def write_pairs(pairs: Iterable[Pair], path: Path) -> None:
 
 
 def load_sources(pair: Pair) -> np.ndarray:
-    """Target and interferers as they are in the mixture, float32 [N, SEGMENT]; it is their sum.
+    """Target and interferers as they are in the mixture, float32 [N, T]; it is their sum.
+
+    With a recipe they are what it says. Otherwise they are cut to `SEGMENT` samples.
 
     With a level difference all are brought to a root mean square of 0.05 first; without one each is
     divided by N, as published for two. (For more the published code takes the mean of the interferers
@@ -127,6 +152,8 @@ def load_sources(pair: Pair) -> np.ndarray:
     Raises:
         ClipsepError: if a file cannot be read, or is silent where its level is to be set.
     """
+    if pair.recipe is not None:
+        return pair.recipe.sources([pair.target, *(other.path for other in pair.interferers)])
     places = [(pair.target, pair.target_start)]
     places += [(interferer.path, interferer.start) for interferer in pair.interferers]
     sources = np.stack(
@@ -191,12 +218,6 @@ def _open(path: Path) -> Image.Image:
 def _check_columns(path: Path, columns: Iterable[str]) -> None:
     if missing := [name for name in _COLUMNS if name not in columns and name not in _MAY_BE_ABSENT]:
         raise UsageError(f"'{path}' is no list of pairs: it lacks the column '{missing[0]}'.")
-
-
-def _check_sounds(pair: Pair, where: str) -> None:
-    for path in (pair.target, *(interferer.path for interferer in pair.interferers)):
-        if not path.is_file():
-            raise UsageError(f"{where}: the sound '{path}' does not exist.")
 
 
 def _cells(pair: Pair, folder: Path) -> dict[str, object]:

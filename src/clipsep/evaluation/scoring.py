@@ -5,28 +5,33 @@ It is the work of one process on one pair; lists and summaries are made elsewher
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from clipsep.errors import ClipsepError
+from clipsep.errors import ClipsepError, UsageError
 from clipsep.evaluation.ideal_masks import ideal_estimates
-from clipsep.evaluation.mixtures import SAMPLE_RATE, Pair, load_sources
+from clipsep.evaluation.mixtures import Pair, load_sources
 from clipsep.evaluation.separation import MixtureSeparator
+from clipsep.media import read_audio
 from clipsep.metrics import bss_metrics, is_silent, sdr, si_sdr
 
-MIXTURE = "mixture"
+MIXTURE, ESTIMATE = "mixture", "estimate"
+AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".m4a")
+_TOLERANCE = 0.02  # seconds that an estimate may be longer or shorter; some separators lose a frame
 PUBLISHED_SAMPLES = 65_280  # what the published inverse STFT gives back of a mixture
 
 
 class Scores(NamedTuple):
-    """Metrics of one estimate in dB; ``sdr_improvement`` is over the mixture's own SDR."""
+    """Metrics of one estimate in dB; improvements are over the mixture's own; no means are subtracted."""
 
     sdr: float
     sdr_improvement: float
     si_sdr: float
+    si_sdr_improvement: float
     sir: float
     sar: float
 
@@ -57,6 +62,8 @@ class PairScores:
         scores: by the estimate: the mixture itself, ideal masks, and the answers of the model.
         absent: text of a sound that is not in the mixture; None if it was not asked for one.
         let_through: energy of the answer to that sound's query over the mixture's, by the estimate.
+        seconds: that the model took for all queries together; 0 without one.
+        sound_seconds: length of the mixture.
         silent_reference: whether a source is silent as the published evaluation defines it.
         silent_estimates: which estimates are.
         sounds: of examples only: the target, the mixture and the model's answers, float32 [T].
@@ -68,6 +75,8 @@ class PairScores:
     let_through: dict[str, float]
     silent_reference: bool
     silent_estimates: tuple[str, ...]
+    seconds: float = 0.0
+    sound_seconds: float = 0.0
     sounds: dict[str, np.ndarray] | None = None
 
 
@@ -76,20 +85,28 @@ class PairScorer:
 
     Args:
         folder: of the model.
+        estimates: of finished estimates instead, one file per pair; then there is no model.
     """
 
-    def __init__(self, folder: Path, device: str, binary: bool):
+    def __init__(
+        self, folder: Path | None, device: str, binary: bool, estimates: Path | None = None
+    ):
         self.device = device
-        self._folder, self._binary = folder, binary
+        self._folder, self._binary, self._estimates = folder, binary, estimates
+        self._seconds = 0.0
         self._separator: MixtureSeparator | None = None
 
     def __call__(self, job: PairJob) -> PairScores:
         """Raises ClipsepError if a sound of the pair cannot be read."""
         sources = load_sources(job.pair)
-        answers, absent_answers = self._answers(sources.sum(axis=0), job)
+        if self._estimates is not None:
+            finished = read_estimate(self._estimates, job.pair, sources.shape[1])
+            answers, absent_answers = {ESTIMATE: _scored_part(job.pair, finished)}, {}
+        else:
+            answers, absent_answers = self._answers(sources.sum(axis=0), job)
         sources = _scored_part(job.pair, sources)
         mixture = sources.sum(axis=0)
-        if not job.queries:
+        if not job.queries and self._estimates is None:
             best = max(answers.values(), key=lambda answer: sdr(sources[0], answer))
             answers = {f"best of {len(answers)} masks": best}
         estimates = {MIXTURE: mixture, **ideal_estimates(sources), **answers}
@@ -102,6 +119,8 @@ class PairScorer:
                 name: _energy(answer) / energy if energy else float("nan")
                 for name, answer in absent_answers.items()
             },
+            seconds=self._seconds,
+            sound_seconds=mixture.shape[-1] / job.pair.sample_rate,
             silent_reference=bool(is_silent(sources).any()),
             silent_estimates=tuple(name for name, sound in estimates.items() if is_silent(sound)),
             sounds={MIXTURE: mixture, "target": sources[0], **answers} if job.keep_sounds else None,
@@ -122,7 +141,9 @@ class PairScorer:
             self._separator = MixtureSeparator(self._folder, self.device, self._binary)
         embeddings = [*job.queries.values(), *job.absent_queries.values()]
         queries = np.stack(embeddings) if embeddings else None
-        separated = self._separator.separate(mixture, SAMPLE_RATE, queries)
+        began = time.perf_counter()
+        separated = self._separator.separate(mixture, job.pair.sample_rate, queries)
+        self._seconds = time.perf_counter() - began
         separated = _scored_part(job.pair, separated)
         if queries is None:
             return {f"mask {number}": mask for number, mask in enumerate(separated)}, {}
@@ -133,20 +154,59 @@ class PairScorer:
         )
 
 
+def find_estimate(folder: Path, pair: Pair) -> Path:
+    """The file of a pair's estimate: its id, with "/" as folders, and any ending of sound files.
+
+    Raises:
+        UsageError: if there is none, or more than one.
+    """
+    path = folder / pair.id
+    found = sorted(
+        other
+        for other in path.parent.glob("*")
+        if other.stem == path.name and other.suffix.lower() in AUDIO_SUFFIXES
+    )
+    if len(found) != 1:
+        several = f"{len(found)} files, {found[0].name} among them," if found else "no file"
+        raise UsageError(f"'{folder}' has {several} for pair {pair.id}: expected {path.name}.wav.")
+    return found[0]
+
+
+def read_estimate(folder: Path, pair: Pair, samples: int) -> np.ndarray:
+    """The estimate of a pair, at the mixture's rate, float32 [samples]; channels are averaged.
+
+    Up to 20 ms more or fewer than the mixture has are cut, or padded with zeros.
+
+    Raises:
+        ClipsepError: if it is not as long as the mixture.
+    """
+    path = find_estimate(folder, pair)
+    sound, _ = read_audio(path, pair.sample_rate, mono=True)
+    difference = abs(len(sound) - samples) / pair.sample_rate
+    if difference > _TOLERANCE:
+        raise ClipsepError(
+            f"'{path}' is {len(sound) / pair.sample_rate:.2f} s long, but the mixture "
+            f"{samples / pair.sample_rate:.2f} s."
+        )
+    return np.pad(sound[:samples], (0, max(0, samples - len(sound))))
+
+
 def score_estimates(sources: np.ndarray, estimates: dict[str, np.ndarray]) -> dict[str, Scores]:
     """All metrics of estimates [T] of the first of ``sources`` [N, T]; they add up to the mixture."""
-    stacked = np.stack(list(estimates.values()))
+    stacked, mixture = np.stack(list(estimates.values())), sources.sum(axis=0)
     bss = bss_metrics(sources, stacked)
     with np.errstate(invalid="ignore"):  # of a silent source, all are infinite
-        improvement = bss.sdr - sdr(sources[0], sources.sum(axis=0))
-    columns = (bss.sdr, improvement, si_sdr(sources[0], stacked), bss.sir, bss.sar)
+        improvement = bss.sdr - sdr(sources[0], mixture)
+        si_sdrs = si_sdr(sources[0], stacked)
+        si_improvement = si_sdrs - si_sdr(sources[0], mixture)
+    columns = (bss.sdr, improvement, si_sdrs, si_improvement, bss.sir, bss.sar)
     rows = np.stack(columns, axis=1).tolist()
     return {name: Scores(*row) for name, row in zip(estimates, rows, strict=True)}
 
 
 def _scored_part(pair: Pair, sounds: np.ndarray) -> np.ndarray:
     """What is scored of sounds [..., T]: all, or of a published pair what the published code scores."""
-    if pair.snr_db is not None:
+    if not pair.is_published:
         return sounds
     return np.clip(sounds[..., :PUBLISHED_SAMPLES], -1, 1)
 

@@ -14,11 +14,12 @@ import numpy as np
 import soundfile
 from PIL import Image
 
-from clipsep.evaluation.mixtures import SAMPLE_RATE, SEGMENT
+from clipsep.evaluation.mixtures import SAMPLE_RATE
 from clipsep.evaluation.queries import class_of
 from clipsep.evaluation.report.statistics import Report
 from clipsep.evaluation.report.text import absent_sound_text, decibel_text
 from clipsep.evaluation.scoring import MIXTURE, PairScores
+from clipsep.media.resampling import resample
 from clipsep.spectral import SpectralSettings, stft, to_bands
 
 _PEAK = 0.9  # of the loudest sound of an example, which are all scaled alike
@@ -69,14 +70,24 @@ def listening_page(report: Report) -> str:
         examples=examples,
         means=means,
         absent=[text for name in report.answers if (text := absent_sound_text(report, name))],
-        seconds=f"{SEGMENT / SAMPLE_RATE:.1f}",
+        seconds=_lengths(report),
         ticks=[_tick(frequency) for frequency in _TICKS],
         range_db=round(_RANGE_DB),
     )
 
 
+def _lengths(report: Report) -> str:
+    """Of the examples, in seconds: one number, or the shortest and the longest."""
+    seconds = sorted({round(scored.sound_seconds, 1) for scored in report.pairs if scored.sounds})
+    return "–".join(f"{value:.1f}" for value in (seconds[:1] + seconds[1:][-1:]))
+
+
 def _example(report: Report, scored: PairScores) -> _Example:
-    pair, sounds = scored.pair, dict(scored.sounds)
+    pair = scored.pair
+    sounds = {
+        name: resample(sound, pair.sample_rate, SAMPLE_RATE)
+        for name, sound in scored.sounds.items()
+    }
     first = report.answers[0]
     sounds["what is left"] = sounds[MIXTURE] - sounds[first]
     # 1 for silence, which has no level.

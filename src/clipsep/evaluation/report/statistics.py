@@ -6,7 +6,7 @@ It knows numbers and names; files and pictures of them are made elsewhere.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any
@@ -88,6 +88,40 @@ class Report:
         return dict(sorted(classes.items()))
 
     @cached_property
+    def by_snr(self) -> dict[float, list[PairScores]]:
+        """The pairs by the level difference that their list states, rising."""
+        return self._grouped(lambda scored: scored.pair.snr_db)
+
+    @cached_property
+    def by_n_sounds(self) -> dict[float, list[PairScores]]:
+        """The pairs by how many sounds they hold, where the list says so."""
+        return self._grouped(
+            lambda scored: len(scored.pair.interferers) + 1 if scored.pair.interferers else None
+        )
+
+    def _grouped(self, key: Callable[[PairScores], float | None]) -> dict[float, list[PairScores]]:
+        groups: dict[float, list[PairScores]] = {}
+        for scored in self.pairs:
+            if (value := key(scored)) is not None:
+                groups.setdefault(float(value), []).append(scored)
+        return dict(sorted(groups.items()))
+
+    def share_worse(self, answer: str) -> float | None:
+        """Share of pairs whose estimate has a lower SDR than the mixture; None if no SDR is finite."""
+        gains = np.array([scored.scores[answer].sdr_improvement for scored in self.pairs])
+        gains = gains[np.isfinite(gains)]
+        return float((gains < 0).mean()) if len(gains) else None
+
+    def speed(self) -> dict[str, float] | None:
+        """Seconds of one process per second of sound, all queries at once; None without a model."""
+        timed = [scored for scored in self.pairs if scored.seconds]
+        if not timed:
+            return None
+        seconds = sum(scored.seconds for scored in timed)
+        sound = sum(scored.sound_seconds for scored in timed)
+        return {"mixtures": len(timed), "real_time_factor": seconds / sound}
+
+    @cached_property
     def silent_references(self) -> int:
         """Pairs with a source that is silent by the published rule."""
         return sum(pair.silent_reference for pair in self.pairs)
@@ -134,8 +168,9 @@ class Report:
             "model": self.model,
             "pairs_list": self.pairs_list,
             "settings": self.settings,
-            "environment": self.environment,
+            "environment": self.environment | {"speed": self.speed()},
             "overall": {name: self._metrics(name) for name in self.estimates},
+            "worse_than_mixture": {name: self.share_worse(name) for name in self.answers},
             "absent_sounds": {
                 name: {
                     "share_of_energy": asdict(self.let_through(name)),
@@ -163,8 +198,25 @@ class Report:
                 label: {name: self._metrics(name, label) for name in self.estimates}
                 for label in self.by_class
             },
+            "curves": {
+                "snr_db": self._curve(self.by_snr),
+                "sounds": self._curve(self.by_n_sounds),
+            },
             "pairs": [_pair_as_dict(pair) for pair in self.pairs],
         }
+
+    def _curve(self, groups: dict[float, list[PairScores]]) -> list[dict[str, Any]]:
+        return [
+            {
+                "at": value,
+                "pairs": len(pairs),
+                "sdr_improvement": {
+                    name: asdict(Statistic.of(pair.scores[name].sdr_improvement for pair in pairs))
+                    for name in self.answers
+                },
+            }
+            for value, pairs in groups.items()
+        ]
 
     def _metrics(
         self, estimate: str, label: str | None = None, skip_silent: bool = False
@@ -181,6 +233,7 @@ def _pair_as_dict(scored: PairScores) -> dict[str, Any]:
         "id": pair.id,
         "query": pair.query,
         "label": pair.label,
+        "snr_db": pair.snr_db,
         "interferer_labels": [interferer.label for interferer in pair.interferers],
         "scores": {
             name: {metric: _finite(value) for metric, value in scores._asdict().items()}

@@ -17,6 +17,7 @@ TITLES = {
     "sdr": "SDR",
     "sdr_improvement": "SDR improvement",
     "si_sdr": "SI-SDR",
+    "si_sdr_improvement": "SI-SDR improvement",
     "sir": "SIR",
     "sar": "SAR",
 }
@@ -27,6 +28,14 @@ def decibel_text(value: float | None, digits: int = 2) -> str:
     if value is None or math.isnan(value):
         return "–"
     return f"{round(value, digits) + 0.0:.{digits}f}"  # no minus before a zero
+
+
+def worse_than_mixture_text(report: Report, answer: str) -> str:
+    """How many answers are worse than no separation, in one sentence."""
+    share = report.share_worse(answer)
+    if share is None:
+        return ""
+    return f"{answer} worse than the mixture itself (SDR): {100 * share:.1f} % of the mixtures."
 
 
 def absent_sound_text(report: Report, answer: str) -> str:
@@ -79,12 +88,17 @@ def _lines(report: Report) -> Iterator[str]:
     yield "dB: mean ± standard error (median).\n"
     yield from _metric_table("", {name: name for name in report.estimates}, report)
     yield ""
-    sentences = [absent_sound_text(report, name) for name in report.answers]
+    sentences = [worse_than_mixture_text(report, name) for name in report.answers]
+    sentences += [absent_sound_text(report, name) for name in report.answers]
+    sentences.append(_speed_text(report))
     for sentence in [*sentences, *notes(report)]:
         if sentence:
             yield f"- {sentence[0].upper()}{sentence[1:]}"
     yield f"- SAR of the {MIXTURE} measures rounding errors only: a sum of the sources has no artifacts."
+    yield "- SI-SDR without subtracting means (Le Roux et al., 2019); improvements are over the mixture."
     yield from _without_silent_pairs(report)
+    yield from _curve("SNR of the list in dB", report.by_snr, report)
+    yield from _curve("sounds in the mixture", report.by_n_sounds, report)
     yield "\n## By class\n\n![SDR by class](classes.png)\n"
     yield "Mean SDR in dB.\n"
     yield f"| class | pairs | {' | '.join(report.estimates)} |"
@@ -96,6 +110,33 @@ def _lines(report: Report) -> Iterator[str]:
         yield f"\n<details><summary>All metrics by class: {name}</summary>\n"
         yield from _metric_table("class", dict.fromkeys(report.by_class, name), report, True)
         yield "\n</details>"
+
+
+def _speed_text(report: Report) -> str:
+    speed = report.speed()
+    if speed is None:
+        return ""
+    return (
+        f"Separation took {speed['real_time_factor']:.3f} s of one process for each second of sound "
+        f"({counted(speed['mixtures'], 'mixture')}, all their queries at once, on this machine)."
+    )
+
+
+def _curve(title: str, groups: dict, report: Report) -> Iterator[str]:
+    """Mean SDR improvement and SDR by group, if there is more than one."""
+    if len(groups) < 2:
+        return
+    names = report.answers
+    yield f"\n## By {title}\n\nMean SDR in dB (improvement over the mixture).\n"
+    yield f"| {title} | pairs | {' | '.join(names)} |"
+    yield f"|---:|---:|{'---:|' * len(names)}"
+    for value, pairs in groups.items():
+        cells = [
+            f"{decibel_text(Statistic.of(pair.scores[name].sdr for pair in pairs).mean)} "
+            f"({decibel_text(Statistic.of(pair.scores[name].sdr_improvement for pair in pairs).mean)})"
+            for name in names
+        ]
+        yield f"| {value:g} | {len(pairs)} | {' | '.join(cells)} |"
 
 
 def _what_was_done(report: Report) -> Iterator[str]:
