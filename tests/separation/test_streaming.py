@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from clipsep.separation.streaming import MaskEstimator, StreamingFilter, masks_of, native_stft
+from clipsep.separation.filterbank import native_stft
+from clipsep.separation.streaming import MaskEstimator, StreamingFilter, masks_of
 from clipsep.spectral import SpectralSettings, apply_mask, log_magnitude, stft
 
 SETTINGS = SpectralSettings(segment_frames=64)

@@ -73,7 +73,7 @@ class Separator:
         config: CheckpointConfig,
         engine: Engine,
         encoder: QueryEncoder | None = None,
-        overlap: float = 0.25,
+        overlap: float = 0.125,
     ):
         if config.model.kind == "pit":
             raise UsageError(f"The model '{config.name}' takes no queries (it is a PIT baseline).")
@@ -95,7 +95,7 @@ class Separator:
         name: str | Path,
         device: str = "auto",
         query_encoder: str | None = None,
-        overlap: float = 0.25,
+        overlap: float = 0.125,
         engine: str = "auto",
         threads: int | None = None,
     ) -> Separator:

@@ -11,19 +11,11 @@ from collections.abc import Callable
 import numpy as np
 
 from clipsep.media import StreamingResampler
-from clipsep.spectral import (
-    SpectralSettings,
-    bin_positions,
-    frames_of,
-    hann,
-    log_magnitude,
-    stft,
-)
+from clipsep.separation.filterbank import FRAMES_AT_ONCE, Filterbank
+from clipsep.spectral import SpectralSettings, log_magnitude, stft
 
 # Log-magnitudes [1, 1, F, T] to masks [N, F, T], both float32.
 MaskFunction = Callable[[np.ndarray], np.ndarray]
-# STFT frames that are filtered together: few enough that their spectra stay in the cache.
-_FRAMES_AT_ONCE = 64
 
 
 def masks_of(logits: np.ndarray, binary: bool) -> np.ndarray:
@@ -141,26 +133,19 @@ class StreamingFilter:
         settings: SpectralSettings,
         sample_rate: int,
         channels: int,
-        overlap: float = 0.25,
+        overlap: float = 0.125,
     ):
         self._settings, self._sample_rate = settings, sample_rate
-        self._n_fft, self._hop = native_stft(settings, sample_rate)
+        self._filterbank = Filterbank(settings, sample_rate, channels)
+        self._hop = self._filterbank.hop
         self._resampler = StreamingResampler(sample_rate, settings.sample_rate)
         self._estimator = MaskEstimator(predict, settings, overlap)
-        self._window = hann(self._n_fft)
-        # Four squared Hann windows, a quarter of a window apart, add up to 3/2 everywhere.
-        self._synthesis_window = self._window / np.float32(1.5)
-        # Twice each: an interleaved spectrum has two numbers per bin, its real and imaginary part.
-        bins = bin_positions(self._n_fft, sample_rate, settings.n_bands, settings.max_frequency)
-        self._lower_band = np.repeat(bins.lower, 2)
-        self._upper_weight = np.repeat(bins.upper_weight, 2)
         # Three hops of zeros before the signal: then every sample lies in four windows.
         self._samples = np.zeros((channels, 3 * self._hop), np.float32)
         self._received = 0
         self._masks: np.ndarray | None = None  # [N, F, t], from mask frame `_first_mask` on
         self._first_mask = 0
         self._frame = 0  # next STFT frame to filter; frame 0 starts at the first zero
-        self._tail: np.ndarray | None = None  # [N, C, 3 hops] of overlap-add not yet complete
         self._skip = 3 * self._hop  # samples of output that belong to the zeros before the signal
         self._emitted = 0
 
@@ -190,8 +175,8 @@ class StreamingFilter:
             return None
         targets = []
         while count > 0:
-            n = min(count, _FRAMES_AT_ONCE)
-            targets.append(self._overlap_add(self._filter_frames(n), n))
+            n = min(count, FRAMES_AT_ONCE)
+            targets.append(self._filterbank.apply(self._samples, self._next_masks(n)))
             self._drop_used(n)
             count -= n
         out = np.concatenate(targets, axis=-1)
@@ -204,7 +189,7 @@ class StreamingFilter:
     def _frames_ready(self, last: bool) -> int:
         if last:
             return 4 + (self._received - 1) // self._hop - self._frame
-        by_samples = (self._samples.shape[1] - self._n_fft) // self._hop + 1
+        by_samples = (self._samples.shape[1] - self._filterbank.n_fft) // self._hop + 1
         # A frame lies between two mask frames, and both must be there.
         end = self._first_mask + self._masks.shape[-1] - 1
         by_masks = int(end / self._mask_frames_per_hop) + 1 - self._frame
@@ -215,21 +200,8 @@ class StreamingFilter:
         settings = self._settings
         return self._hop / self._sample_rate * settings.sample_rate / settings.hop_length
 
-    def _filter_frames(self, n: int) -> np.ndarray:
-        """Windowed, masked time frames of the next ``n`` STFT frames, [N, C, n, n_fft]."""
-        samples = self._samples[:, : (n - 1) * self._hop + self._n_fft]
-        frames = frames_of(samples, self._n_fft, self._hop) * self._window  # [C, n, n_fft]
-        spectrum = np.fft.rfft(frames)  # [C, n, n_fft // 2 + 1]
-        parts = spectrum.view(np.float32)  # [C, n, 2 (n_fft // 2 + 1)], interleaved
-        masks = self._native_masks(n)
-        out = np.empty((len(masks), *frames.shape), np.float32)
-        for target, mask in zip(out, masks, strict=True):
-            masked = (parts * mask).view(np.complex64)
-            np.multiply(np.fft.irfft(masked, self._n_fft), self._synthesis_window, out=target)
-        return out
-
-    def _native_masks(self, n: int) -> np.ndarray:
-        """Masks of the next ``n`` STFT frames at their own bins, [N, n, 2 (n_fft // 2 + 1)]."""
+    def _next_masks(self, n: int) -> np.ndarray:
+        """Masks at the next ``n`` STFT frames, [N, n, F]."""
         # Frame 0 is centred one hop before the first sample.
         frames = np.arange(self._frame - 1, self._frame - 1 + n)
         position = frames * self._mask_frames_per_hop - self._first_mask
@@ -238,23 +210,7 @@ class StreamingFilter:
         upper = np.minimum(lower + 1, self._masks.shape[-1] - 1)
         fraction = (position - lower).astype(np.float32)
         first, second = self._masks[..., lower], self._masks[..., upper]  # [N, F, n]
-        masks = np.ascontiguousarray((first + fraction * (second - first)).swapaxes(-1, -2))
-        below, above = masks[..., self._lower_band], masks[..., self._lower_band + 1]
-        above -= below
-        above *= self._upper_weight
-        above += below
-        return above
-
-    def _overlap_add(self, frames: np.ndarray, n: int) -> np.ndarray:
-        """[N, C, n, n_fft] to the n hops of samples that are now complete, [N, C, n * hop]."""
-        quarters = frames.reshape(*frames.shape[:-1], 4, self._hop)
-        total = np.zeros((*frames.shape[:2], n + 3, self._hop), np.float32)
-        for quarter in range(4):
-            total[:, :, quarter : quarter + n] += quarters[..., quarter, :]
-        if self._tail is not None:
-            total[:, :, :3] += self._tail
-        self._tail = total[:, :, n:].copy()
-        return total[:, :, :n].reshape(*frames.shape[:2], -1)
+        return np.ascontiguousarray((first + fraction * (second - first)).swapaxes(-1, -2))
 
     def _drop_used(self, n: int) -> None:
         self._samples = self._samples[:, n * self._hop :].copy()
@@ -264,13 +220,3 @@ class StreamingFilter:
         drop = min(max(0, needed - self._first_mask), self._masks.shape[-1] - 1)
         self._masks = self._masks[..., drop:].copy()
         self._first_mask += drop
-
-
-def native_stft(settings: SpectralSettings, sample_rate: int) -> tuple[int, int]:
-    """Window and hop, in samples, of the STFT that masks are applied to at ``sample_rate``.
-
-    About the duration of the network's own, exactly its own at its own rate, and a multiple of 64, which
-    keeps the FFT fast and the quarter hop whole.
-    """
-    n_fft = 64 * max(1, round(settings.n_fft * sample_rate / settings.sample_rate / 64))
-    return n_fft, n_fft // 4
