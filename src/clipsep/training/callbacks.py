@@ -11,6 +11,7 @@ import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.utilities import rank_zero_only
 from pytorch_lightning.loggers import TensorBoardLogger
 from torch.utils.data import default_collate
 from torch.utils.tensorboard import SummaryWriter
@@ -44,31 +45,46 @@ class ExportModel(Callback):
         }
         if not all(map(math.isfinite, metrics.values())):
             raise diverged(trainer.global_step)
-        self.config.training.update(step=trainer.global_step, **metrics)
-        self.save("last", trainer, pl_module)
+        self._note(trainer.global_step, metrics)
+        self.save("last", trainer.global_step, pl_module)
         score = _score(metrics)
         if score > self.best:
             self.best = score
-            self.save("best", trainer, pl_module)
+            self.save("best", trainer.global_step, pl_module)
 
-    def save(self, name: str, trainer: pl.Trainer, task: SeparationTask) -> None:
+    def finish(self, step: int, task: SeparationTask) -> None:
+        """Write what the training ends with as ``last``; its scores stay if it was validated."""
+        if self.config.training.get("step") != step:
+            self._note(step, {})
+        self.save("last", step, task)
+
+    @rank_zero_only
+    def save(self, name: str, step: int, task: SeparationTask) -> None:
         """Write the task's present weights to ``output/name``, from one of the processes.
 
         Raises:
             ClipsepError: if they are not finite; what was written before stays.
         """
         if not all(tensor.isfinite().all() for tensor in task.model.state_dict().values()):
-            raise diverged(trainer.global_step)
-        if trainer.is_global_zero:
-            save_checkpoint(self.output / name, self.config, task.model)
+            raise diverged(step)
+        save_checkpoint(self.output / name, self.config, task.model)
 
     def state_dict(self) -> dict:
-        """The best score comes back with the run."""
-        return {"best": self.best}
+        """The best score, and those of the last validation, come back with the run."""
+        scores = {k: v for k, v in self.config.training.items() if k != "config"}
+        return {"best": self.best, "scores": scores}
 
     def load_state_dict(self, state_dict: dict) -> None:
         """See `state_dict`."""
-        self.best = state_dict["best"]
+        self.best = state_dict.get("best", self.best)
+        scores = dict(state_dict.get("scores", {}))
+        self._note(scores.pop("step", None), scores)
+
+    def _note(self, step: int | None, scores: dict[str, float]) -> None:
+        """Put into the checkpoint's config what step it is of, and its scores."""
+        training = {"config": self.config.training["config"], **scores}
+        self.config.training.clear()
+        self.config.training.update(training if step is None else {**training, "step": step})
 
 
 def _score(metrics: dict[str, float]) -> float:

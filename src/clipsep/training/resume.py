@@ -5,9 +5,11 @@ What does not fit is refused here, by the name of the first setting that differs
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
 from torch import nn
@@ -18,7 +20,7 @@ from clipsep.models.registry import build_model
 from clipsep.training.config import TrainingConfig
 from clipsep.training.data.load import TrainingInputs
 
-RESUME = "resume"
+RESUME = "resume.ckpt"
 # What a run that goes on may change: none of it decides what a step learns from which mixtures.
 _MAY_CHANGE = {
     *("steps", "validate_every", "validation_pairs", "save_every", "log_every", "examples"),
@@ -47,36 +49,82 @@ class RunRecord(Callback):
         return self.record
 
 
-def resume_point(config: TrainingConfig, task: nn.Module, run: RunRecord) -> Path | None:
-    """State to go on from, if there is one.
+class SaveState(Callback):
+    """Saves what a run needs to go on, ``resume.ckpt``: every so many steps, and at the end.
+
+    At a step that is validated it waits for that, or a kill in between would lose the validation. It
+    must stand behind weight averaging in the list of callbacks.
+
+    Args:
+        validate: whether there is something to validate with.
+    """
+
+    def __init__(self, config: TrainingConfig, validate: bool):
+        self._config = config
+        self._path = config.output / RESUME
+        self._validate_every = config.validate_every if validate else None
+        self._saved = 0  # the last step that was
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """A run that goes on starts from what was saved."""
+        self._saved = trainer.global_step
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        """Save, unless a validation follows."""
+        if self._validate_every is None or trainer.global_step % self._validate_every:
+            self._save(trainer)
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Save what `on_train_batch_end` left for now."""
+        self._save(trainer)
+
+    def _save(self, trainer: pl.Trainer) -> None:
+        step = trainer.global_step
+        if step == self._saved or (step % self._config.save_every and step != self._config.steps):
+            return
+        trainer.save_checkpoint(self._path)
+        self._saved = step
+
+
+@dataclass(frozen=True)
+class ResumePoint:
+    """A saved state to go on from: its file, the steps that were made, and what is in it."""
+
+    path: Path
+    step: int
+    weights: dict[str, torch.Tensor]
+    callbacks: dict[str, dict[str, Any]]
+
+
+def resume_point(config: TrainingConfig, task: nn.Module, run: RunRecord) -> ResumePoint | None:
+    """State to go on from, if there is one. Nothing in it is run.
 
     Raises:
-        ClipsepError: if it is damaged.
-        UsageError: if it is of another run. States of older versions, which have no record, are only
-            asked for the shapes of their weights.
+        ClipsepError: if it is damaged, or holds more than numbers, texts and tensors.
+        UsageError: if it is of another run.
     """
-    path = config.output / f"{RESUME}.ckpt"
+    path = config.output / RESUME
     if not path.is_file():
         return None
     try:
-        saved = torch.load(path, map_location="cpu", weights_only=False)
-        weights, callbacks = saved["state_dict"], saved["callbacks"]
+        saved = torch.load(path, map_location="cpu", weights_only=True)
+        state = ResumePoint(path, saved["global_step"], saved["state_dict"], saved["callbacks"])
     except Exception as error:  # torch.load raises whatever the damage leads to
         raise ClipsepError(
-            f"'{path}' is damaged and the run cannot go on: delete it to begin anew; the models beside "
+            f"'{path}' is damaged and the run cannot go on: delete it to start again; the models beside "
             "it are untouched."
         ) from error
-    other = _first_difference(run.record, callbacks.get(run.state_key, {}))
+    other = _first_difference(run.record, state.callbacks.get(run.state_key, {}))
     if other:
         raise UsageError(
             f"'{config.output}' holds another run, which differs in {other}: choose another output, or "
-            "delete that folder to begin anew."
+            "delete that folder to start again."
         )
-    if _shapes(weights) != _shapes(task.state_dict()):
+    if _shapes(state.weights) != _shapes(task.state_dict()):
         raise UsageError(
             f"'{path}' belongs to a model of another shape: choose another output, or delete it."
         )
-    return path
+    return state
 
 
 def initial_model(

@@ -10,12 +10,7 @@ from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import (
-    Callback,
-    ModelCheckpoint,
-    TQDMProgressBar,
-    WeightAveraging,
-)
+from pytorch_lightning.callbacks import Callback, TQDMProgressBar, WeightAveraging
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 from pytorch_lightning.utilities import rank_zero_only
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
@@ -30,7 +25,7 @@ from clipsep.training.callbacks import ExportModel, ValidationExamples
 from clipsep.training.config import TrainingConfig
 from clipsep.training.data.load import TrainingInputs, load_inputs
 from clipsep.training.data.sampling import EvenSampler, StepSampler
-from clipsep.training.resume import RESUME, RunRecord, initial_model, resume_point
+from clipsep.training.resume import RunRecord, SaveState, initial_model, resume_point
 from clipsep.training.task import SeparationTask
 
 _PRECISION = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
@@ -67,20 +62,23 @@ def train(config: TrainingConfig, progress: bool = True) -> Path:
         callbacks.append(ValidationExamples(inputs.validation, config.examples))
     state = resume_point(config, task, run)
     with _failures_explained(config):
-        trainer = _trainer(config, callbacks, device, inputs.validation is not None, progress)
-        trainer.fit(
-            task,
-            _training_loader(config, inputs, trainer),
-            _validation_loader(config, inputs, trainer),
-            ckpt_path=state,
-            # Our own file, which holds more than weights (random states, schedules).
-            weights_only=False,
-        )
-        export.save("last", trainer, task)
+        if state is not None and state.step >= config.steps:
+            task.load_state_dict(state.weights)
+            export.load_state_dict(state.callbacks.get(export.state_key, {}))
+            step = state.step
+        else:
+            trainer = _trainer(config, callbacks, device, inputs.validation is not None, progress)
+            trainer.fit(
+                task,
+                _training_loader(config, inputs, trainer),
+                _validation_loader(config, inputs, trainer),
+                ckpt_path=state and state.path,
+                weights_only=True,  # nothing in the file is run
+            )
+            step = trainer.global_step
+        export.finish(step, task)
     best = config.output / "best"
-    # Without a state to go on from, a model that lies there may be an earlier run's.
-    validated = state is not None or export.best > float("-inf")
-    return best if validated and best.is_dir() else config.output / "last"
+    return best if export.best > float("-inf") and best.is_dir() else config.output / "last"
 
 
 def is_main_process() -> bool:
@@ -171,15 +169,7 @@ def _trainer(
 ) -> pl.Trainer:
     if config.optimizer.average:
         callbacks.append(WeightAveraging(avg_fn=moving_average(config.optimizer.average)))
-    callbacks.append(
-        ModelCheckpoint(
-            config.output,
-            filename=RESUME,
-            every_n_train_steps=config.save_every,
-            save_top_k=1,
-            enable_version_counter=False,
-        )
-    )
+    callbacks.append(SaveState(config, validate))  # behind the averaging, which it saves
     if progress:
         callbacks.append(TQDMProgressBar(refresh_rate=config.log_every))
     several = config.nodes > 1 or config.devices != 1
@@ -207,6 +197,7 @@ def _trainer(
         callbacks=callbacks,
         enable_progress_bar=progress,
         enable_model_summary=False,
+        enable_checkpointing=False,  # that is for `SaveState`
         use_distributed_sampler=False,
     )
 
