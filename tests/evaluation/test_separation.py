@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
+from clipsep.errors import ClipsepError
 from clipsep.evaluation.separation import MixtureSeparator
 from clipsep.metrics import sdr
 from clipsep.paper.checkpoints import import_published
@@ -57,3 +58,18 @@ def test_many_queries_are_as_each_alone_and_nothing_is_kept_between_mixtures(mod
     for query, sound in zip(queries, together, strict=True):
         alone = separator.separate(mixtures[0], 16_000, query[None])[0]
         assert np.abs(alone - sound).max() < 1e-5
+
+
+@pytest.mark.parametrize("binary", [False, True])
+def test_a_model_that_gives_no_numbers_is_not_scored(model, binary):
+    """A binary mask of NaN would be a silence, of 0 dB."""
+    folder = model()
+    weights = load_file(folder / "model.safetensors")
+    save_file(
+        {name: torch.full_like(tensor, float("nan")) for name, tensor in weights.items()},
+        folder / "model.safetensors",
+    )
+    separator = MixtureSeparator(folder, "cpu", binary)
+    mixture = np.random.default_rng(0).standard_normal(65_535).astype(np.float32)
+    with pytest.raises(ClipsepError, match="NaN or infinite"):
+        separator.separate(mixture, 16_000, np.ones((1, 16), np.float32))

@@ -15,7 +15,7 @@ import pytest
 from clipsep.errors import ClipsepError, UsageError
 from clipsep.parallel.on_ray import _block_sizes
 from clipsep.parallel.run import run_many
-from clipsep.parallel.task import require_shared_folder
+from clipsep.parallel.task import interrupts_deferred, require_shared_folder
 
 
 @dataclass(frozen=True)
@@ -137,6 +137,46 @@ list(run_many(Slow(Path({str(tmp_path)!r})), range(1, 10), workers=2))
     while marks(tmp_path, "half"):
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+def test_an_interrupt_while_workers_start_is_heard_by_the_parent_alone(tmp_path: Path):
+    """At any moment of the start: one exception, at once, and not a word from the workers."""
+    code = f"""
+import sys
+from pathlib import Path
+from tests.parallel.test_run import Slow
+from clipsep.parallel.run import run_many
+print("starting", flush=True)
+try:
+    list(run_many(Slow(Path({str(tmp_path)!r})), range(1, 10), workers=3))
+except KeyboardInterrupt:
+    sys.exit(130)
+"""
+    root = Path(__file__).parents[2]
+    for delay in (0, 0.05, 0.2, 0.6, 1.5):
+        parent = subprocess.Popen(
+            [sys.executable, "-c", code],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=root,
+            start_new_session=True,
+        )
+        parent.stdout.readline()
+        time.sleep(delay)
+        os.killpg(parent.pid, signal.SIGINT)  # as a terminal does it
+        _, errors = parent.communicate(timeout=30)
+        assert (parent.returncode, errors) == (130, ""), delay
+        assert not marks(tmp_path, "half")
+
+
+def test_interrupts_are_deferred_and_not_lost():
+    with pytest.raises(KeyboardInterrupt), interrupts_deferred():
+        os.kill(os.getpid(), signal.SIGINT)
+        reached = True
+    assert reached
+    with interrupts_deferred():
+        pass
 
 
 def test_a_cluster_that_does_not_answer_is_named_at_once(tmp_path: Path):

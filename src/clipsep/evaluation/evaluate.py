@@ -25,7 +25,7 @@ from clipsep.evaluation.queries import IMAGE, TEXT, PairQueries, absent_sounds
 from clipsep.evaluation.report.statistics import Report
 from clipsep.evaluation.scoring import PairJob, PairScorer, PairScores, find_estimate
 from clipsep.extras import is_installed
-from clipsep.parallel.run import run_many
+from clipsep.parallel.run import local_workers, run_many
 from clipsep.queries import QueryEncoder, load_query_encoder
 from clipsep.queries.labels import LabelEncoder
 
@@ -72,7 +72,7 @@ def evaluate(
         prompts: another prompt set than the model's, such as the published "ensemble".
         binary: masks of 0 and 1.
         query_encoder: where the model's encoder is, e.g. ``clip:/path/to/folder``.
-        workers: processes; by default one per core.
+        workers: processes; by default one per core, or one where there is a GPU.
         every: score every so manieth pair only, for a quick look.
         examples: keep the sounds of so many pairs, evenly spaced over the list.
 
@@ -112,7 +112,7 @@ def evaluate(
             jobs.append(job)
             report_every(len(jobs), 2 * len(chosen))
         scorer = PairScorer(folder, device, binary, finished)
-        for job, scores in run_many(scorer, jobs, workers):
+        for job, scores in run_many(scorer, jobs, workers or local_workers(device)):
             scored[job.pair.id] = scores
             report_every(len(jobs) + len(scored), 2 * len(chosen))
     return Report(

@@ -27,7 +27,7 @@ class MixtureSeparator:
         config = load_config(folder)
         # One thread: rounding must not depend on how many processes share the cores.
         self._engine = load_engine(folder, config, device=device, threads=1)
-        self._settings = config.spectral
+        self._settings, self._name = config.spectral, config.name
         self._binary = binary
 
     def separate(
@@ -41,10 +41,14 @@ class MixtureSeparator:
 
         Returns:
             one estimate per query, or per mask of a model without queries, float32 [N, T].
+
+        Raises:
+            ClipsepError: if the model gives values that are not finite.
         """
 
         def predict(log_magnitude: np.ndarray) -> np.ndarray:
-            return masks_of(self._engine.mask_logits(log_magnitude, queries)[0], self._binary)
+            logits = self._engine.mask_logits(log_magnitude, queries)
+            return masks_of(logits[0], self._binary, self._name)
 
         stream = StreamingFilter(predict, self._settings, sample_rate, channels=1)
         return stream.push(mixture[None], last=True)[:, 0]

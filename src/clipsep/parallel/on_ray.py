@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from clipsep.errors import ClipsepError, UsageError
-from clipsep.parallel.task import Item, Result, Task, cores, interrupts_ignored
+from clipsep.parallel.task import Item, Result, Task, cores, interrupts_deferred
 
 LOCAL, AUTO = "local", "auto"
 _CONNECT_SECONDS = 5
@@ -110,7 +110,7 @@ def _driver(patience: float, address: str, *work: Any) -> Iterator[Connection]:
     context = multiprocessing.get_context("spawn")
     connection, sender = context.Pipe(duplex=False)
     process = context.Process(target=_drive, args=(sender, address, *work))
-    with interrupts_ignored():
+    with interrupts_deferred():
         process.start()
     sender.close()
     try:

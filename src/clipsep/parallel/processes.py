@@ -18,7 +18,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from clipsep.errors import ClipsepError
-from clipsep.parallel.task import Item, Result, Run, Task, interrupts_ignored
+from clipsep.parallel.task import Item, Result, Run, Task, interrupts_deferred
 
 if TYPE_CHECKING:
     from multiprocessing.synchronize import Event
@@ -62,6 +62,7 @@ def _one_pool(
     # Spawned, not forked: a fork would copy the locks of torch's and ffmpeg's threads.
     context = multiprocessing.get_context("spawn")
     stop = context.Event()
+    others = set(multiprocessing.active_children())
     pool = ProcessPoolExecutor(workers, context, _start_worker, (task, stop))
     handed_out: dict[Future, Item] = {}
     try:
@@ -82,6 +83,8 @@ def _one_pool(
         lost += handed_out.values()
     except BaseException:
         stop.set()
+        for process in set(multiprocessing.active_children()) - others:
+            process.terminate()  # at once, also one that is still starting
         raise
     finally:
         pool.shutdown(cancel_futures=True)
@@ -93,7 +96,7 @@ def _starting_processes() -> Iterator[None]:
     given = "OMP_NUM_THREADS" in os.environ
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     try:
-        with interrupts_ignored():
+        with interrupts_deferred():
             yield
     finally:
         if not given:
@@ -103,6 +106,7 @@ def _starting_processes() -> Iterator[None]:
 # In a worker process
 
 _task: Task
+_is_working = False
 
 
 def _start_worker(task: Task, stop: Event) -> None:
@@ -113,13 +117,19 @@ def _start_worker(task: Task, stop: Event) -> None:
 
 
 def _work(item: Item) -> Result:
+    global _is_working
+    _is_working = True
     try:
         return _task(item)
     except SystemExit:
         os._exit(1)  # and not on to the next item; what was half-written is removed by now
+    finally:
+        _is_working = False
 
 
 def _end(*_: object) -> None:
+    if not _is_working:
+        os._exit(1)  # nothing is half-written, and an exception here would be printed
     sys.exit(1)
 
 

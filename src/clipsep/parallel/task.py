@@ -57,13 +57,21 @@ def cores() -> int:
 
 
 @contextmanager
-def interrupts_ignored() -> Iterator[None]:
-    """Processes started inside do not hear Ctrl-C: they end their item quietly, the parent stops."""
+def interrupts_deferred() -> Iterator[None]:
+    """Processes started inside never hear Ctrl-C: the parent stops them. It hears it at the end."""
     if threading.current_thread() is not threading.main_thread():
         yield  # only the main thread hears it, and only it may choose not to
         return
-    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    heard: list[tuple] = []
+    handler = signal.signal(signal.SIGINT, lambda *arguments: heard.append(arguments))
+    can_block = hasattr(signal, "pthread_sigmask")  # not on Windows
+    # A handler is not inherited by a new process, but what is blocked stays blocked there.
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}) if can_block else set()
     try:
         yield
     finally:
+        if can_block:
+            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
         signal.signal(signal.SIGINT, handler)
+    if heard and callable(handler):
+        handler(*heard[0])

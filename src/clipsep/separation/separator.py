@@ -276,12 +276,7 @@ class Separator:
     def _mask_function(self, embeddings: np.ndarray, binary: bool) -> MaskFunction:
         def predict(log_magnitude: np.ndarray) -> np.ndarray:
             logits = self.engine.mask_logits(log_magnitude, embeddings)
-            if not np.isfinite(logits).all():
-                raise ClipsepError(
-                    f"The model '{self.config.name}' gives NaN or infinite values in place of masks: "
-                    "its weights are damaged, or its training went wrong."
-                )
-            return masks_of(logits[0], binary)
+            return masks_of(logits[0], binary, self.config.name)
 
         return predict
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from clipsep.errors import ClipsepError
 from clipsep.media import StreamingResampler
 from clipsep.separation.filterbank import FRAMES_AT_ONCE, Filterbank
 from clipsep.spectral import SpectralSettings, log_magnitude, stft
@@ -18,8 +19,17 @@ from clipsep.spectral import SpectralSettings, log_magnitude, stft
 MaskFunction = Callable[[np.ndarray], np.ndarray]
 
 
-def masks_of(logits: np.ndarray, binary: bool) -> np.ndarray:
-    """Masks between 0 and 1 of logits, or of 0 and 1 alone; float32, same shape."""
+def masks_of(logits: np.ndarray, binary: bool, model: str = "") -> np.ndarray:
+    """Masks between 0 and 1 of logits, or of 0 and 1 alone; float32, same shape.
+
+    Raises:
+        ClipsepError: if a logit is not finite: such a mask would be taken for silence.
+    """
+    if not np.isfinite(logits).all():
+        raise ClipsepError(
+            f"The model '{model}' gives NaN or infinite values instead of masks: its weights are "
+            "damaged, or its training went wrong."
+        )
     if binary:
         return (logits > 0).astype(np.float32)
     # As tanh, the logistic function never overflows.
