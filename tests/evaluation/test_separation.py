@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
+from clipsep.checkpoint import load_checkpoint, save_checkpoint
 from clipsep.errors import ClipsepError
 from clipsep.evaluation.separation import MixtureSeparator
 from clipsep.metrics import sdr
@@ -64,11 +65,10 @@ def test_many_queries_are_as_each_alone_and_nothing_is_kept_between_mixtures(mod
 def test_a_model_that_gives_no_numbers_is_not_scored(model, binary):
     """A binary mask of NaN would be a silence, of 0 dB."""
     folder = model()
-    weights = load_file(folder / "model.safetensors")
-    save_file(
-        {name: torch.full_like(tensor, float("nan")) for name, tensor in weights.items()},
-        folder / "model.safetensors",
-    )
+    checkpoint = load_checkpoint(folder)
+    for weight in checkpoint.model.parameters():
+        torch.nn.init.constant_(weight, float("nan"))
+    save_checkpoint(folder, checkpoint.config, checkpoint.model)
     separator = MixtureSeparator(folder, "cpu", binary)
     mixture = np.random.default_rng(0).standard_normal(65_535).astype(np.float32)
     with pytest.raises(ClipsepError, match="NaN or infinite"):

@@ -20,6 +20,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from clipsep.checkpoint import load_checkpoint
 from clipsep.errors import ClipsepError, UsageError
+from clipsep.training.task import SeparationTask
 from tests.helpers.datasets import make_store
 from tests.training.run_tiny import tiny_config, train_tiny
 
@@ -76,6 +77,58 @@ def test_a_killed_run_ends_with_the_weights_of_an_unbroken_one(root: Path):
     (root / "run").rename(root / "resumed")
     subprocess.run(tiny, check=True)
     assert_equal(root / "resumed/last", root / "run/last")
+
+
+def test_a_kill_during_a_validation_loses_nothing(root: Path, monkeypatch):
+    """The validation is made again: last and best are those of an unbroken run, to the byte."""
+    tried = []
+
+    def killed(task, batch, batch_idx):
+        tried.append(task.global_step)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SeparationTask, "validation_step", killed)
+        with pytest.raises((KeyboardInterrupt, SystemExit)):
+            train_tiny(root, steps=8, save_every=2)
+    assert tried == [4]
+    train_tiny(root, steps=8, save_every=2)
+    kept = contents(root / "run")
+    shutil.rmtree(root / "run")
+    train_tiny(root, steps=8, save_every=2)
+    assert kept == contents(root / "run")
+
+
+def test_a_finished_run_is_left_as_it_is(root: Path):
+    """Averaged weights and scores included; the models are made again if they are missing."""
+    best = train_tiny(root, steps=5)
+    kept = contents(root / "run")
+    assert kept["last/config.json"] != kept["best/config.json"]
+    assert train_tiny(root, steps=5) == best
+    assert contents(root / "run") == kept
+    shutil.rmtree(root / "run/last")
+    train_tiny(root, steps=5)
+    assert contents(root / "run") == kept
+
+
+class Hostile:
+    def __reduce__(self):
+        return os.mkdir, ("executed",)
+
+
+def test_nothing_in_a_state_is_executed(root: Path, monkeypatch):
+    monkeypatch.chdir(root)
+    (root / "run").mkdir()
+    torch.save({"state_dict": {}, "callbacks": Hostile()}, root / "run/resume.ckpt")
+    with pytest.raises(ClipsepError, match="damaged"):
+        train_tiny(root)
+    assert not (root / "executed").exists()
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """The models of a run."""
+    models = [*folder.glob("last/*"), *folder.glob("best/*")]
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in models}
 
 
 def test_a_full_disk_costs_no_more_than_the_steps_since_the_last_save(root: Path):
