@@ -13,10 +13,6 @@ class ClipsepError(Exception):
 
     exit_code = 1
 
-    def __init__(self, sentence: str):
-        # PyTorch raises a loader process's error again with the text of its traceback in front.
-        super().__init__(sentence.rpartition(f"{type(self).__name__}: ")[2].strip())
-
 
 class UsageError(ClipsepError):
     """The request itself is wrong: an empty query, an unknown model, a key that does not exist."""

@@ -5,7 +5,10 @@ It knows names, sizes and times; it must not open a file.
 
 from __future__ import annotations
 
+import errno
 import os
+import shutil
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +17,7 @@ from clipsep.errors import UsageError
 _VIDEO = ".3gp .avi .flv .m4v .mkv .mov .mp4 .mpeg .mpg .ogv .ts .webm .wmv"
 _SOUND = ".aac .ac3 .aif .aiff .amr .au .caf .flac .m4a .mka .mp2 .mp3 .oga .ogg .opus .wav .wma"
 VIDEO_SUFFIXES = frozenset(_VIDEO.split())
+_NO_ROOM_BYTES = 1 << 16
 SOUND_SUFFIXES = frozenset(_SOUND.split())
 
 
@@ -35,17 +39,40 @@ def find_files(source: Path, suffixes: frozenset[str]) -> Iterator[tuple[Path, s
     for folder, _, names in os.walk(source):
         below = Path(folder).relative_to(source)
         for name in names:
-            if os.path.splitext(name)[1].lower() in suffixes:
+            if os.path.splitext(name)[1].lower() in suffixes and not _is_special(
+                source / below / name
+            ):
                 yield source, _text((below / name).as_posix(), below / name)
 
 
 def fingerprint(path: Path) -> str:
     """Changes when the file does: its size and the time it was written, in nanoseconds."""
     try:
-        stat = path.stat()
+        status = path.stat()
     except OSError:
         return "unreadable"
-    return f"{stat.st_size}:{stat.st_mtime_ns}"
+    return f"{status.st_size}:{status.st_mtime_ns}"
+
+
+def is_disk_full(error: BaseException, folder: Path) -> bool:
+    """Whether an error, or what caused it, is that there is no room left where ``folder`` is."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if getattr(cause, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        if type(cause).__module__ == "soundfile":  # it does not say why it could not write
+            return shutil.disk_usage(folder).free < _NO_ROOM_BYTES
+        cause = cause.__cause__
+    return False
+
+
+def _is_special(path: Path) -> bool:
+    """A pipe, a socket or a device: reading one may never end."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return False  # it is reported when it is read
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
 def _text(name: str, path: Path) -> str:

@@ -13,6 +13,12 @@ def counted(number: int, noun: str, plural: str | None = None) -> str:
     return f"{number} {noun if number == 1 else plural or noun + 's'}"
 
 
+def unexpected(subject: object, error: Exception) -> str:
+    """A sentence about a failure that nothing in this package foresaw, for the one file it befell."""
+    what = " ".join(f"{type(error).__name__}: {error}".split())
+    return f"'{subject}' cannot be processed, for an unexpected reason ({what[:300]}): please report it."
+
+
 def first_problem(error: ValidationError, data: Any) -> str:
     """The first key that is wrong, as it was written, and why: "optimizer.steps: Field required".
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
@@ -166,3 +167,14 @@ def test_the_name_of_a_shipped_model_is_enough(recording, model, tmp_path, monke
     monkeypatch.setattr("clipsep.checkpoint.shipped_models", lambda: {"mini": Path(model)})
     assert main(["separate", str(recording), "-q", "rain", "-o", str(tmp_path / "out")]) == 0
     assert (tmp_path / "out" / "street.rain.wav").is_file()
+
+
+def test_a_terminal_that_cannot_show_a_name_costs_nothing(tmp_path, model, monkeypatch):
+    path = write(tmp_path / "ünï 音.wav", tones(16_000, 1, 1.0), 16_000)
+    shown = io.BytesIO()
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(shown, encoding="ascii", errors="strict"))
+    code = main(
+        ["separate", str(path), "-q", "☃", "-o", str(tmp_path / "out"), "--model", str(model)]
+    )
+    assert code == 0
+    assert b"\\u97f3" in shown.getvalue()

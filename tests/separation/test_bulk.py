@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 from functools import partial
@@ -10,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from clipsep.errors import ClipsepError
 from clipsep.media import read_audio
 from clipsep.separation import bulk as bulk_separation
 from clipsep.separation.bulk import SeparationRequest, find_recordings, separate_files
@@ -74,3 +76,34 @@ def test_files_are_the_same_wherever_they_are_made(
     for name, expected in separated.items():
         # Workers have fewer threads than a process alone, and sums are rounded otherwise.
         np.testing.assert_allclose(sounds[name], expected, rtol=0, atol=1e-6)
+
+
+def failing(monkeypatch, name: str, error: Exception) -> None:
+    """Separation of the recording of this name fails."""
+    separate = bulk_separation.Separator.separate_file
+
+    def separate_file(self, path, *arguments, **options):
+        if path.name == name:
+            raise error
+        return separate(self, path, *arguments, **options)
+
+    monkeypatch.setattr(bulk_separation.Separator, "separate_file", separate_file)
+
+
+def test_a_fault_of_ours_costs_one_file_and_names_it(recordings, tmp_path, monkeypatch):
+    failing(monkeypatch, "1.wav", AttributeError("'NoneType' object has no attribute 'name'"))
+    found = find_recordings([recordings], tmp_path)
+    report = separate_files(found, SeparationRequest(["rain"]), tmp_path / "out", workers=1)
+    assert report.separated == 3
+    reason = report.failed[recordings / "1" / "1.wav"]
+    assert "1.wav' cannot be processed" in reason and "AttributeError" in reason
+
+
+def test_a_full_disk_ends_the_run_at_once(recordings, tmp_path, monkeypatch):
+    full = ClipsepError("'x' could not be written (No space left on device).")
+    full.__cause__ = OSError(errno.ENOSPC, "No space left on device")
+    failing(monkeypatch, "0.wav", full)
+    found = find_recordings([recordings], tmp_path)
+    with pytest.raises(ClipsepError, match=r"No space left.*remaining files were not tried"):
+        separate_files(found, SeparationRequest(["rain"]), tmp_path / "out", workers=1)
+    assert not list((tmp_path / "out").rglob("*.wav"))

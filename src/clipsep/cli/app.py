@@ -80,6 +80,9 @@ def main(argv: list[str] | None = None) -> int:
         argv: the arguments without the program's name; by default those of the process.
     """
     argv = sys.argv[1:] if argv is None else argv
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # what it cannot show must not end finished work
+            stream.reconfigure(errors="backslashreplace")
     command = typer.main.get_command(app)
     try:
         code = command.main(argv or ["--help"], prog_name="clipsep", standalone_mode=False)

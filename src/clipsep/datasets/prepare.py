@@ -19,6 +19,7 @@ from clipsep.datasets.writer import STAGING, StoreWriter, stage_clip, turn
 from clipsep.errors import ClipsepError, UsageError
 from clipsep.files import VIDEO_SUFFIXES, find_files, fingerprint
 from clipsep.media import read_video
+from clipsep.messages import unexpected
 from clipsep.parallel.run import run_many
 from clipsep.parallel.task import Progress, Task, require_shared_folder
 
@@ -120,6 +121,8 @@ class _Stage:
             decoded = read_video(video.path, SAMPLE_RATE)
         except ClipsepError as error:
             return str(error)
+        except Exception as error:  # a fault of ours must not cost the other videos
+            return unexpected(video.path, error)
         if np.abs(decoded.audio).max(initial=0) < SILENCE:
             return f"'{video.path}' is silent."
         stage_clip(

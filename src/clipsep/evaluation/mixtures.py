@@ -19,6 +19,7 @@ from PIL import Image
 from clipsep.errors import ClipsepError, UsageError
 from clipsep.evaluation.recipes import GivenMixture, Recipe
 from clipsep.media import read_audio, read_video
+from clipsep.media.images import open_image
 
 SAMPLE_RATE = 16_000  # Hz
 SEGMENT = 65_535  # samples of a mixture
@@ -208,11 +209,7 @@ def _cut(audio: np.ndarray, start: int) -> np.ndarray:
 
 
 def _open(path: Path) -> Image.Image:
-    try:
-        with Image.open(path) as picture:
-            return picture.convert("RGB")
-    except OSError as error:
-        raise ClipsepError(f"'{path}' cannot be read as a picture: {error}.") from error
+    return open_image(path).convert("RGB")
 
 
 def _check_columns(path: Path, columns: Iterable[str]) -> None:

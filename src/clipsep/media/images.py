@@ -1,12 +1,54 @@
-"""Brings any Pillow image to upright 8-bit RGB, the one form in which encoders take pictures.
+"""Images: opened within limits, and brought to upright 8-bit RGB, the one form that encoders take.
 
 It must not know about networks, crops or normalisation.
 """
 
 from __future__ import annotations
 
+import warnings
+from pathlib import Path
+
 import numpy as np
 from PIL import Image, ImageOps
+
+from clipsep.errors import ClipsepError, UsageError
+
+MOST_PIXELS = 50_000_000
+# Others are not asked for, and some of their readers start other programs.
+_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
+
+
+def open_image(path: Path) -> Image.Image:
+    """Read an image file whole. Its size is checked before a pixel is decoded.
+
+    Raises:
+        UsageError: if it does not exist.
+        ClipsepError: if it cannot be read, or has more than `MOST_PIXELS` pixels.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # refused below
+            image = Image.open(path, formats=_FORMATS)
+        with image:
+            width, height = image.size
+            if width * height > MOST_PIXELS:
+                raise ClipsepError(
+                    f"The image '{path}' has {width} x {height} pixels: make it smaller, at most "
+                    f"{MOST_PIXELS // 10**6} million pixels can be read."
+                )
+            image.load()
+            return image
+    except FileNotFoundError as error:
+        raise UsageError(f"The image '{path}' does not exist.") from error
+    except Image.DecompressionBombError as error:
+        raise ClipsepError(
+            f"The image '{path}' has too many pixels: at most {MOST_PIXELS // 10**6} million can be read."
+        ) from error
+    except MemoryError as error:
+        raise ClipsepError(f"There is not enough memory for the image '{path}'.") from error
+    except (OSError, ValueError, SyntaxError, EOFError) as error:
+        reason = getattr(error, "strerror", None) or "it is damaged, or of another format"
+        raise ClipsepError(f"Cannot read the image '{path}': {reason}.") from error
 
 
 def to_rgb(image: Image.Image) -> Image.Image:

@@ -17,6 +17,8 @@ from clipsep.datasets.writer import STAGING, stage_clip
 from clipsep.errors import ClipsepError
 from clipsep.files import fingerprint
 from clipsep.media import read_audio, square_picture
+from clipsep.media.images import open_image
+from clipsep.messages import unexpected
 from clipsep.paper.lists import ListRow, find_file, read_list
 from clipsep.parallel.task import Progress, require_shared_folder
 
@@ -95,6 +97,10 @@ class _Stage:
             frames = [_read_picture(clip.frame_dir, i) for i in range(1, row.n_frames + 1)]
         except ClipsepError as error:
             return str(error)
+        except Exception as error:  # a fault of ours must not cost the other clips
+            return unexpected(clip.wav, error)
+        if not len(audio):
+            return f"'{clip.wav}' is too short: at {SAMPLE_RATE} Hz it has no sample."
         stage_clip(self.output, clip.id, clip.fingerprint, row.label, audio, frames)
         return None
 
@@ -103,10 +109,5 @@ class _Stage:
 
 
 def _read_picture(folder: Path, number: int) -> Image.Image:
-    path = folder / f"{number:06d}.jpg"
-    try:
-        with Image.open(path) as picture:
-            return square_picture(picture.convert("RGB"), PICTURE_SIZE)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise ClipsepError(f"'{path}' cannot be read as a picture: {reason}.") from error
+    image = open_image(folder / f"{number:06d}.jpg")
+    return square_picture(image.convert("RGB"), PICTURE_SIZE)

@@ -19,8 +19,15 @@ from clipsep._version import __version__
 from clipsep.checkpoint import WEIGHTS_NAME, find_checkpoint, load_config, shipped_models
 from clipsep.devices import one_thread
 from clipsep.errors import ClipsepError, UsageError
-from clipsep.files import SOUND_SUFFIXES, VIDEO_SUFFIXES, find_files, fingerprint
+from clipsep.files import (
+    SOUND_SUFFIXES,
+    VIDEO_SUFFIXES,
+    find_files,
+    fingerprint,
+    is_disk_full,
+)
 from clipsep.media import OUTPUT_FORMATS, check_writable
+from clipsep.messages import unexpected
 from clipsep.parallel.run import local_workers, run_many
 from clipsep.parallel.task import Progress, require_shared_folder
 from clipsep.queries.parsing import PICTURE_SUFFIXES, named_queries
@@ -224,7 +231,14 @@ class _Separate:
             try:
                 report = self._separate(recording, separator, queries)
             except ClipsepError as error:
+                if is_disk_full(error, self.output):
+                    raise ClipsepError(
+                        f"{error} The remaining files were not tried: make room, then run the same "
+                        "command again."
+                    ) from error
                 return _failure(recording, str(error))
+            except Exception as error:  # a fault of ours must not cost the other files
+                return _failure(recording, unexpected(recording.path, error))
         state = _state(recording, self.request, self.output)
         return {**report.as_dict(), "status": "separated", "reason": None, "state": state}
 

@@ -9,7 +9,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+from clipsep.errors import ClipsepError, UsageError
+
 NAME = "report.jsonl"
+_KEYS = {"input", "status", "state"}  # of every entry
 
 
 class SeparationReport:
@@ -17,6 +20,9 @@ class SeparationReport:
 
     An entry is a dictionary with ``input``, the recording's path, and ``state``, anything by which
     it is known whether the entry still holds.
+
+    Raises:
+        UsageError: if the folder has a file of that name that is something else.
     """
 
     def __init__(self, folder: Path):
@@ -24,11 +30,20 @@ class SeparationReport:
         self._lines: dict[str, str] = {}  # by input; as text, which is smaller than dictionaries
         if not self.path.is_file():
             return
-        for line in self.path.read_text(encoding="utf-8").split("\n"):
+        lines = self.path.read_bytes().split(b"\n")
+        for number, line in enumerate(lines):
             try:
-                self._lines[json.loads(line)["input"]] = line
-            except (ValueError, TypeError, KeyError):
-                continue  # cut off by a kill
+                text = line.decode()
+                entry = json.loads(text)
+                if not entry.keys() >= _KEYS:
+                    raise KeyError
+                self._lines[entry["input"]] = text
+            except (ValueError, TypeError, KeyError, AttributeError) as error:
+                if line and number < len(lines) - 1:  # only the last one can be cut off by a kill
+                    raise UsageError(
+                        f"Line {number + 1} of '{self.path}' is not of a separation: move that file away, "
+                        "or choose another output folder."
+                    ) from error
         self.tidy()
 
     def holds(self, recording: Path, state: dict[str, Any]) -> bool:
@@ -40,8 +55,11 @@ class SeparationReport:
         """Write an entry, in place of an older one of the same input."""
         line = json.dumps(entry, ensure_ascii=False)
         self._lines[entry["input"]] = line
-        with open(self.path, "a", encoding="utf-8") as file:
-            file.write(line + "\n")
+        try:
+            with open(self.path, "a", encoding="utf-8") as file:
+                file.write(line + "\n")
+        except OSError as error:
+            raise self._failed(error) from error
 
     def entry(self, recording: Path) -> dict[str, Any]:
         """The last entry of a recording."""
@@ -51,6 +69,16 @@ class SeparationReport:
         """One line for each recording, in order, in one step."""
         temporary = self.path.with_suffix(".tmp")
         lines = (self._lines[name] + "\n" for name in sorted(self._lines))
-        with open(temporary, "w", encoding="utf-8") as file:
-            file.writelines(lines)
-        temporary.rename(self.path)
+        try:
+            with open(temporary, "w", encoding="utf-8") as file:
+                file.writelines(lines)
+            temporary.replace(self.path)
+        except OSError as error:
+            temporary.unlink(missing_ok=True)
+            raise self._failed(error) from error
+
+    def _failed(self, error: OSError) -> ClipsepError:
+        return ClipsepError(
+            f"'{self.path}' cannot be written ({error.strerror or error}): check the folder and the free "
+            "space, and run the same command again."
+        )

@@ -26,10 +26,10 @@ from clipsep.queries.parsing import Query, named_queries
 from clipsep.queries.prompts import encode_prompted
 from clipsep.separation.outputs import FileReport, SeparationFiles
 from clipsep.separation.streaming import MaskFunction, StreamingFilter, masks_of
+from clipsep.separation.waveforms import as_sample_rate, as_waveform, check_samples, same_channels
 
 Progress = Callable[[float, float | None], None]  # (seconds done, seconds in all if known)
 SHORTEST_SECONDS = 0.02
-LOUDEST_SAMPLE = 1e12  # full scale is 1; sums of squares stay far from the limits of float32
 
 
 @dataclass
@@ -129,7 +129,9 @@ class Separator:
         """Separate a recording in memory.
 
         Args:
-            waveform: float [T] or [C, T], at any rate.
+            waveform: [T] or [C, T], at any rate: floating-point, or integers of up to 32 bits, which
+                are scaled to [-1, 1]; a NumPy array or a PyTorch tensor. soundfile's arrays are [T, C]:
+                pass ``waveform.T``.
             sample_rate: in Hz.
             queries: texts, PIL images or paths of pictures; or what `encode` made of them.
             binary: masks of 0 and 1 instead of soft ones.
@@ -137,10 +139,10 @@ class Separator:
         Raises:
             UsageError: for a bad query or an array of another shape.
             ClipsepError: if the sound is empty, too short, or has samples that are NaN, infinite or
-                beyond `LOUDEST_SAMPLE`, or if the model gives no numbers.
+                beyond 1e12, or if the model gives no numbers.
         """
-        array = np.asarray(waveform, dtype=np.float32)
-        blocks = list(self.stream([array], sample_rate, queries, binary))
+        sample_rate = as_sample_rate(sample_rate)
+        blocks = list(self.stream([as_waveform(waveform)], sample_rate, queries, binary))
         return SeparationResult(
             {
                 name: np.concatenate([block.targets[name] for block in blocks], axis=-1)
@@ -169,9 +171,8 @@ class Separator:
         Raises:
             ClipsepError, UsageError: as `separate`.
         """
+        sample_rate = as_sample_rate(sample_rate)
         encoded = self.encode(queries)
-        if sample_rate <= 0:
-            raise UsageError(f"A sample rate is a positive number of Hz, not {sample_rate}.")
         return self._stream(blocks, sample_rate, encoded, binary)
 
     def separate_file(
@@ -304,18 +305,12 @@ def _pieces(blocks: Iterable[np.ndarray], sample_rate: int) -> Iterator[tuple[np
     """
     received, channels = 0, None
     for block in blocks:
-        array = np.asarray(block, dtype=np.float32)
-        if array.ndim not in (1, 2):
-            raise UsageError(f"Sound has the shape [T] or [C, T], not {list(array.shape)}.")
+        array = as_waveform(block)
         samples = np.atleast_2d(array)
-        if channels not in (None, len(samples)):
-            raise UsageError(
-                f"A block has {counted(len(samples), 'channel')}, those before had {channels}."
-            )
-        channels = len(samples)
+        channels = same_channels(samples, channels)
         for start in range(0, samples.shape[1], sample_rate):
             piece = samples[:, start : start + sample_rate]
-            _check_samples(piece, received, sample_rate)
+            check_samples(piece, received, sample_rate)
             received += piece.shape[1]
             yield piece, array.ndim
 
@@ -342,15 +337,3 @@ def _result(
     if ndim == 1:
         arrays, residual = arrays[:, 0], residual[0]
     return SeparationResult(dict(zip(names, arrays, strict=True)), residual, sample_rate)
-
-
-def _check_samples(block: np.ndarray, received: int, sample_rate: int) -> None:
-    fit = (np.abs(block) <= LOUDEST_SAMPLE).all(axis=0)  # NaN compares false
-    if not fit.all():
-        first = int(np.argmin(fit))
-        finite = np.isfinite(block[:, first]).all()
-        problem = f"samples beyond {LOUDEST_SAMPLE:.0e}" if finite else "NaN or infinite samples"
-        raise ClipsepError(
-            f"The sound has {problem}, first at {(received + first) / sample_rate:.3f} s: repair it "
-            "first."
-        )

@@ -207,6 +207,12 @@ def _failures_explained(config: TrainingConfig) -> Iterator[None]:
     """Turn what can befall a good config on a real machine into one sentence."""
     try:
         yield
+    except ClipsepError as error:
+        # PyTorch raises a loader process's error again with the text of its traceback in front.
+        kind, sentence = type(error), str(error)
+        if sentence.startswith("Caught "):
+            raise kind(sentence.rpartition(f"{kind.__name__}: ")[2].strip()) from error
+        raise
     except OSError as error:
         raise ClipsepError(
             f"Cannot write to '{config.output}': {error.strerror or error}. What was saved before is "

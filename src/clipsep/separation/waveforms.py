@@ -1,0 +1,107 @@
+"""What a caller may pass as sound: arrays of any kind, checked and brought to float32 in [-1, 1].
+
+It knows shapes, types and ranges; it must not know what is done with the samples.
+"""
+
+from __future__ import annotations
+
+import math
+from numbers import Real
+from typing import Any
+
+import numpy as np
+
+from clipsep.errors import ClipsepError, UsageError
+from clipsep.messages import counted
+
+LOUDEST_SAMPLE = 1e12  # full scale is 1; sums of squares stay far from the limits of float32
+_MOST_CHANNELS = 64
+
+
+def as_waveform(sound: Any) -> np.ndarray:
+    """Sound as float32 [T] or [C, T].
+
+    Integers of up to 32 bits are scaled to [-1, 1]. PyTorch tensors may be on any device, of any
+    precision, and part of a graph.
+
+    Raises:
+        UsageError: if it is no array of real numbers, or of another shape.
+    """
+    if isinstance(sound, str | bytes) or hasattr(sound, "__fspath__"):
+        raise UsageError("A file is no waveform: pass an array, or use separate_file.")
+    if hasattr(sound, "detach"):  # a tensor, known without importing PyTorch
+        sound = sound.detach().cpu()
+        sound = sound.float() if sound.is_floating_point() else sound
+    try:
+        array = np.asarray(sound)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"A waveform is an array of numbers: {error}.") from error
+    if array.dtype.kind not in "fiu" or (array.dtype.itemsize > 4 and array.dtype.kind != "f"):
+        raise UsageError(
+            f"A waveform has floating-point numbers, or integers of up to 32 bits, not {array.dtype}: "
+            "convert it to float32 between -1 and 1."
+        )
+    _check_shape(array.shape)
+    if array.dtype.kind != "f":
+        return _scaled(array)
+    with np.errstate(over="ignore"):  # what float32 cannot hold is infinite, and refused as that
+        return array.astype(np.float32, copy=False)
+
+
+def as_sample_rate(rate: Any) -> int:
+    """A sample rate in Hz; UsageError if it is not a positive whole number."""
+    is_number = isinstance(rate, Real) and not isinstance(rate, bool)
+    if not is_number or not math.isfinite(rate) or rate <= 0 or rate != int(rate):
+        raise UsageError(f"A sample rate is a positive whole number of Hz, not {rate!r}.")
+    return int(rate)
+
+
+def check_samples(block: np.ndarray, received: int, sample_rate: int) -> None:
+    """Raise ClipsepError for samples [C, n] that are not numbers or far beyond full scale.
+
+    Args:
+        received: samples before them.
+    """
+    fit = (np.abs(block) <= LOUDEST_SAMPLE).all(axis=0)  # NaN compares false
+    if not fit.all():
+        first = int(np.argmin(fit))
+        finite = np.isfinite(block[:, first]).all()
+        problem = f"samples beyond {LOUDEST_SAMPLE:.0e}" if finite else "NaN or infinite samples"
+        raise ClipsepError(
+            f"The sound has {problem}, first at {(received + first) / sample_rate:.3f} s: repair it "
+            "first."
+        )
+
+
+def _check_shape(shape: tuple[int, ...]) -> None:
+    if len(shape) not in (1, 2):
+        raise UsageError(f"A waveform has the shape [T] or [C, T], not {list(shape)}.")
+    if len(shape) == 1:
+        return
+    if shape[0] == 0:
+        raise UsageError("A waveform of the shape [C, T] has at least one channel, not 0.")
+    if shape[0] > _MOST_CHANNELS and shape[1] <= _MOST_CHANNELS:
+        raise UsageError(
+            f"The shape {list(shape)} looks like [T, C], as soundfile reads it: pass waveform.T, which "
+            "is [C, T]."
+        )
+    if shape[0] > _MOST_CHANNELS:
+        raise UsageError(
+            f"A waveform has at most {_MOST_CHANNELS} channels, not {shape[0]} (its shape is [C, T])."
+        )
+
+
+def _scaled(array: np.ndarray) -> np.ndarray:
+    limits = np.iinfo(array.dtype)
+    half = 2.0 ** (limits.bits - 1)
+    offset = half if limits.min == 0 else 0.0  # unsigned: silence is in the middle
+    return ((array.astype(np.float64) - offset) / half).astype(np.float32)
+
+
+def same_channels(samples: np.ndarray, channels: int | None) -> int:
+    """The number of channels of samples [C, n]; UsageError if blocks before them had another."""
+    if channels not in (None, len(samples)):
+        raise UsageError(
+            f"A block has {counted(len(samples), 'channel')}, those before had {channels}."
+        )
+    return len(samples)

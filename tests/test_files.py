@@ -1,0 +1,32 @@
+"""Laws of files found in folders."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+from clipsep.errors import ClipsepError
+from clipsep.files import SOUND_SUFFIXES, find_files, is_disk_full
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes")
+def test_pipes_and_sockets_in_a_folder_are_passed_over(tmp_path: Path, monkeypatch):
+    (tmp_path / "a.wav").touch()
+    os.mkfifo(tmp_path / "b.wav")
+    monkeypatch.chdir(tmp_path)  # names of sockets are short
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind("c.wav")
+        found = list(find_files(tmp_path, SOUND_SUFFIXES))
+    assert found == [(tmp_path, "a.wav")]
+
+
+def test_a_full_disk_is_known_by_its_cause(tmp_path: Path):
+    for number, is_full in ((errno.ENOSPC, True), (errno.EDQUOT, True), (errno.EACCES, False)):
+        try:
+            raise ClipsepError("x") from OSError(number, "y")
+        except ClipsepError as error:
+            assert is_disk_full(error, tmp_path) is is_full
