@@ -228,3 +228,20 @@ def test_numpy_masks_a_mixture_alike():
     expected = apply_mask(spectrum, mask, SETTINGS, 20000).numpy()
     given = spectral.apply_mask(spectrum.numpy(), mask.numpy(), SETTINGS, 20000)
     assert np.abs(given - expected).max() < 1e-6
+
+
+def test_the_published_warp_is_torch_s_grid_sample():
+    """On a steep spectrum that does not change in time, which `grid_sample` would interpolate too."""
+    spectrum = torch.rand(513, 1, generator=torch.Generator().manual_seed(0)) ** 30
+    magnitude = spectrum.expand(-1, 8).contiguous()
+    rows = (21 ** ((np.linspace(-1, 1, 256) + 1) / 2) - 11) / 10
+    grid = np.stack(np.meshgrid(np.linspace(-1, 1, 8), rows), axis=-1).astype(np.float32)
+    expected = torch.nn.functional.grid_sample(
+        magnitude[None, None], torch.from_numpy(grid)[None], align_corners=True
+    )[0, 0, :, 1:-1]
+
+    def error(warp: str) -> float:
+        warped = (warp_matrix(513, 256, warp=warp) @ magnitude)[:, 1:-1]
+        return ((warped + 1e-10).log() - (expected + 1e-10).log()).abs().max().item()
+
+    assert error("float32") < 2e-6 < 1e-4 < error("exact")

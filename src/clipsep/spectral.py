@@ -30,6 +30,8 @@ class SpectralSettings(BaseModel):
         log_floor: added to magnitudes before the logarithm.
         level: ``absolute`` takes magnitudes as they are (as published); ``relative`` divides them by
             the segment's root mean square first, so that masks do not depend on loudness.
+        warp: ``exact`` frequencies of the bands; ``float32`` rounds them as the published code does,
+            which changes the input where neighbouring bins differ by orders of magnitude.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -41,6 +43,7 @@ class SpectralSettings(BaseModel):
     segment_frames: int = Field(256, gt=0)
     log_floor: float = Field(1e-10, gt=0)
     level: Literal["absolute", "relative"] = "absolute"
+    warp: Literal["exact", "float32"] = "exact"
 
     @property
     def segment_samples(self) -> int:
@@ -114,7 +117,7 @@ def log_magnitude(spectrum: np.ndarray, settings: SpectralSettings) -> np.ndarra
 
 def to_bands(magnitude: np.ndarray, settings: SpectralSettings) -> np.ndarray:
     """Warp [..., n_fft // 2 + 1, T] to the log-frequency bands [..., n_bands, T]."""
-    return band_positions(settings.n_fft // 2 + 1, settings.n_bands).read(magnitude)
+    return band_positions(settings.n_fft // 2 + 1, settings.n_bands, settings.warp).read(magnitude)
 
 
 def from_bands(
@@ -191,10 +194,12 @@ class Interpolation:
 
 
 @lru_cache(maxsize=16)
-def band_positions(n_bins: int, n_bands: int) -> Interpolation:
-    """Reads bins at the bands' frequencies (Zhao et al., 2018)."""
+def band_positions(n_bins: int, n_bands: int, warp: str = "exact") -> Interpolation:
+    """Reads bins at the bands' frequencies (Zhao et al., 2018); see `SpectralSettings.warp`."""
     band = np.linspace(-1, 1, n_bands)
     relative_frequency = (_BASE ** ((band + 1) / 2) - _SHIFT) / _SCALE
+    if warp == "float32":  # every step in single precision, as torch's grid_sample
+        relative_frequency = relative_frequency.astype(np.float32)
     return Interpolation((relative_frequency + 1) / 2 * (n_bins - 1), n_bins)
 
 

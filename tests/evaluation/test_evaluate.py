@@ -119,6 +119,8 @@ def test_a_model_without_queries_is_scored_by_its_best_mask(model, pairs):
         sources = load_sources(scored.pair)
         masked = separator.separate(sources.sum(axis=0), 16_000, None)
         assert masked.shape == (2, 65_535)
+        # As published the second estimate is what the first mask leaves, not the second mask's.
+        assert masked.sum(axis=0) == pytest.approx(sources.sum(axis=0), abs=1e-5)
         best = max(float(sdr(sources[0], sound)) for sound in masked)
         assert scored.scores["best of 2 masks"].sdr == pytest.approx(best, abs=1e-4)
         assert not scored.let_through

@@ -137,9 +137,9 @@ def test_name_and_summary(folder: Path):
 
 def test_spectral_settings_follow_the_arguments(folder: Path):
     path = write_weights(folder, published_model())
-    assert import_published(path, folder / "a").spectral == SpectralSettings()
+    assert import_published(path, folder / "a").spectral == SpectralSettings(warp="float32")
     args = write_arguments(folder, audio_rate=11025, n_fft=512, win_len=512, hop_len=128)
-    expected = SpectralSettings(sample_rate=11025, n_fft=512, hop_length=128)
+    expected = SpectralSettings(sample_rate=11025, n_fft=512, hop_length=128, warp="float32")
     assert import_published(path, folder / "b", args).spectral == expected
 
 

@@ -311,3 +311,20 @@ def test_a_query_like_one_of_the_mixture_is_not_called_absent():
     # the second's (too like its own).
     changed = (asked != query).flatten(1).any(dim=1)
     assert changed.tolist() == [False, True, False]
+
+
+@pytest.mark.parametrize("logit", [17.0, 40.0, 120.0])
+def test_the_published_clamp_costs_100_and_learns_nothing(logit: float):
+    """Of torch's own cross-entropy on probabilities, as the published code calls it."""
+    from clipsep.training.losses import _log_probabilities
+
+    x = torch.tensor([logit, -logit], requires_grad=True)
+    inside, outside = _log_probabilities(x, "published")
+    target = torch.tensor([0.0, 1.0])
+    cost = -(target * inside + (1 - target) * outside)
+    expected = F.binary_cross_entropy(x.sigmoid(), target, reduction="none")
+    assert torch.equal(cost, expected) and cost[0] == 100
+    cost[0].backward()
+    assert x.grad[0] == 0
+    free = _log_probabilities(x, "none")
+    assert -free[1][0].item() == pytest.approx(logit)

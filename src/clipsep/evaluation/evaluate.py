@@ -56,8 +56,8 @@ def evaluate(
     Only the target is scored, over the whole mixture; masks are soft, noise heads are not used. Beside
     the answers to queries the mixture itself and ideal masks are scored, and each query of a sound
     that is not in the mixture is measured by the energy it lets through. A model without queries (PIT)
-    is scored by the best of its masks, which is the paper's upper bound for it. The result depends on
-    neither the number of processes nor which other pairs are scored.
+    is scored by the better of its first mask and what that leaves, as published: an upper bound. The
+    result depends on neither the number of processes nor which other pairs are scored.
 
     Args:
         model: name of a shipped one, folder or hub id; None with ``estimates``.

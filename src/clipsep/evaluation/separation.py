@@ -29,6 +29,7 @@ class MixtureSeparator:
         self._engine = load_engine(folder, config, device=device, threads=1)
         self._settings, self._name = config.spectral, config.name
         self._binary = binary
+        self._is_pit = config.model.kind == "pit"
 
     def separate(
         self, mixture: np.ndarray, sample_rate: int, queries: np.ndarray | None
@@ -40,7 +41,8 @@ class MixtureSeparator:
             queries: their embeddings, float32 [N, D]; None for a model that takes none (PIT).
 
         Returns:
-            one estimate per query, or per mask of a model without queries, float32 [N, T].
+            one estimate per query, float32 [N, T]; of a model without queries two, by its first mask m
+            and by 1 - m, as the published evaluation takes them: together they are the mixture.
 
         Raises:
             ClipsepError: if the model gives values that are not finite.
@@ -48,7 +50,8 @@ class MixtureSeparator:
 
         def predict(log_magnitude: np.ndarray) -> np.ndarray:
             logits = self._engine.mask_logits(log_magnitude, queries)
-            return masks_of(logits[0], self._binary, self._name)
+            masks = masks_of(logits[0], self._binary, self._name)
+            return np.stack([masks[0], 1 - masks[0]]) if self._is_pit else masks
 
         stream = StreamingFilter(predict, self._settings, sample_rate, channels=1)
         return stream.push(mixture[None], last=True)[:, 0]

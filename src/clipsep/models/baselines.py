@@ -41,6 +41,7 @@ class PITSep(nn.Module):
         super().__init__()
         self.network = network
         self.masks = nn.Linear(feature_channels, n_sources)
+        nn.init.normal_(self.masks.weight, 0.0, 1e-3)  # a 1 x 1 convolution, as published
 
     def forward(self, log_magnitude: torch.Tensor, query: torch.Tensor | None = None) -> MaskLogits:
         """[B, 1, F, T] to the logits of N masks [B, N, F, T]; a query is ignored."""

@@ -67,7 +67,8 @@ def log_magnitude(spectrum: torch.Tensor, settings: SpectralSettings) -> torch.T
 
 def to_bands(magnitude: torch.Tensor, settings: SpectralSettings) -> torch.Tensor:
     """Warp [..., n_fft // 2 + 1, T] to the log-frequency bands [..., n_bands, T]."""
-    warp = warp_matrix(settings.n_fft // 2 + 1, settings.n_bands, magnitude.device)
+    n_bins = settings.n_fft // 2 + 1
+    warp = warp_matrix(n_bins, settings.n_bands, magnitude.device, settings.warp)
     return warp.to(magnitude.dtype) @ magnitude
 
 
@@ -115,9 +116,11 @@ def apply_mask(
 
 
 @lru_cache(maxsize=16)
-def warp_matrix(n_bins: int, n_bands: int, device: torch.device = _CPU) -> torch.Tensor:
+def warp_matrix(
+    n_bins: int, n_bands: int, device: torch.device = _CPU, warp: str = "exact"
+) -> torch.Tensor:
     """[n_bands, n_bins]: see `clipsep.spectral.band_positions`."""
-    return torch.from_numpy(band_positions(n_bins, n_bands).matrix()).to(device)
+    return torch.from_numpy(band_positions(n_bins, n_bands, warp).matrix()).to(device)
 
 
 @lru_cache(maxsize=64)

@@ -329,7 +329,7 @@ def _spectral_settings(arguments: dict[str, Any], args: Path | None) -> Spectral
     names = {"sample_rate": "audio_rate", "n_fft": "n_fft", "hop_length": "hop_len"}
     given = {ours: arguments[theirs] for ours, theirs in names.items() if theirs in arguments}
     try:
-        settings = SpectralSettings.model_validate(given)
+        settings = SpectralSettings.model_validate({**given, "warp": "float32"})
     except ValidationError as error:
         first = error.errors()[0]
         raise ClipsepError(f"In '{args}', {names[first['loc'][0]]}: {first['msg']}.") from error

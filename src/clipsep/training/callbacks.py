@@ -26,14 +26,14 @@ _LOUDEST = 0.9  # peak of a mixture as it is written; its parts are scaled with 
 
 
 class ExportModel(Callback):
-    """Writes the checkpoint folders ``last/`` and ``best/`` (highest validation SDR).
+    """Writes the checkpoint folders ``last/`` and ``best/``.
 
     It must stand before weight averaging in the list of callbacks, because that takes the averaged
     weights out of the model when its turn at the end of a validation comes.
     """
 
-    def __init__(self, output: Path, config: CheckpointConfig):
-        self.output, self.config = output, config
+    def __init__(self, output: Path, config: CheckpointConfig, best_by: str = "loss"):
+        self.output, self.config, self.best_by = output, config, best_by
         self.best = float("-inf")
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: SeparationTask) -> None:
@@ -47,7 +47,7 @@ class ExportModel(Callback):
             raise diverged(trainer.global_step)
         self._note(trainer.global_step, metrics)
         self.save("last", trainer.global_step, pl_module)
-        score = _score(metrics)
+        score = _score(metrics, self.best_by)
         if score > self.best:
             self.best = score
             self.save("best", trainer.global_step, pl_module)
@@ -87,8 +87,10 @@ class ExportModel(Callback):
         self.config.training.update(training if step is None else {**training, "step": step})
 
 
-def _score(metrics: dict[str, float]) -> float:
-    """What makes a model the best: mean of the SDRs with text and with image queries."""
+def _score(metrics: dict[str, float], best_by: str) -> float:
+    """What makes a model the best: its loss, or the mean of the SDRs with text and with image queries."""
+    if best_by == "loss":
+        return -metrics.get("val/loss", float("inf"))
     sdrs = [value for name, value in metrics.items() if name.startswith("val/sdr")]
     return sum(sdrs) / len(sdrs) if sdrs else -metrics.get("val/loss", float("inf"))
 

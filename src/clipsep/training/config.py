@@ -57,12 +57,14 @@ class LossSettings(_Settings):
     Attributes:
         absent: share of training mixtures whose last query asks for the sound of another mixture, one of
             those that a device sees in the same pass; there must be two at least.
+        clamp: of ``mask`` and ``pit``: ``published`` or ``none``, see `clipsep.training.losses.mask_loss`.
     """
 
     kind: Literal["mask", "nit", "pit"] = "mask"
     noise_weight: float = Field(0.1, ge=0)
     noise_gamma: float = Field(0.25, ge=0)
     union: Literal["published", "either"] = "published"
+    clamp: Literal["published", "none"] = "published"
     alone: float = Field(0.0, ge=0, le=1)
     sdr_weight: float = Field(0.0, ge=0)
     absent: float = Field(0.0, ge=0, le=1)
@@ -99,7 +101,10 @@ class TrainingConfig(_Settings):
         query_noise: length of the Gaussian noise added to a query embedding, relative to its own.
         prompts: prompt set for text queries.
         save_every: steps between saves of the run's state, all that a crash can cost.
-        validation_pairs: mixtures scored per validation.
+        validation_pairs: mixtures scored per validation, the same in every run; null for as many as
+            there are clips.
+        best: what makes a model the best: the lowest ``loss`` with the training's own kind of query, as
+            published, or the highest ``sdr``, the mean over text and image queries.
         examples: mixtures of each validation that are drawn and written as sound for TensorBoard.
         batch_size: mixtures per optimizer step, over all devices and accumulated passes.
         accumulate: passes whose gradients are added up to one step, each with its part of the batch.
@@ -124,7 +129,8 @@ class TrainingConfig(_Settings):
     batch_size: int = Field(32, ge=1)
     accumulate: int = Field(1, ge=1)
     validate_every: int = Field(10_000, ge=1)
-    validation_pairs: int = Field(256, ge=1)
+    validation_pairs: int | None = Field(256, ge=1)
+    best: Literal["loss", "sdr"] = "loss"
     examples: int = Field(4, ge=0)
     save_every: int = Field(500, ge=1)
     log_every: int = Field(20, ge=1)

@@ -77,28 +77,35 @@ def make_targets(
     )
 
 
-def mask_loss(logits: MaskLogits, targets: Targets, sdr_weight: float = 0.0) -> Loss:
+def mask_loss(
+    logits: MaskLogits, targets: Targets, sdr_weight: float = 0.0, clamp: str = "none"
+) -> Loss:
     """Mean over sources of the mask cost: for CLIPSep and its supervised variants.
 
     Args:
         logits: as many queries as sources, in the same order.
         sdr_weight: of the signal-to-distortion term beside the weighted cross-entropy (published: 0).
+        clamp: ``published`` takes the logarithm of rounded probabilities and keeps it above -100, so
+            that a mask which is wrong and saturated costs 100 and learns nothing; ``none`` computes the
+            cross-entropy from logits, whose gradient does not vanish.
     """
     x = logits.query.float()
-    cost = _cost(F.logsigmoid(x), F.logsigmoid(-x), targets, sdr_weight)
+    cost = _cost(*_log_probabilities(x, clamp), targets, sdr_weight)
     return Loss(cost.mean())
 
 
-def pit_loss(logits: MaskLogits, targets: Targets, sdr_weight: float = 0.0) -> Loss:
+def pit_loss(
+    logits: MaskLogits, targets: Targets, sdr_weight: float = 0.0, clamp: str = "none"
+) -> Loss:
     """Permutation invariant training (Yu et al., 2017): the best assignment of masks to sources.
 
     Args:
-        sdr_weight: as in `mask_loss`.
+        sdr_weight, clamp: as in `mask_loss`.
     """
     x = logits.query.float()
     n_sources = targets.mask.shape[1]
     costs = [
-        _cost(F.logsigmoid(x[:, order]), F.logsigmoid(-x[:, order]), targets, sdr_weight)
+        _cost(*_log_probabilities(x[:, order], clamp), targets, sdr_weight)
         for order in permutations(range(n_sources))
     ]
     costs = [cost.mean(dim=1) for cost in costs]
@@ -172,16 +179,27 @@ def ask_for_absent(
     )
 
 
+def _log_probabilities(x: torch.Tensor, clamp: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """Log-probability that a position is inside, and outside, of a mask; see `mask_loss`."""
+    if clamp == "published":
+        return _clamped(x.sigmoid())
+    return F.logsigmoid(x), F.logsigmoid(-x)
+
+
+def _clamped(p: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """log p and log(1 - p) with the limits, and the gradients, of torch's binary cross-entropy."""
+    with torch.autocast(p.device.type, enabled=False):
+        log_inside = -F.binary_cross_entropy(p, torch.ones_like(p), reduction="none")
+        log_outside = -F.binary_cross_entropy(p, torch.zeros_like(p), reduction="none")
+    return log_inside, log_outside
+
+
 def _union(x: torch.Tensor, noise: torch.Tensor, union: str) -> tuple[torch.Tensor, torch.Tensor]:
     """Log-probability that a position is inside, and outside, of either mask."""
     if union == "published":
         # Written as published, and with the published limits of the logarithms and their gradients,
         # which decide where the sum of two probabilities rounds to 0 or 1.
-        p = 1 - F.relu(1 - (x.sigmoid() + noise.sigmoid()))
-        with torch.autocast(p.device.type, enabled=False):
-            log_inside = -F.binary_cross_entropy(p, torch.ones_like(p), reduction="none")
-            log_outside = -F.binary_cross_entropy(p, torch.zeros_like(p), reduction="none")
-        return log_inside, log_outside
+        return _clamped(1 - F.relu(1 - (x.sigmoid() + noise.sigmoid())))
     # The limit keeps the logarithm below finite where both logits are far below zero.
     log_outside = -(F.softplus(x) + F.softplus(noise)).clamp(min=1e-30)
     return torch.log(-torch.expm1(log_outside)), log_outside

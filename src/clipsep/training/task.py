@@ -38,6 +38,7 @@ class SeparationTask(pl.LightningModule):
         super().__init__()
         self.model = model
         self.config = config
+        self._parts: list[dict[str, torch.Tensor]] = []  # losses of the step's passes so far
         self.register_buffer("text_queries", text_queries, persistent=False)
 
     def training_step(self, batch: Mixture, batch_idx: int) -> torch.Tensor:
@@ -54,11 +55,22 @@ class SeparationTask(pl.LightningModule):
         loss = self._loss(self.model(targets.log_mixture, query), targets)
         if not loss.total.isfinite():
             raise diverged(self.global_step)
-        self.log("train/loss", loss.total, prog_bar=True)
-        if loss.noise_activation is not None:
-            self.log("train/noise_activation", loss.noise_activation)
+        self._log_mean_of_parts(loss)
         self.log("train/learning_rate", self.optimizers().param_groups[0]["lr"])
         return loss.total
+
+    def _log_mean_of_parts(self, loss: Loss) -> None:
+        """Log a step's loss once, over all its passes and devices, as if it had been one batch."""
+        parts = {"train/loss": loss.total, "train/noise_activation": loss.noise_activation}
+        self._parts.append(
+            {name: part.detach() for name, part in parts.items() if part is not None}
+        )
+        if len(self._parts) < self.config.accumulate:
+            return
+        for name in self._parts[0]:
+            mean = torch.stack([part[name] for part in self._parts]).mean()
+            self.log(name, mean, prog_bar=name == "train/loss", sync_dist=True)
+        self._parts.clear()
 
     def validation_step(self, batch: Mixture, batch_idx: int) -> None:
         """Loss with the training query; SDR of the first source for every kind of query."""
@@ -105,9 +117,9 @@ class SeparationTask(pl.LightningModule):
     def _loss(self, logits: MaskLogits, targets: Targets) -> Loss:
         settings = self.config.loss
         if settings.kind == "pit":
-            return pit_loss(logits, targets, settings.sdr_weight)
+            return pit_loss(logits, targets, settings.sdr_weight, settings.clamp)
         if settings.kind == "mask":
-            return mask_loss(logits, targets, settings.sdr_weight)
+            return mask_loss(logits, targets, settings.sdr_weight, settings.clamp)
         return nit_loss(
             logits,
             targets,

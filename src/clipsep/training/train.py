@@ -56,7 +56,10 @@ def train(config: TrainingConfig, progress: bool = True) -> Path:
     task = SeparationTask(model, config, inputs.text_queries)
     if config.compile:
         model.compile()
-    export, run = ExportModel(config.output, checkpoint), RunRecord(checkpoint, config, inputs)
+    export, run = (
+        ExportModel(config.output, checkpoint, config.best),
+        RunRecord(checkpoint, config, inputs),
+    )
     callbacks: list[Callback] = [export, run]
     if inputs.validation and config.examples:
         callbacks.append(ValidationExamples(inputs.validation, config.examples))

@@ -49,8 +49,31 @@ def test_clips_are_those_of_all_earlier_runs(store: ClipStore):
     items = dataset(store, n_sources=3)
     clips = [items._training_clips(i, np.random.default_rng((7, i))) for i in range(12)]
     drawn = ["".join(clip.id.split("-")[1][0] for clip in item) for item in clips]
-    assert drawn[:6] == ["440", "542", "133", "224", "303", "001"]
-    assert drawn[6:] == ["045", "113", "542", "342", "240", "441"]
+    assert drawn[:6] == ["420", "520", "133", "204", "354", "051"]
+    assert drawn[6:] == ["025", "144", "520", "320", "240", "421"]
+
+
+def test_partners_are_other_clips_all_alike(store: ClipStore):
+    items = dataset(store)
+    pairs = [items._training_clips(i, np.random.default_rng(i)) for i in range(3000)]
+    counts = np.zeros((6, 6), int)
+    for first, partner in pairs:
+        counts[int(first.id.split("-")[1][0]), int(partner.id.split("-")[1][0])] += 1
+    assert not counts.diagonal().any()
+    others = counts[~np.eye(6, dtype=bool)]
+    assert others.min() > 60 and others.max() < 140  # 100 each, and four standard deviations
+
+
+@pytest.mark.parametrize("labels", ["none", "shuffled"])
+def test_no_label_reaches_a_training_by_images(tmp_path: Path, store: ClipStore, labels: str):
+    """With labels, without any, and with wrong ones, the same sounds are mixed and asked for."""
+    names = ("hiss", "hum") if labels == "shuffled" else LABELS
+    other = make_store(tmp_path, labeled=labels != "none", labels=names)
+    settings = {"solo": 0.5, "more": 0.5, "jitter": 0.3, "rms": 0.1, "n_sources": 3}
+    known, unknown = dataset(store, **settings), dataset(other, **settings)
+    for index in range(60):
+        assert np.array_equal(known[index].sources, unknown[index].sources)
+        assert np.array_equal(known[index].image_query, unknown[index].image_query)
 
 
 def test_every_item_draws_anew(store: ClipStore):
@@ -86,13 +109,17 @@ def test_sources_are_divided_by_their_number_after_the_gain(store: ClipStore):
         assert (rms >= 0.1 * 0.5 / 2 - 1e-4).all() and (rms <= 0.1 * 1.5 / 2 + 1e-4).all()
 
 
-def test_validation_is_the_middle_without_gain_against_another_label(store: ClipStore):
-    items = dataset(store, train=False)
+@pytest.mark.parametrize("partner", ["any", "other_label"])
+def test_validation_is_the_middle_without_gain(store: ClipStore, partner: str):
+    items = dataset(store, train=False, validation_partner=partner)
+    same = 0
     for index in range(len(store)):
         item, clip = items[index], store.clips[index]
-        assert item.label[0] != item.label[1]
+        same += item.label[0] == item.label[1]
+        assert not np.array_equal(item.sources[0], item.sources[1])
         middle = cut_segment(store.audio(clip), round((clip.n_frames // 2 - 0.5) * 16000), SAMPLES)
         assert np.array_equal(item.sources[0], middle / 2)
+    assert (same == 0) == (partner == "other_label")
 
 
 def test_centres_keep_the_margin_and_short_clips_work(store: ClipStore):

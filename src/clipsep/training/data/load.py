@@ -21,6 +21,8 @@ from clipsep.queries.prompts import encode_prompted
 from clipsep.training.config import TrainingConfig
 from clipsep.training.data.mixing import MixtureDataset
 
+VALIDATION_SEED = 0  # one list for all runs of a study, which can then be compared
+
 
 @dataclass(frozen=True)
 class TrainingInputs:
@@ -91,7 +93,7 @@ def _mixtures(
         labels,
         config.mixing,
         config.spectral.segment_samples,
-        config.seed,
+        config.seed if train else VALIDATION_SEED,
         train=train,
         length=config.steps * config.batch_size if train else config.validation_pairs,
         shuffle_shards=config.data.shuffle_shards,

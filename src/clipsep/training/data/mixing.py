@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -24,6 +24,7 @@ from clipsep.training.data.clip_order import ClipOrder, Window
 REMOTE_WINDOW = 16  # shards that are shuffled together where each has to be fetched
 MOST_MORE = 2  # sounds beside those that are asked for
 _DRAWS = 3  # of a clip that should be unlike others; data of one kind have no such clip
+_ALIKE = 0.5  # clips whose pictures have a higher cosine are taken to sound alike, as in losses.py
 _FPS = 1  # pictures per second in a store
 _LOUDEST_GAIN = 100.0  # of the RMS normalisation: silence stays silence
 
@@ -45,6 +46,8 @@ class MixingSettings(BaseModel):
             adds sounds all the same.
         more: probability that a training mixture gets a sound beside its sources that nothing asks for;
             a second such sound joins it with the probability ``more ** 2``.
+        validation_partner: what a validation clip is mixed with: ``any`` other clip, as published, or
+            one of an ``other_label``.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -58,6 +61,7 @@ class MixingSettings(BaseModel):
     speed: float = Field(0.0, ge=0, lt=1)
     solo: float = Field(0.0, ge=0, le=1)
     more: float = Field(0.0, ge=0, le=1)
+    validation_partner: Literal["any", "other_label"] = "any"
 
     @field_validator("gain")
     @classmethod
@@ -99,7 +103,7 @@ class MixtureDataset(Dataset):
         labels: what a mixture's label indices count in.
         samples: length of a segment, at 16 kHz.
         train: random centres, gains and partners that change with every epoch; otherwise (validation)
-            the middle of each clip, no gain, and a partner of another label drawn once per clip.
+            the middle of each clip, no gain, and a partner drawn once per clip.
         length: number of items; in training usually steps * batch size.
         shuffle_shards: clips are shuffled and mixed among those of so many shards at a time (`ClipOrder`);
             by default among all, or, where shards have to be fetched, of `REMOTE_WINDOW`.
@@ -162,22 +166,31 @@ class MixtureDataset(Dataset):
         )
 
     def _training_clips(self, index: int, rng: np.random.Generator) -> list[Clip]:
-        """Each epoch visits every clip once; its partners are any, as published, of the same window."""
+        """Each epoch visits every clip once; its partners are any other clips of the same window."""
         window, first = self._order.locate(index)
         if self.store.root.remote and window.number != self._entered:
             self._enter(window)
         n_partners = self.settings.n_sources - 1
-        partners = [window.clips[rng.integers(len(window.clips))] for _ in range(n_partners)]
+        # Never the clip itself, as published: the last one stands in for it in the draw.
+        drawn = [window.clips[rng.integers(len(window.clips) - 1)] for _ in range(n_partners)]
+        partners = [window.clips[-1] if clip == first else clip for clip in drawn]
         return [self.store.clips[i] for i in (first, *partners)]
 
     def _silence_partners(
         self, index: int, clips: list[Clip], sources: list[_Source], rng: np.random.Generator
     ) -> None:
-        """In place; partners of the first clip's kind, which would be heard in it, are drawn again."""
+        """In place; partners of the first clip's kind, which would be heard in it, are drawn again.
+
+        What is of a kind is decided by the pictures where there are some: no label may reach a training
+        by images. Only a training by texts, whose queries are labels, goes by those.
+        """
 
         def like_first(clip: Clip) -> bool:
-            same_label = clip.label is not None and clip.label == clips[0].label
-            return same_label or clip.id == clips[0].id
+            if clip.id == clips[0].id:
+                return True
+            if self.embeddings is None:
+                return clip.label is not None and clip.label == clips[0].label
+            return _cosine(self._mean_embedding(clip), self._mean_embedding(clips[0])) > _ALIKE
 
         for place in range(1, len(clips)):
             if like_first(clips[place]):
@@ -211,13 +224,14 @@ class MixtureDataset(Dataset):
     def _test_clips(self, index: int, rng: np.random.Generator) -> list[Clip]:
         first = self.store.clips[index % len(self.store)]
         n_partners = self.settings.n_sources - 1
-        return [first, *(self._partner_of_another_label(first, rng) for _ in range(n_partners))]
+        return [first, *(self._test_partner(first, rng) for _ in range(n_partners))]
 
-    def _partner_of_another_label(self, first: Clip, rng: np.random.Generator) -> Clip:
-        """Any clip if there is none of another label."""
+    def _test_partner(self, first: Clip, rng: np.random.Generator) -> Clip:
+        """Another clip, if there is one of the kind that the settings want."""
+        by_label = self.settings.validation_partner == "other_label" and first.label is not None
         for _ in range(100):
             partner = self.store.clips[rng.integers(len(self.store))]
-            if partner.label is None or partner.label != first.label:
+            if partner.label != first.label if by_label else partner.id != first.id:
                 break
         return partner
 
@@ -271,6 +285,9 @@ class MixtureDataset(Dataset):
             return max(n_frames // 2 - 1, 0)  # the published one: number n_frames // 2, from 1
         return int(rng.integers(margin, n_frames - margin))
 
+    def _mean_embedding(self, clip: Clip) -> np.ndarray:
+        return self.embeddings.clip(clip).mean(axis=0)
+
     def _query(self, clip: Clip, frame: int) -> np.ndarray:
         if self.embeddings is None:
             return np.zeros(1, np.float32)
@@ -278,6 +295,10 @@ class MixtureDataset(Dataset):
         start = frame - self.settings.query_frames // 2
         wanted = np.arange(start, start + self.settings.query_frames).clip(0, len(table) - 1)
         return table[wanted].mean(axis=0)
+
+
+def _cosine(a: np.ndarray, b: np.ndarray) -> float:
+    return float(a @ b / max(np.linalg.norm(a) * np.linalg.norm(b), 1e-12))
 
 
 def _stretch(segment: np.ndarray, samples: int) -> np.ndarray:
