@@ -227,6 +227,9 @@ def test_a_run_can_start_from_the_weights_of_another(root: Path):
     network = {"kind": "patch_unet", "widths": [4, 8], "steered": True}
     steered = {"network": network, "feature_channels": 4, "query_activation": "none"}
     changes = {"model": steered, "loss": {"kind": "mask"}, "optimizer": still, "steps": 1}
+    with pytest.raises(UsageError, match=r"another shape.*init_partial=true"):
+        train_tiny(root, init=str(first), output=root / "third", **changes)
+    changes["init_partial"] = True
     train_tiny(root, init=str(first), output=root / "third", **changes)  # without noise heads
     end = weights(root / "third/last")
     torch.testing.assert_close(end["network.stem.weight"], start["network.stem.weight"])

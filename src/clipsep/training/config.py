@@ -97,6 +97,8 @@ class TrainingConfig(_Settings):
         query_encoder: name of the encoder whose embeddings are the queries; ``labels`` for LabelSep.
         init: model whose weights the run starts from (a shipped one, a folder or a hub id); exported
             models remember it by its name and the SHA-256 of its weights.
+        init_partial: use those weights of ``init`` that fit, and random ones elsewhere; without it, a model
+            of another shape is refused.
         query: what a source is queried with in training; ``hybrid`` alternates image and text.
         query_noise: length of the Gaussian noise added to a query embedding, relative to its own.
         prompts: prompt set for text queries.
@@ -116,6 +118,7 @@ class TrainingConfig(_Settings):
     output: Path
     data: DataSettings
     init: str | None = None
+    init_partial: bool = False
     query_encoder: str = "clip"
     query: Literal["image", "text", "hybrid", "none"] = "image"
     query_noise: float = Field(0.0, ge=0)

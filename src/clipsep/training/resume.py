@@ -16,6 +16,7 @@ from torch import nn
 
 from clipsep.checkpoint import Checkpoint, CheckpointConfig
 from clipsep.errors import ClipsepError, UsageError
+from clipsep.messages import counted
 from clipsep.models.registry import build_model
 from clipsep.training.config import TrainingConfig
 from clipsep.training.data.load import TrainingInputs
@@ -128,27 +129,50 @@ def resume_point(config: TrainingConfig, task: nn.Module, run: RunRecord) -> Res
 
 
 def initial_model(
-    checkpoint: CheckpointConfig, start: Checkpoint | None, name: str | None
-) -> nn.Module:
-    """The model to train, with random weights or with those of ``start``, which the user calls ``name``.
+    checkpoint: CheckpointConfig, start: Checkpoint | None, config: TrainingConfig
+) -> tuple[nn.Module, str | None]:
+    """The model to train, with random weights or with those of ``start``.
+
+    Returns:
+        the model, and a sentence about what it took over, if it started from another.
 
     Raises:
-        UsageError: if the weights of ``start`` are of another shape or mean something else.
+        UsageError: if the weights of ``start`` mean something else, or, unless the config says
+            ``init_partial``, if not all of them fit and nothing else is needed.
     """
     model = build_model(checkpoint.model, checkpoint.spectral.n_bands)
     if start is None:
-        return model
+        return model, None
     other = _first_difference(_meaning(checkpoint), _meaning(start.config))
     if other:
         raise UsageError(
-            f"init '{name}' was trained with another {other} than this config's: make them equal, or "
-            "choose another init."
+            f"init '{config.init}' was trained with another {other} than this config's: make them equal, "
+            "or choose another init."
         )
-    weights = start.model.state_dict()
-    if _shapes(_lasting(weights)) != _shapes(_lasting(model.state_dict())):
-        raise UsageError(f"init '{name}' is a model of another shape than this config's.")
-    model.load_state_dict(weights, strict=False)
-    return model
+    wanted, there = model.state_dict(), start.model.state_dict()
+    fitting = {n: w for n, w in there.items() if n in wanted and wanted[n].shape == w.shape}
+    left_out, missing = (
+        sorted(there.keys() - fitting.keys()),
+        sorted(wanted.keys() - fitting.keys()),
+    )
+    if (left_out or missing) and not config.init_partial:
+        what = "lacks" if missing else "has more than this config's model, such as"
+        raise UsageError(
+            f"init '{config.init}' is a model of another shape than this config's: it {what} "
+            f"'{(missing or left_out)[0]}'. Make them equal, or set init_partial=true to use what fits."
+        )
+    model.load_state_dict(fitting, strict=False)
+    note = f"Of init '{config.init}', {len(fitting)} of {counted(len(there), 'tensor')} are used"
+    if left_out:
+        note += f"; left out: {_some(left_out)}"
+    if missing:
+        note += f"; starting from random values: {_some(missing)}"
+    return model, f"{note}."
+
+
+def _some(names: list[str]) -> str:
+    """The first few of many names."""
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def _meaning(config: CheckpointConfig) -> dict[str, Any]:
@@ -171,14 +195,6 @@ def _first_difference(one: dict[str, Any], other: dict[str, Any], above: str = "
         elif one[key] != other[key]:
             return f"{above}{key}"
     return None
-
-
-def _lasting(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The weights that a model and the one it starts from must both have: noise heads may be dropped or
-    added, and so may steering, which at first changes nothing.
-    """
-    optional = ("noise_projections.", ".steering.")
-    return {name: value for name, value in state.items() if not any(o in name for o in optional)}
 
 
 def _shapes(state: dict[str, torch.Tensor]) -> dict[str, torch.Size]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import Callback, TQDMProgressBar, WeightAveraging
+from pytorch_lightning.callbacks import Callback, WeightAveraging
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 from pytorch_lightning.utilities import rank_zero_only
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
@@ -25,6 +26,7 @@ from clipsep.training.callbacks import ExportModel, ValidationExamples
 from clipsep.training.config import TrainingConfig
 from clipsep.training.data.load import TrainingInputs, load_inputs
 from clipsep.training.data.sampling import EvenSampler, StepSampler
+from clipsep.training.progress import StepLines, describe_start
 from clipsep.training.resume import RunRecord, SaveState, initial_model, resume_point
 from clipsep.training.task import SeparationTask
 
@@ -52,7 +54,14 @@ def train(config: TrainingConfig, progress: bool = True) -> Path:
     inputs = load_inputs(config)
     start = load_checkpoint(config.init) if config.init else None
     checkpoint = _describe(config, inputs, start)
-    model = initial_model(checkpoint, start, config.init)
+    model, note = initial_model(checkpoint, start, config)
+    if progress and is_main_process():
+        print(
+            describe_start(model, device, len(inputs.mixtures.store), config.output),
+            file=sys.stderr,
+        )
+        if note:
+            print(note, file=sys.stderr)
     task = SeparationTask(model, config, inputs.text_queries)
     if config.compile:
         model.compile()
@@ -174,7 +183,7 @@ def _trainer(
         callbacks.append(WeightAveraging(avg_fn=moving_average(config.optimizer.average)))
     callbacks.append(SaveState(config, validate))  # behind the averaging, which it saves
     if progress:
-        callbacks.append(TQDMProgressBar(refresh_rate=config.log_every))
+        callbacks.append(StepLines(config.steps, config.log_every))
     several = config.nodes > 1 or config.devices != 1
     return pl.Trainer(
         accelerator="gpu" if device.type == "cuda" else device.type,
@@ -198,7 +207,7 @@ def _trainer(
             TensorBoardLogger(config.output, name="tensorboard", version=""),
         ],
         callbacks=callbacks,
-        enable_progress_bar=progress,
+        enable_progress_bar=False,
         enable_model_summary=False,
         enable_checkpointing=False,  # that is for `SaveState`
         use_distributed_sampler=False,
