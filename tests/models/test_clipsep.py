@@ -5,8 +5,17 @@ from __future__ import annotations
 import pytest
 import torch
 
-from clipsep.models.clipsep import CLIPSep
-from tests.helpers.networks import FEATURES, NETWORKS, make_network, random, randomize, spectrogram
+from clipsep.models.clipsep import CLIPSep, WaveformSeparator
+from clipsep.spectral import SpectralSettings
+from tests.helpers.networks import (
+    FEATURES,
+    N_BANDS,
+    NETWORKS,
+    make_network,
+    random,
+    randomize,
+    spectrogram,
+)
 
 DIM = 7  # D
 CLOSE = {"atol": 1e-9, "rtol": 1e-9}
@@ -91,3 +100,22 @@ def test_published_init_starts_without_preference():
     assert torch.equal(model.bias, torch.zeros(1))
     for linear in (model.query_projection, *model.noise_projections):
         assert 0 < linear.weight.std() < 3e-4
+
+
+def test_waveforms_in_waveforms_out_with_gradients():
+    """As long as the mixture, all of it where masks are open, and differentiable in all three inputs."""
+    settings = SpectralSettings(n_bands=N_BANDS, segment_frames=32, log_floor=1e-4)
+    model = CLIPSep(make_network("patch_unet"), 3, FEATURES, query_activation="none").float()
+    separator = WaveformSeparator(model, settings, stride=8).eval()
+    mixture, query = (random(*shape).float().requires_grad_() for shape in ((2, 5000), (2, 3, 3)))
+    estimates = separator(mixture, query)
+    assert estimates.shape == (2, 3, 5000)
+    estimates.square().sum().backward()
+    for tensor in (mixture, query, *separator.parameters()):
+        assert tensor.grad is not None and tensor.grad.isfinite().all()
+    with torch.no_grad():
+        model.bias += 1e3
+    everything = separator(mixture, query)
+    torch.testing.assert_close(
+        everything, mixture[:, None].expand_as(everything), atol=1e-5, rtol=0
+    )

@@ -12,17 +12,21 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from unittest import mock
 
 import pytest
 import safetensors.torch
 import torch
+from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.loggers import CSVLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from clipsep.checkpoint import load_checkpoint
 from clipsep.errors import ClipsepError, UsageError
 from clipsep.training.task import SeparationTask
+from clipsep.training.train import train
 from tests.helpers.datasets import make_store
-from tests.training.run_tiny import tiny_config, train_tiny
+from tests.training.run_tiny import TinyEncoder, tiny_config, train_tiny
 
 
 @pytest.fixture
@@ -149,6 +153,12 @@ def test_a_full_disk_costs_no_more_than_the_steps_since_the_last_save(root: Path
     assert_equal(root / "resumed/last", root / "run/last")
 
 
+def first_loss(root: Path) -> float:
+    """The loss that was logged for the first step."""
+    with open(root / "run/log/version_0/metrics.csv", newline="") as file:
+        return next(float(row["train/loss"]) for row in csv.DictReader(file) if row["train/loss"])
+
+
 @pytest.mark.parametrize("split", [{"devices": 2}, {"accumulate": 2}], ids=str)
 def test_a_step_is_the_same_however_its_batch_is_split(root: Path, split: dict):
     """Two processes (gloo), or two passes, of half the batch: the gradient of the whole batch, and
@@ -157,9 +167,11 @@ def test_a_step_is_the_same_however_its_batch_is_split(root: Path, split: dict):
     settings = {"record": True, "batch_size": 4, "steps": 3, "data": {"train": str(root / "train")}}
     subprocess.run(command(root, **settings), check=True)
     expected = safetensors.torch.load_file(root / "gradient.safetensors")
+    loss = first_loss(root)
     (root / "gradient.safetensors").unlink()
     shutil.rmtree(root / "run")
     subprocess.run(command(root, **settings, **split), check=True)
+    assert first_loss(root) == pytest.approx(loss, rel=1e-4)  # logged once, the mean of all parts
     gradient = safetensors.torch.load_file(root / "gradient.safetensors")
     for name, tensor in expected.items():
         torch.testing.assert_close(gradient[name], tensor, rtol=1e-3, atol=1e-6)
@@ -363,3 +375,21 @@ def test_another_table_of_labels_is_no_start(root: Path):
 def test_a_missing_gpu_is_named(root: Path):
     with pytest.raises(UsageError, match="no CUDA device"):
         train_tiny(root, device="cuda")
+
+
+def test_callbacks_and_loggers_of_ones_own_take_part(root: Path):
+    class Counting(Callback):
+        steps = 0
+
+        def on_train_batch_end(self, *_: object) -> None:
+            self.steps += 1
+
+    counting, data = Counting(), {"train": str(root / "train")}
+    config = tiny_config(root, steps=3, data=data)
+    with mock.patch(
+        "clipsep.training.data.load.load_query_encoder", lambda name, **_: TinyEncoder()
+    ):
+        train(config, progress=False, callbacks=[counting], logger=CSVLogger(root / "mine"))
+    assert counting.steps == 3
+    assert list((root / "mine").rglob("metrics.csv"))
+    assert list((root / "run/log").rglob("metrics.csv"))

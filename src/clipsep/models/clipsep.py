@@ -12,6 +12,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from clipsep.models.transforms import apply_mask, log_magnitude, stft
+from clipsep.spectral import SpectralSettings
+
 
 class MaskLogits(NamedTuple):
     """Logits of the masks.
@@ -95,3 +98,29 @@ class CLIPSep(nn.Module):
         if self.normalize_query:
             query = F.normalize(query, dim=-1)
         return self.query_projection(query)
+
+
+class WaveformSeparator(nn.Module):
+    """A model from waveform to waveforms, differentiable, for training inside other code.
+
+    It works at the model's sample rate on one channel and on the whole waveform at once; for recordings
+    of any kind and length use `clipsep.Separator`.
+
+    Args:
+        model: of a checkpoint, ``load_checkpoint(name).model``.
+        settings: its ``config.spectral``.
+        stride: frames are padded to a multiple of it; ``config.model.network.stride``.
+    """
+
+    def __init__(self, model: nn.Module, settings: SpectralSettings, stride: int):
+        super().__init__()
+        self.model, self.settings, self.stride = model, settings, stride
+
+    def forward(self, waveform: torch.Tensor, query: torch.Tensor | None) -> torch.Tensor:
+        """Separate mixtures [B, T] by query embeddings [B, N, D]: estimates [B, N, T]."""
+        samples, hop = waveform.shape[-1], self.settings.hop_length
+        frames = samples // hop + 1
+        missing = -frames % self.stride * hop
+        spectrum = stft(F.pad(waveform, (0, missing)), self.settings.n_fft, hop)  # [B, F, frames]
+        logits = self.model.query_logits(log_magnitude(spectrum, self.settings)[:, None], query)
+        return apply_mask(spectrum[:, None], logits.sigmoid(), self.settings, samples)

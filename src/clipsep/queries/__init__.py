@@ -5,6 +5,8 @@ This module must import no encoder before one is needed.
 
 from __future__ import annotations
 
+from importlib.metadata import entry_points
+
 from clipsep.devices import check_device, onnx_has_cuda, torch_device, torch_has
 from clipsep.errors import UsageError
 from clipsep.extras import require
@@ -12,12 +14,16 @@ from clipsep.queries.protocol import QueryEncoder
 
 __all__ = ["QueryEncoder", "load_query_encoder"]
 
+ENTRY_POINTS = "clipsep.query_encoders"
+
 
 def load_query_encoder(name: str, device: str = "cpu", threads: int | None = None) -> QueryEncoder:
     """The encoder called ``name``.
 
     "embedded" works offline; "clip" is OpenAI's ViT-B/32; "clip:MODEL" is any CLIP, a folder or a
-    hub id; "efficientnet" takes pictures only. An encoder's id names it, too.
+    hub id; "efficientnet" takes pictures only. An encoder's id names it, too. Installed packages add
+    others, "NAME" or "NAME:MODEL", by an entry point NAME of the group `clipsep.query_encoders`: a callable
+    ``(model, device)`` that returns a `QueryEncoder`, with the empty text as model where none is named.
 
     ``device`` is auto, cpu, cuda or mps; those of ONNX Runtime use a GPU only with onnxruntime-gpu.
     ``threads`` are theirs, None for one per core.
@@ -38,8 +44,13 @@ def load_query_encoder(name: str, device: str = "cpu", threads: int | None = Non
         from clipsep.queries.clip import DEFAULT_CLIP, CLIPEncoder
 
         return CLIPEncoder(model or DEFAULT_CLIP, torch_device(device))
+    # Names, never paths of code: a checkpoint from elsewhere says which encoder it wants.
+    plugins = entry_points(group=ENTRY_POINTS)
+    if family in plugins.names:
+        return plugins[family].load()(model, device)
+    others = "".join(f', "{plugin}"' for plugin in sorted(plugins.names))
     raise UsageError(
-        f'Unknown query encoder "{name}"; known are "embedded", "efficientnet", "clip" and '
+        f'Unknown query encoder "{name}"; known are "embedded", "efficientnet"{others}, "clip" and '
         '"clip:MODEL", where MODEL is a folder or a Hugging Face model id.'
     )
 

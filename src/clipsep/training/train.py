@@ -5,14 +5,14 @@ from __future__ import annotations
 import logging
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback, WeightAveraging
-from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
+from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger
 from pytorch_lightning.utilities import rank_zero_only
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from torch.utils.data import DataLoader
@@ -33,10 +33,19 @@ from clipsep.training.task import SeparationTask
 _PRECISION = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
 
 
-def train(config: TrainingConfig, progress: bool = True) -> Path:
+def train(
+    config: TrainingConfig,
+    progress: bool = True,
+    callbacks: Sequence[Callback] = (),
+    logger: Logger | Sequence[Logger] = (),
+) -> Path:
     """Run a training to its end; the same call again goes on after a kill.
 
     On several devices it is called in a process for each; all return the same.
+
+    Args:
+        callbacks: Lightning callbacks of one's own, called before those that save.
+        logger: Lightning loggers beside the CSV and TensorBoard files, for example ``WandbLogger()``.
 
     Returns:
         the folder of the best checkpoint, ``best``; of the last one, ``last``, if nothing was validated.
@@ -69,9 +78,10 @@ def train(config: TrainingConfig, progress: bool = True) -> Path:
         ExportModel(config.output, checkpoint, config.best),
         RunRecord(checkpoint, config, inputs),
     )
-    callbacks: list[Callback] = [export, run]
+    hooks: list[Callback] = [*callbacks, export, run]
+    loggers = [logger] if isinstance(logger, Logger) else list(logger)
     if inputs.validation and config.examples:
-        callbacks.append(ValidationExamples(inputs.validation, config.examples))
+        hooks.append(ValidationExamples(inputs.validation, config.examples))
     state = resume_point(config, task, run)
     with _failures_explained(config):
         if state is not None and state.step >= config.steps:
@@ -79,7 +89,8 @@ def train(config: TrainingConfig, progress: bool = True) -> Path:
             export.load_state_dict(state.callbacks.get(export.state_key, {}))
             step = state.step
         else:
-            trainer = _trainer(config, callbacks, device, inputs.validation is not None, progress)
+            validate = inputs.validation is not None
+            trainer = _trainer(config, hooks, device, validate, progress, loggers)
             trainer.fit(
                 task,
                 _training_loader(config, inputs, trainer),
@@ -178,6 +189,7 @@ def _trainer(
     device: torch.device,
     validate: bool,
     progress: bool,
+    loggers: list[Logger],
 ) -> pl.Trainer:
     if config.optimizer.average:
         callbacks.append(WeightAveraging(avg_fn=moving_average(config.optimizer.average)))
@@ -205,6 +217,7 @@ def _trainer(
         logger=[
             CSVLogger(config.output, name="log"),  # a new version per start, none overwritten
             TensorBoardLogger(config.output, name="tensorboard", version=""),
+            *loggers,
         ],
         callbacks=callbacks,
         enable_progress_bar=False,
