@@ -16,7 +16,7 @@ import typer
 from clipsep._version import __version__
 from clipsep.cli.datasets import embed, prepare
 from clipsep.cli.evaluate import compare, evaluate
-from clipsep.cli.models import export, import_published, info, models
+from clipsep.cli.models import bench, export, import_published, info, models
 from clipsep.cli.paper import download, import_list, pairs
 from clipsep.cli.separate import separate
 from clipsep.cli.serve import serve
@@ -65,6 +65,7 @@ for command in (
     models,
     info,
     export,
+    bench,
     import_published,
 ):
     app.command()(command)

@@ -1,4 +1,4 @@
-"""Commands about models: `models`, `info`, `export` and `import-published`."""
+"""Commands about models: `models`, `info`, `export`, `bench` and `import-published`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from clipsep.cli.console import AsJson, cells, stdout, table_of
+from clipsep.cli.console import AsJson, Device, cells, stdout, table_of
 
 
 def models() -> None:
@@ -88,6 +88,51 @@ def export(
         f"{result.folder / ONNX_NAME}: {result.n_bytes / 1e3:.0f} kB, its masks differ from PyTorch's by "
         f"at most {result.difference:.1e}"
     )
+
+
+def bench(
+    model: Annotated[
+        str, typer.Option(metavar="MODEL", help="Shipped model, folder or Hugging Face id.")
+    ] = "mini",
+    engine: Annotated[
+        str, typer.Option(metavar="NAME", help="onnx, pytorch, auto, or all that are installed.")
+    ] = "all",
+    device: Device = "auto",
+    threads: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, help="Threads of one operation; else one per core."),
+    ] = None,
+    seconds: Annotated[
+        int, typer.Option(metavar="N", min=5, help="Length of the audio that is separated.")
+    ] = 30,
+    as_json: AsJson = False,
+) -> None:
+    """Measure how fast this machine separates, and how much memory that takes."""
+    from clipsep.checkpoint import find_checkpoint
+    from clipsep.engines import engines_of
+    from clipsep.separation.speed import FORMATS, measure_speed
+
+    names = engines_of(find_checkpoint(model)) if engine == "all" else [engine]
+    results = [measure_speed(model, name, device, threads, seconds) for name in names]
+    if as_json:
+        print(json.dumps([result.as_dict() for result in results], indent=2))
+        return
+    columns = ("load", "first query", *FORMATS, "2nd query", "peak memory")
+    table = table_of("engine", "device", *columns, right=tuple(range(2, 2 + len(columns))))
+    for result in results:
+        memory = result.peak_megabytes
+        table.add_row(
+            *cells(
+                result.engine,
+                result.device,
+                f"{result.load_seconds:.2f} s",
+                f"{result.query_seconds:.2f} s",
+                *(f"{times:.0f} x real time" for times in result.times_real_time.values()),
+                f"+{max(0.0, result.further_query_percent):.0f} %",
+                "unknown" if memory is None else f"{memory:.0f} MB",
+            )
+        )
+    stdout().print(table)
 
 
 def import_published(

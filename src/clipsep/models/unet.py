@@ -72,8 +72,8 @@ class UNet(nn.Module):
         Returns:
             [B, N, F, T].
         """
-        # An export, where their number is open, folds them always.
-        if not torch.compiler.is_exporting() and 2 * weights.shape[1] > self.head.out_channels:
+        # An export, where their number is open, never folds them.
+        if torch.compiler.is_exporting() or 2 * weights.shape[1] > self.head.out_channels:
             return torch.einsum("bnk,bkft->bnft", weights, self.head(hidden))
         kernels = torch.einsum("bnk,kcij->bncij", weights, self.head.weight)
         kernels = kernels.expand(hidden.shape[0], -1, -1, -1, -1)
