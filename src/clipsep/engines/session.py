@@ -8,6 +8,9 @@ import onnxruntime
 
 from clipsep.errors import ClipsepError
 
+# Some builds report their use to Microsoft: what is done on this machine stays on this machine.
+onnxruntime.disable_telemetry_events()
+
 
 def open_session(
     model: bytes | Path, name: str, threads: int | None = None, device: str = "cpu"
