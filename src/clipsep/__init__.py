@@ -10,11 +10,15 @@ Importing this package is cheap: torch is imported with the first name that need
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from clipsep._version import __version__
 from clipsep.errors import ClipsepError, UsageError
+
+# Some builds of ONNX Runtime report their use: what is done on this machine stays on this machine.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
     from clipsep.checkpoint import load_checkpoint, save_checkpoint, shipped_models

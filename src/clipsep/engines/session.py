@@ -8,8 +8,7 @@ import onnxruntime
 
 from clipsep.errors import ClipsepError
 
-# Some builds report their use to Microsoft: what is done on this machine stays on this machine.
-onnxruntime.disable_telemetry_events()
+onnxruntime.disable_telemetry_events()  # see also ORT_DISABLE_TELEMETRY in clipsep/__init__.py
 
 
 def open_session(
