@@ -179,7 +179,7 @@ def main() -> int:
         stop_seconds = time.monotonic() - started
         for thread in busy:
             thread.join()
-        after = os.listdir(temporary)
+        after = [path.name for path in Path(temporary).glob("clipsep-serve-*")]
     result = {
         "seconds": arguments.seconds,
         "clients": arguments.clients,
