@@ -92,3 +92,29 @@ def test_wrong_requests_are_refused(refused, model, pairs, tmp_path):
 def test_a_missing_sound_is_named_with_its_line(refused, model, pairs):
     pairs.with_name("tuba.wav").unlink()
     refused(2, "evaluate", model, "--pairs", pairs, names="line 2: the sound")
+
+
+def test_the_way_of_anybody_s_separator(pairs, tmp_path, capsys):
+    """Mixtures as files, estimates of them scored, two reports compared."""
+    folder = tmp_path / "files"
+    assert main(["mixtures", str(pairs), "-o", str(folder)]) == 0
+    assert "evaluate --estimates" in capsys.readouterr().out
+    reports = []
+    for kind in ("mixture", "reference"):
+        reports.append(str(tmp_path / f"report-{kind}"))
+        estimates = ("--estimates", folder / kind, "--list", f"files:{folder / 'list.csv'}")
+        assert run(*estimates, "--workers", 1, "-o", reports[-1]) == 0
+    capsys.readouterr()
+    assert main(["compare", *reports]) == 0
+    out = capsys.readouterr().out
+    assert "B - A in dB" in out and "SI-SDR improvement" in out
+    assert main(["compare", reports[0], reports[0], "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["differences"][0]["mean"] == 0
+
+
+def test_a_list_is_named_once(model, pairs, capsys):
+    assert run(model) == 2
+    assert run(model, "--pairs", pairs, "--list", "audiosep:x.csv") == 2
+    assert run("--pairs", pairs) == 2
+    err = capsys.readouterr().err
+    assert err.count("--list KIND:FILE") == 2 and "Give a model or a folder of estimates" in err

@@ -11,6 +11,7 @@ import soundfile
 from clipsep.errors import ClipsepError, UsageError
 from clipsep.evaluation.evaluate import evaluate
 from clipsep.evaluation.lists import read_any
+from clipsep.evaluation.lists.export import write_mixtures
 from clipsep.evaluation.mixtures import load_sources
 from clipsep.evaluation.report.files import write_report
 from clipsep.metrics import sdr
@@ -85,3 +86,15 @@ def test_mixtures_of_any_length_and_rate(model, sounds, tmp_path):
     write_report(report, tmp_path / "report")
     text = (tmp_path / "report" / "report.md").read_text()
     assert "## By SNR of the list in dB" in text and "## By sounds in the mixture" in text
+
+
+def test_mixtures_written_as_files_are_the_list_s(pairs, finished, tmp_path):
+    """Scores of the same estimates against the files and against the list itself."""
+    path = write_mixtures(pairs, tmp_path / "files")
+    by_files = evaluate(None, f"files:{path}", estimates=finished, workers=1)
+    by_list = evaluate(None, pairs, estimates=finished, workers=1)
+    for first, second in zip(by_files.pairs, by_list.pairs, strict=True):
+        assert first.pair.id == second.pair.id and first.pair.query == second.pair.query
+        assert first.scores["estimate"].sdr == pytest.approx(
+            second.scores["estimate"].sdr, abs=1e-4
+        )

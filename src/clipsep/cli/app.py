@@ -15,7 +15,7 @@ import typer
 
 from clipsep._version import __version__
 from clipsep.cli.datasets import embed, prepare
-from clipsep.cli.evaluate import compare, evaluate
+from clipsep.cli.evaluate import compare, evaluate, mixtures
 from clipsep.cli.models import bench, export, import_published, info, models
 from clipsep.cli.paper import download, import_list, pairs
 from clipsep.cli.separate import separate
@@ -62,6 +62,7 @@ for command in (
     train,
     evaluate,
     compare,
+    mixtures,
     models,
     info,
     export,

@@ -127,6 +127,31 @@ def evaluate(
             print(f"Report: {', '.join(str(path) for path in files)}")
 
 
+def mixtures(
+    public_list: Annotated[
+        str, typer.Argument(metavar="LIST", help="KIND:FILE, or a CSV as of evaluate --pairs.")
+    ],
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="FOLDER", help="Where to.")],
+    audio: Annotated[
+        Path | None,
+        typer.Option(
+            "--audio", "--root", metavar="FOLDER", help="The list's sounds, if not beside it."
+        ),
+    ] = None,
+) -> None:
+    """Write a list's mixtures and references as WAV files, for other separators to work on.
+
+    Score what they make of FOLDER/mixture with evaluate --estimates.
+    """
+    from clipsep.evaluation.lists.export import write_mixtures
+    from clipsep.media import check_writable
+
+    check_writable(output)
+    with progress_bar(f"writing {public_list}") as progress:
+        path = write_mixtures(public_list, output, audio, progress)
+    print(f"{path}: clipsep evaluate --estimates FOLDER --list files:{path}")
+
+
 def compare(
     first: Annotated[Path, typer.Argument(metavar="A", help="Folder of a report.")],
     second: Annotated[

@@ -52,6 +52,12 @@ def test_a_report_equals_itself(tmp_path):
     assert (difference.mean, difference.low, difference.high, difference.better) == (0, 0, 0, 0.5)
 
 
+def test_what_is_undefined_is_null_in_json(tmp_path):
+    first, second = report(tmp_path / "a", [None]), report(tmp_path / "b", [1.0])
+    text = json.dumps(compare(first, second).to_dict(), allow_nan=False)
+    assert json.loads(text)["differences"][0]["mean"] is None
+
+
 def test_undefined_scores_are_left_out(tmp_path):
     first = report(tmp_path / "a", [1.0, None, 3.0, 4.0])
     second = report(tmp_path / "b", [2.0, 2.0, 4.0])

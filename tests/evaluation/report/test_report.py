@@ -17,12 +17,13 @@ from PIL import Image
 from clipsep.errors import ClipsepError
 from clipsep.evaluation.evaluate import evaluate
 from clipsep.evaluation.report.files import write_report
+from clipsep.evaluation.report.latex import latex
 from clipsep.evaluation.report.listening import listening_page
 from clipsep.evaluation.report.statistics import Report, Statistic
 from clipsep.evaluation.report.text import absent_sound_text, decibel_text, notes
 from tests.evaluation.conftest import LABELS
 
-FILES = {"report.json", "pairs.csv", "report.md", "classes.png"}
+FILES = {"report.json", "pairs.csv", "report.md", "report.tex", "classes.png"}
 
 
 @pytest.fixture
@@ -97,6 +98,16 @@ def test_a_quick_look_says_so(model, pairs):
     assert not list(notes(evaluate(model(), pairs, workers=1)))
     (note,) = notes(evaluate(model(), pairs, workers=1, every=2))
     assert "only 2 of 4 pairs" in note
+
+
+def test_the_table_for_papers(report):
+    renamed = replace(report, model={**report.model, "name": "a_b & 10%"})
+    lines = latex(renamed).splitlines()
+    assert r"a\_b \& 10\%" in lines[0]
+    rows = [line for line in lines if line.startswith(tuple(report.estimates))]
+    assert len(rows) == 5 and all(row.count(" & ") == 6 for row in rows)
+    assert decibel_text(report.statistic("text query", "sdr").mean) in rows[-2]
+    assert all(line.count("{") == line.count("}") for line in lines)
 
 
 @pytest.mark.parametrize(

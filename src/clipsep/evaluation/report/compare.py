@@ -65,8 +65,11 @@ class Comparison:
     missing: int
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return asdict(self)
+        """For JSON; what is undefined is None."""
+        content = asdict(self)
+        for one in content["differences"]:
+            one.update({key: None for key, value in one.items() if value != value})
+        return content
 
 
 def compare(first: str | Path, second: str | Path, estimate: str | None = None) -> Comparison:

@@ -1,4 +1,4 @@
-"""The files of a report: report.json, pairs.csv, report.md, classes.png and examples.html.
+"""The files of a report: report.json, pairs.csv, report.md, report.tex, classes.png and examples.html.
 
 It knows formats; what the numbers mean is the report's business.
 """
@@ -14,6 +14,7 @@ from pathlib import Path
 
 from clipsep.errors import ClipsepError
 from clipsep.evaluation.report.figure import draw_classes
+from clipsep.evaluation.report.latex import latex
 from clipsep.evaluation.report.listening import listening_page
 from clipsep.evaluation.report.statistics import METRICS, Report
 from clipsep.evaluation.report.text import markdown
@@ -34,6 +35,7 @@ def write_report(report: Report, folder: str | Path) -> list[Path]:
     contents = {
         "pairs.csv": _pairs_csv(report).encode(),
         "report.md": markdown(report).encode(),
+        "report.tex": latex(report).encode(),
         "classes.png": draw_classes(report),
         "report.json": (json.dumps(report.to_dict(), indent=1, allow_nan=False) + "\n").encode(),
     }

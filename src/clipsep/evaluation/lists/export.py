@@ -1,0 +1,52 @@
+"""A list's mixtures as files, so that any other separator can work on them."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable
+from pathlib import Path
+
+import soundfile
+
+from clipsep.errors import ClipsepError
+from clipsep.evaluation.lists import read_any
+from clipsep.evaluation.mixtures import load_sources
+
+
+def write_mixtures(
+    name: str | Path,
+    folder: Path,
+    audio: Path | None = None,
+    progress: Callable[[float, float | None], None] | None = None,
+) -> Path:
+    """Write ``mixture/ID.wav``, ``reference/ID.wav`` and ``list.csv``, a ``files:`` list of them.
+
+    Samples are 32-bit floating point, at the list's own rate, so that scores are those of the list itself.
+
+    Args:
+        name, audio: as `read_any`'s.
+
+    Returns:
+        the path of list.csv.
+
+    Raises:
+        UsageError: if the list cannot be read.
+        ClipsepError: if a sound cannot be read, or a file not written.
+    """
+    pairs = read_any(name, audio)
+    rows = [("id", "mixture", "reference", "query", "label", "sample_rate")]
+    try:
+        for done, pair in enumerate(pairs, 1):
+            sources = load_sources(pair)
+            paths = [f"{kind}/{pair.id}.wav" for kind in ("mixture", "reference")]
+            for path, sound in zip(paths, (sources.sum(axis=0), sources[0]), strict=True):
+                (folder / path).parent.mkdir(parents=True, exist_ok=True)
+                soundfile.write(folder / path, sound, pair.sample_rate, "FLOAT")
+            rows.append((pair.id, *paths, pair.query, pair.label or "", str(pair.sample_rate)))
+            if progress:
+                progress(done, len(pairs))
+        with open(folder / "list.csv", "w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows(rows)
+    except (OSError, soundfile.SoundFileError) as error:
+        raise ClipsepError(f"Cannot write the mixtures to '{folder}': {error}.") from error
+    return folder / "list.csv"
