@@ -20,7 +20,7 @@ from tests.helpers.networks import published_model, randomize
 
 COMMANDS = [
     *("separate", "download", "prepare", "import-list", "embed", "train", "pairs", "evaluate"),
-    *("models", "info", "import-published"),
+    *("compare", "mixtures", "models", "info", "import-published"),
 ]
 
 

@@ -86,7 +86,7 @@ def evaluate(
     device: Device = "auto",
     as_json: AsJson = False,
 ) -> None:
-    """Score a model, or anybody's finished estimates, on a list of test mixtures.
+    """Score a model, or finished estimates, on test mixtures.
 
     SDR, its improvement over the mixture, SI-SDR, SIR and SAR, for the mixture, for ideal masks and
     for the model, and how much a query of an absent sound lets through.
@@ -139,9 +139,9 @@ def mixtures(
         ),
     ] = None,
 ) -> None:
-    """Write a list's mixtures and references as WAV files, for other separators to work on.
+    """Write a list's mixtures as files for other separators.
 
-    Score what they make of FOLDER/mixture with evaluate --estimates.
+    The references lie beside them. Score what they make of FOLDER/mixture with evaluate --estimates.
     """
     from clipsep.evaluation.lists.export import write_mixtures
     from clipsep.media import check_writable
@@ -165,7 +165,10 @@ def compare(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Compare two reports of one list item by item: B minus A, with 95 % bootstrap intervals."""
+    """Compare two reports of one list, item by item.
+
+    B minus A in every metric, with 95 % bootstrap intervals of the mean.
+    """
     from clipsep.evaluation.report.compare import compare as compare_reports
     from clipsep.evaluation.report.text import TITLES, decibel_text
 
