@@ -76,7 +76,7 @@ def export(
         ),
     ] = None,
 ) -> None:
-    """Write a model's model.onnx, so that it runs without PyTorch."""
+    """Write a model's ONNX file, to run without PyTorch."""
     from clipsep.extras import require
 
     require("torch", "onnx", "onnxscript", extra="export", purpose="exporting a model")
@@ -107,7 +107,10 @@ def bench(
     ] = 30,
     as_json: AsJson = False,
 ) -> None:
-    """Measure how fast this machine separates, and how much memory that takes."""
+    """Measure how fast this machine separates.
+
+    And how much memory that takes.
+    """
     from clipsep.checkpoint import find_checkpoint
     from clipsep.engines import engines_of
     from clipsep.separation.speed import FORMATS, measure_speed

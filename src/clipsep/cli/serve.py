@@ -46,7 +46,10 @@ def serve(
         int, typer.Option(metavar="N", min=1, help="Unfinished requests of one address.")
     ] = 8,
 ) -> None:
-    """Serve a web page and an HTTP API; recordings do not leave this machine."""
+    """Serve a web page and an HTTP API on this machine.
+
+    Recordings do not leave it.
+    """
     from clipsep.serving.limits import Limits
     from clipsep.serving.server import Address, serve
 
