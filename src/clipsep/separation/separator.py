@@ -230,7 +230,7 @@ class Separator:
     def _embedding(self, query: str | Image) -> np.ndarray:
         """[D], from the cache if the model's own encoder has read the query before."""
         known = self._cache.get(query) if self._cache else None
-        if known is not None:
+        if known is not None and len(known) == self.config.model.query_dim:
             return known
         encoder = self._query_encoder()
         if isinstance(query, str):
