@@ -14,6 +14,11 @@ from pathlib import Path
 
 from clipsep.errors import UsageError
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
 _VIDEO = ".3gp .avi .flv .m4v .mkv .mov .mp4 .mpeg .mpg .ogv .ts .webm .wmv"
 _SOUND = ".aac .ac3 .aif .aiff .amr .au .caf .flac .m4a .mka .mp2 .mp3 .oga .ogg .opus .wav .wma"
 VIDEO_SUFFIXES = frozenset(_VIDEO.split())
@@ -64,6 +69,30 @@ def is_disk_full(error: BaseException, folder: Path) -> bool:
             return shutil.disk_usage(folder).free < _NO_ROOM_BYTES
         cause = cause.__cause__
     return False
+
+
+def hold(path: Path) -> int | None:
+    """Hold a file or folder for as long as this process lives, or until the descriptor is closed.
+
+    The system lets go of it when the process dies in any way, so nothing stays behind.
+
+    Returns:
+        the descriptor; None if another process holds it, or if it is not there.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except OSError:
+        return None
+    if fcntl is None:  # Windows, where files in use cannot be removed anyway
+        return descriptor
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+            os.close(descriptor)
+            return None
+        # A file system without locks: as if nobody else were there.
+    return descriptor
 
 
 def _is_special(path: Path) -> bool:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +17,7 @@ from PIL import Image
 
 from clipsep import Separator
 from clipsep.cli import main
-from clipsep.media import probe, read_audio
+from clipsep.media import AudioWriter, probe, read_audio
 from tests.helpers.audio import tones, write, write_video
 
 
@@ -178,3 +182,34 @@ def test_a_terminal_that_cannot_show_a_name_costs_nothing(tmp_path, model, monke
     )
     assert code == 0
     assert b"\\u97f3" in shown.getvalue()
+
+
+def test_a_terminated_separation_leaves_nothing_and_a_killed_one_is_cleaned_up(tmp_path, model):
+    recording = write(tmp_path / "long.wav", tones(16_000, 1, 600.0), 16_000)
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "clipsep", "separate", str(recording), "-q", "a.wav-"]
+    command += ["--model", str(model), "-o", str(out)]
+    program = (
+        "import sys; from tests.cli.conftest import FakeEncoder; import clipsep.queries as q, "
+    )
+    program += "clipsep.separation.separator as s; s.load_query_encoder = lambda *a, **k: "
+    program += (
+        "FakeEncoder('embedded-v1'); from clipsep.cli import main; sys.exit(main(sys.argv[1:]))"
+    )
+    command[1:3] = ["-c", program]
+    for number, code in ((signal.SIGTERM, 143), (signal.SIGKILL, -signal.SIGKILL)):
+        process = subprocess.Popen(command, cwd=Path(__file__).parents[2], stderr=subprocess.PIPE)
+        deadline = time.monotonic() + 60
+        while not list(out.glob(".*.part")) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        process.send_signal(number)
+        _, errors = process.communicate()
+        assert process.returncode == code and b"Traceback" not in errors
+        assert bool(list(out.glob(".*.part"))) is (number == signal.SIGKILL)
+    (leftover,) = out.glob(".*.part")
+    with AudioWriter(out / "other.wav", 16_000, 1):
+        assert leftover.is_file()  # of another name
+    with AudioWriter(out / leftover.name[1:-14], 16_000, 1) as writer:
+        assert not leftover.exists()
+        with AudioWriter(writer.path, 16_000, 1):
+            assert len(list(out.glob(".*.part"))) == 2  # in use

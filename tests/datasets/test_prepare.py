@@ -17,6 +17,7 @@ from clipsep.datasets import prepare as videos_module
 from clipsep.datasets.prepare import find_videos, prepare
 from clipsep.datasets.reader import ClipStore
 from clipsep.errors import ClipsepError, UsageError
+from clipsep.files import hold
 from tests.helpers.audio import tones, write, write_video
 
 
@@ -257,3 +258,13 @@ def test_a_sound_file_is_no_video(tmp_path: Path):
     path = write(tmp_path / "sound.wav", tones(16000, 1), 16000)
     report = prepare(find_videos([path]), tmp_path / "out", workers=1)
     assert report.stored == 0 and "no pictures" in report.rejected["sound.wav"]
+
+
+def test_a_data_set_is_written_by_one_process_at_a_time(videos: Path, tmp_path: Path):
+    staging = tmp_path / "out" / "staging"
+    staging.mkdir(parents=True)
+    held = hold(staging)
+    with pytest.raises(UsageError, match="Another process is writing"):
+        prepare(find_videos([videos]), tmp_path / "out", workers=1)
+    os.close(held)
+    assert prepare(find_videos([videos]), tmp_path / "out", workers=1).stored == 2

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import sys
+import threading
 from typing import Annotated, Any
 
 import typer
@@ -30,6 +32,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 INTERRUPTED = 130
+TERMINATED = 143
 _RESUMABLE = ("download", "import-list", "prepare", "embed", "train")
 # What is not installed with the plain package, and the extra that brings it.
 _EXTRA_OF = {
@@ -85,6 +88,9 @@ def main(argv: list[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # what it cannot show must not end finished work
             stream.reconfigure(errors="backslashreplace")
+    if argv[:1] != ["serve"] and threading.current_thread() is threading.main_thread():
+        # As by Ctrl-C, so that what is half-written is removed; Lightning and serve have their own ways.
+        signal.signal(signal.SIGTERM, _end)
     command = typer.main.get_command(app)
     try:
         code = command.main(argv or ["--help"], prog_name="clipsep", standalone_mode=False)
@@ -109,6 +115,10 @@ def main(argv: list[str] | None = None) -> int:
     if code == INTERRUPTED:
         print(_interrupted(argv), file=sys.stderr)
     return code or 0
+
+
+def _end(*_: object) -> None:
+    sys.exit(TERMINATED)
 
 
 def _print_version(asked: bool) -> None:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import csv
+import os
 from collections.abc import Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ import numpy as np
 from clipsep.datasets.reader import SAMPLE_RATE
 from clipsep.datasets.writer import STAGING, StoreWriter, stage_clip, turn
 from clipsep.errors import ClipsepError, UsageError
-from clipsep.files import VIDEO_SUFFIXES, find_files, fingerprint
+from clipsep.files import VIDEO_SUFFIXES, find_files, fingerprint, hold
 from clipsep.media import read_video
 from clipsep.messages import unexpected
 from clipsep.parallel.run import run_many
@@ -194,8 +195,15 @@ def fill_store(
     Raises:
         ClipsepError: if the output cannot be written or the workers cannot be used.
     """
+    held: int | None = None
     try:
         labels = {one.id: one.label for one in sources if one.label is not None}
+        (output / STAGING).mkdir(parents=True, exist_ok=True)
+        held = hold(output / STAGING)
+        if held is None:
+            raise UsageError(
+                f"Another process is writing the data set '{output}': wait until it has finished."
+            )
         writer = StoreWriter(output, labels)
         report = PrepareReport()
         waiting = [one for one in sources if not writer.finished(one.id, one.fingerprint)]
@@ -220,6 +228,9 @@ def fill_store(
             f"Cannot write to '{output}': {error.strerror or error}; what is finished stays, the same "
             "command goes on from there."
         ) from error
+    finally:
+        if held is not None:
+            os.close(held)
     for source in sources:
         rejected, reason = writer.rejected.get(source.id, (None, ""))
         if rejected == source.fingerprint:

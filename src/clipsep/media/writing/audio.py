@@ -6,6 +6,7 @@ It knows output formats and their limits; it never changes rate, channels or lou
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
 import secrets
 from collections.abc import Sequence
@@ -17,6 +18,7 @@ import soundfile
 from av.error import FFmpegError
 
 from clipsep.errors import ClipsepError, UsageError
+from clipsep.files import hold
 from clipsep.media.writing.formats import output_format
 from clipsep.media.writing.sinks import FfmpegSink, VorbisSink
 from clipsep.media.writing.tags import Tags
@@ -61,12 +63,15 @@ class AudioWriter:
         self._check_limits()
         self._temporary = self.path.with_name(f".{self.path.name}.{secrets.token_hex(4)}.part")
         self._sink = None
+        self._held: int | None = None
         try:
             check_writable(self.path)
             if self.path.is_dir():
                 raise ClipsepError(f"{self.path} is a folder: name the file to write.")
             self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._remove_leftovers()
             self._sink = self._open_sink(layout, expected_seconds)
+            self._held = hold(self._temporary)
         except OSError as error:
             self.discard()
             raise self._failed(error) from error
@@ -102,6 +107,7 @@ class AudioWriter:
         try:
             self._sink.close()
             self._sink = None
+            self._let_go()
             os.replace(self._temporary, self.path)
         except (OSError, FFmpegError, soundfile.SoundFileError) as error:
             self.discard()
@@ -115,8 +121,23 @@ class AudioWriter:
         if self._sink is not None:
             self._sink.abort()
             self._sink = None
+        self._let_go()
         with contextlib.suppress(OSError):  # nothing was written, or nothing can be done about it
             self._temporary.unlink()
+
+    def _let_go(self) -> None:
+        if self._held is not None:
+            os.close(self._held)
+            self._held = None
+
+    def _remove_leftovers(self) -> None:
+        """Unfinished files of this name, of processes that were killed and hold them no more."""
+        for path in self.path.parent.glob(f".{glob.escape(self.path.name)}.*.part"):
+            held = hold(path)
+            if held is not None:
+                with contextlib.suppress(OSError):
+                    path.unlink()
+                os.close(held)
 
     def _check_limits(self) -> None:
         description = self._description
