@@ -264,4 +264,4 @@ def _purpose(config: CheckpointConfig) -> str:
     if settings.kind == "labelsep":
         return f"baseline that takes one of {counted(settings.n_labels, 'label')} as a query"
     noise = ", trained to leave off-screen sound alone" if settings.noise_heads else ""
-    return f"any sound by text or picture{noise}"
+    return f"takes texts and images as queries{noise}"

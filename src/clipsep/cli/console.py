@@ -44,7 +44,7 @@ Ray = Annotated[
         help="Work on Ray: local (started here), auto or HOST:PORT.",
     ),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
 
 
 def table_of(*columns: str, right: tuple[int, ...] = (1, 2)) -> Table:
