@@ -94,7 +94,7 @@ def test_a_fault_of_ours_costs_one_file_and_names_it(recordings, tmp_path, monke
     failing(monkeypatch, "1.wav", AttributeError("'NoneType' object has no attribute 'name'"))
     found = find_recordings([recordings], tmp_path)
     report = separate_files(found, SeparationRequest(["rain"]), tmp_path / "out", workers=1)
-    assert report.separated == 3
+    assert report.separated == 3, report.failed
     reason = report.failed[recordings / "1" / "1.wav"]
     assert "1.wav' cannot be processed" in reason and "AttributeError" in reason
 

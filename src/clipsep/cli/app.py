@@ -11,6 +11,8 @@ import re
 import signal
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
@@ -88,9 +90,24 @@ def main(argv: list[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # what it cannot show must not end finished work
             stream.reconfigure(errors="backslashreplace")
-    if argv[:1] != ["serve"] and threading.current_thread() is threading.main_thread():
-        # As by Ctrl-C, so that what is half-written is removed; Lightning and serve have their own ways.
-        signal.signal(signal.SIGTERM, _end)
+    with _termination_heard(argv):
+        return _run(argv)
+
+
+@contextmanager
+def _termination_heard(argv: list[str]) -> Iterator[None]:
+    """SIGTERM ends the program as Ctrl-C does, so that what is half-written is removed."""
+    if argv[:1] == ["serve"] or threading.current_thread() is not threading.main_thread():
+        yield  # `serve` has its own way
+        return
+    before = signal.signal(signal.SIGTERM, _end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _run(argv: list[str]) -> int:
     command = typer.main.get_command(app)
     try:
         code = command.main(argv or ["--help"], prog_name="clipsep", standalone_mode=False)
