@@ -93,6 +93,7 @@ def test_info_shows_config_and_training(model, capsys):
     config = json.loads((model / "config.json").read_text())
     assert content.pop("parameters") > 10_000
     assert Path(content.pop("folder")) == model
+    assert content.pop("engines") == ["pytorch"]  # it has no export
     assert content == config
 
 
