@@ -80,7 +80,7 @@ def test_models_lists_the_shipped_ones(model, monkeypatch, capsys):
     monkeypatch.setattr("clipsep.checkpoint.shipped_models", lambda: {"tiny": model})
     assert run("models") == 0
     out = capsys.readouterr().out
-    for word in ("tiny", "0.01 M", "embedded-v1", "text or picture"):
+    for word in ("tiny", "0.01 M", "embedded-v1", "texts and images"):
         assert word in out
 
 

@@ -55,7 +55,10 @@ def test_it_prints_a_table(model, pairs, capsys):
 def test_it_writes_a_report(model, pairs, tmp_path, capsys):
     folder = tmp_path / "report"
     assert run(model, "--pairs", pairs, "-o", folder, "--examples", 1, "--workers", 1) == 0
-    names = {"report.json", "pairs.csv", "report.md", "classes.png", "examples.html"}
+    names = {
+        *("report.json", "pairs.csv", "report.md", "report.tex"),
+        *("classes.png", "examples.html"),
+    }
     assert {path.name for path in folder.iterdir()} == names
     assert str(folder / "report.md") in capsys.readouterr().out
 

@@ -120,7 +120,7 @@ def test_bad_rows_are_rejected_with_a_reason_and_the_rest_goes_on(tmp_path: Path
     assert report.stored == 1
     reasons = {clip_id.removeprefix("audio/"): why for clip_id, why in report.rejected.items()}
     assert "000003.jpg" in reasons["few.wav"]
-    assert "000002.jpg' cannot be read as a picture" in reasons["broken.wav"]
+    assert "000002.jpg': it is damaged" in reasons["broken.wav"]
     assert "mute.wav" in reasons["mute.wav"]
     assert "'audio/gone.wav' does not exist: check --root" in reasons["gone.wav"]
     assert "has no pictures" in reasons["none.wav"]

@@ -72,7 +72,7 @@ def test_text_embeddings_equal_those_of_transformers(encoder, model, folder):
     with torch.no_grad():
         output = model.get_text_features(**tokens)
     expected = getattr(output, "pooler_output", output)
-    torch.testing.assert_close(encoder.encode_texts(TEXTS), expected, atol=1e-5, rtol=0)
+    np.testing.assert_allclose(encoder.encode_texts(TEXTS), expected, atol=1e-5, rtol=0)
 
 
 def test_picture_embeddings_equal_those_of_transformers(encoder, model):
@@ -83,29 +83,29 @@ def test_picture_embeddings_equal_those_of_transformers(encoder, model):
     with torch.no_grad():
         output = model.get_image_features(torch.tensor(pixels).permute(2, 0, 1)[None].float())
     expected = getattr(output, "pooler_output", output)
-    torch.testing.assert_close(encoder.encode_images([image]), expected, atol=1e-5, rtol=0)
+    np.testing.assert_allclose(encoder.encode_images([image]), expected, atol=1e-5, rtol=0)
 
 
 def test_a_batch_does_not_change_a_row(encoder):
-    alone = torch.cat([encoder.encode_texts([text]) for text in TEXTS])
-    torch.testing.assert_close(encoder.encode_texts(TEXTS), alone, atol=1e-5, rtol=0)
+    alone = np.concatenate([encoder.encode_texts([text]) for text in TEXTS])
+    np.testing.assert_allclose(encoder.encode_texts(TEXTS), alone, atol=1e-5, rtol=0)
     pictures = [picture(seed, 70 + seed, 90) for seed in range(10)]
-    alone = torch.cat([encoder.encode_images([image]) for image in pictures])
-    torch.testing.assert_close(encoder.encode_images(pictures), alone, atol=1e-5, rtol=0)
+    alone = np.concatenate([encoder.encode_images([image]) for image in pictures])
+    np.testing.assert_allclose(encoder.encode_images(pictures), alone, atol=1e-5, rtol=0)
 
 
 def test_embeddings_are_not_normalised_and_have_the_projection_size(encoder):
     assert encoder.dim == 24
     embeddings = encoder.encode_texts(TEXTS)
-    assert embeddings.shape == (3, 24) and embeddings.dtype == torch.float32
-    assert (embeddings.norm(dim=1) - 1).abs().max() > 1e-2
+    assert embeddings.shape == (3, 24) and embeddings.dtype == np.float32
+    assert np.abs(np.linalg.norm(embeddings, axis=1) - 1).max() > 1e-2
     assert encoder.encode_texts([]).shape == encoder.encode_images([]).shape == (0, 24)
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "P", "I;16"])
 @pytest.mark.parametrize("size", [(1, 1), (3, 3), (1, 5000), (300, 3)])
 def test_pictures_of_any_mode_and_shape_work(encoder, mode, size):
-    assert encoder.encode_images([Image.new(mode, size)]).isfinite().all()
+    assert np.isfinite(encoder.encode_images([Image.new(mode, size)])).all()
 
 
 def test_blank_texts_are_refused(encoder):
@@ -182,7 +182,7 @@ def test_an_incomplete_cache_is_completed_with_pickled_weights_only_if_need_be(
     encoder = load_query_encoder("clip:some/model")
     assert asked == [(True, None), (False, None), (False, REVISION)]
     expected = CLIPEncoder(str(folder)).encode_texts(TEXTS)
-    torch.testing.assert_close(encoder.encode_texts(TEXTS), expected)
+    np.testing.assert_allclose(encoder.encode_texts(TEXTS), expected)
 
 
 def test_an_unreachable_hub_is_explained(monkeypatch, tmp_path):

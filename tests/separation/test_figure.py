@@ -13,9 +13,9 @@ from PIL import Image
 from clipsep.errors import ClipsepError
 from clipsep.separation.figure import (
     COLUMNS,
+    PooledSpectrogram,
     SpectrogramFigure,
     _frequency_limits,
-    _PooledSpectrogram,
 )
 
 RATE = 16_000
@@ -26,7 +26,7 @@ def tone(frequency: float, seconds: float) -> np.ndarray:
 
 
 def test_a_full_scale_sine_is_at_0_db_in_its_row():
-    part = _PooledSpectrogram(RATE, 0)
+    part = PooledSpectrogram(RATE, 0)
     part.push(tone(250, 1.0))  # exactly on a bin, where rows are narrower than bins
     power = part.finish()
     low, high = np.log(_frequency_limits(RATE))
@@ -38,7 +38,7 @@ def test_a_full_scale_sine_is_at_0_db_in_its_row():
 
 @pytest.mark.parametrize("expected_seconds", [0.0, 1.0, 200.0])
 def test_columns_are_bounded_and_cover_the_sound(expected_seconds: float):
-    part = _PooledSpectrogram(RATE, expected_seconds * RATE)
+    part = PooledSpectrogram(RATE, expected_seconds * RATE)
     for second in range(200):
         part.push(tone(500, 1.0) * (second >= 100))
     power = part.finish().sum(axis=0)
@@ -50,7 +50,7 @@ def test_columns_are_bounded_and_cover_the_sound(expected_seconds: float):
 
 def test_blocks_of_any_size_give_the_same_picture():
     signal = np.random.default_rng(0).standard_normal(3 * RATE).astype("f4")
-    whole, blocks = _PooledSpectrogram(RATE, 0), _PooledSpectrogram(RATE, 0)
+    whole, blocks = PooledSpectrogram(RATE, 0), PooledSpectrogram(RATE, 0)
     whole.push(signal)
     for block in np.array_split(signal, 77):
         blocks.push(block)

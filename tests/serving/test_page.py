@@ -135,14 +135,18 @@ def test_a_recording_is_separated_played_mixed_and_downloaded(page: sync_api.Pag
     players = page.locator("#parts audio")
     players.nth(1).evaluate("audio => { audio.currentTime = 5; return audio.play(); }")
     players.nth(2).evaluate("audio => audio.play()")
-    page.wait_for_function("document.querySelectorAll('#parts audio')[2].currentTime > 5")
+    players.nth(2).evaluate(
+        "audio => new Promise(heard => audio.addEventListener("
+        "'timeupdate', () => audio.currentTime > 5 && heard()))"
+    )
     assert players.nth(1).evaluate("audio => audio.paused")
     players.nth(2).evaluate("audio => audio.pause()")
 
     # The pictures are there.
     for image in page.locator("#parts img").all():
         image.scroll_into_view_if_needed()
-        page.wait_for_function("image => image.naturalWidth > 0", arg=image.element_handle())
+        sync_api.expect(image).to_have_js_property("complete", True)
+        assert image.evaluate("image => image.naturalWidth") > 0
 
     # The mix: the violin alone, 6 dB louder.
     for number, presses in ((1, 6), (2, 0), (3, 0)):
@@ -165,7 +169,7 @@ def test_a_recording_is_separated_played_mixed_and_downloaded(page: sync_api.Pag
 
 def test_a_box_on_a_video_frame_is_a_query(page: sync_api.Page, tmp_path: Path) -> None:
     page.locator("#file").set_input_files(video(tmp_path / "film.webm"))
-    page.wait_for_function("document.getElementById('video').readyState >= 2")
+    sync_api.expect(page.locator("#video")).to_have_js_property("readyState", 4)
     page.get_by_role("button", name="Pick from this frame").click()
     area = page.locator("#frame-area").bounding_box()
     # The left half of the frame, which is as wide as the area or has bars beside it.
@@ -191,7 +195,7 @@ def test_a_box_on_a_video_frame_is_a_query(page: sync_api.Page, tmp_path: Path) 
     assert page.locator("#parts .name").all_text_contents()[1] == "image 1"
     # Watched with one part: the film is silent, and that part plays along.
     page.get_by_label("Watch the video with").select_option(label="image 1")
-    page.wait_for_function("!document.querySelectorAll('#parts audio')[1].paused")
+    sync_api.expect(page.locator("#parts audio").nth(1)).to_have_js_property("paused", False)
     assert page.locator("#video").evaluate("video => video.muted")
 
 

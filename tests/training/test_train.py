@@ -215,6 +215,7 @@ def test_training_learns_to_follow_the_query(root: Path):
         steps=120,
         validate_every=120,
         batch_size=6,
+        mixing={"margin": 1.0, "jitter": 0.5, "rms": 0.1, "validation_partner": "other_label"},
         optimizer={"learning_rate": 0.02, "warmup_steps": 5, "average": 0.9},
         loss={"kind": "nit", "union": "either", "sdr_weight": 0.3, "absent": 0.2},
     )

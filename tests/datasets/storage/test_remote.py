@@ -204,7 +204,7 @@ def test_damage_is_found_at_opening(root: Path, url: str, tmp_path: Path):
 def test_a_shard_that_vanishes_during_a_run_is_named(url: str, tmp_path: Path, workers: int):
     items = mixtures(ClipStore(url, FileCache(tmp_path)))
     fsspec.filesystem("memory").rm("/bucket/train/shards", recursive=True)
-    with pytest.raises(ClipsepError, match=r"^'[^\n]*shards/0000[^\n]*' is no longer there[^\n]*$"):
+    with pytest.raises(ClipsepError, match=r"'[^\n]*shards/0000[^\n]*' is no longer there[^\n]*$"):
         list(DataLoader(items, batch_size=None, num_workers=workers))
 
 
@@ -236,7 +236,7 @@ class ColourEncoder:
 def test_pictures_are_embedded_where_they_lie(
     root: Path, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("clipsep.queries.load_query_encoder", lambda *_: ColourEncoder())
+    monkeypatch.setattr("clipsep.queries.load_query_encoder", lambda *_, **__: ColourEncoder())
     monkeypatch.setenv("CLIPSEP_CACHE", str(tmp_path / "cache"))
     local = Path(shutil.copytree(root, tmp_path / "local"))
     for place in (local, url):
