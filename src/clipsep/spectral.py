@@ -70,7 +70,7 @@ def stft(waveform: np.ndarray, n_fft: int, hop_length: int, center: bool = True)
         padding = [(0, 0)] * (waveform.ndim - 1) + [(n_fft // 2, n_fft // 2)]
         waveform = np.pad(waveform, padding)
     frames = frames_of(waveform, n_fft, hop_length)
-    return np.fft.rfft(frames * hann(n_fft)).swapaxes(-1, -2)
+    return rfft(frames * hann(n_fft)).swapaxes(-1, -2)
 
 
 def istft(spectrum: np.ndarray, n_fft: int, hop_length: int, length: int) -> np.ndarray:
@@ -88,6 +88,18 @@ def istft(spectrum: np.ndarray, n_fft: int, hop_length: int, length: int) -> np.
     inside = slice(n_fft // 2, n_fft // 2 + length)
     covered = np.maximum(weight[inside], 1e-11)
     return _fitted(total[..., inside] / covered, length)
+
+
+def rfft(frames: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+    """`numpy.fft.rfft` of float32 [..., n] in single precision: complex64 [..., n // 2 + 1].
+
+    NumPy computes an unscaled forward transform in double precision, whatever it is given, and needs
+    twice to five times as long for that. A scaled one it computes as it comes.
+    """
+    spectrum = np.fft.rfft(frames, norm="forward", out=out)
+    numbers = spectrum.view(np.float32)
+    numbers *= np.float32(frames.shape[-1])
+    return spectrum
 
 
 def frames_of(waveform: np.ndarray, n_fft: int, hop_length: int) -> np.ndarray:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from clipsep.spectral import SpectralSettings, bin_positions, frames_of, hann
+from clipsep.spectral import SpectralSettings, bin_positions, frames_of, hann, rfft
 
 # STFT frames that are filtered together: few enough that their spectra stay in the cache.
 FRAMES_AT_ONCE = 32
@@ -30,16 +30,19 @@ class Filterbank:
         self._window = hann(self.n_fft)
         # Four squared Hann windows, a quarter of a window apart, add up to 3/2 everywhere.
         self._synthesis_window = self._window / np.float32(1.5)
-        # Twice each: an interleaved spectrum has two numbers per bin, its real and imaginary part.
         bins = bin_positions(self.n_fft, sample_rate, settings.n_bands, settings.max_frequency)
-        self._lower_band = np.repeat(bins.lower, 2)
+        # Bins from here on have the mask of the highest band, which needs no interpolation.
+        last = settings.n_bands - 1
+        self._n_between = n_between = int(np.sum(bins.lower + bins.upper_weight < last))
+        self._lower_band = bins.lower[:n_between]
         self._upper_band = self._lower_band + 1
-        self._upper_weight = np.repeat(bins.upper_weight, 2)
+        # Twice each: an interleaved spectrum has two numbers per bin, its real and imaginary part.
+        self._upper_weight = np.repeat(bins.upper_weight[:n_between], 2)
         shape = (channels, FRAMES_AT_ONCE)
         self._frames = np.empty((*shape, self.n_fft), np.float32)
         self._spectrum = np.empty((*shape, self.n_fft // 2 + 1), np.complex64)
         self._masked = np.empty_like(self._spectrum)
-        self._mask = np.empty((2, FRAMES_AT_ONCE, len(self._lower_band)), np.float32)
+        self._mask = np.empty((2, FRAMES_AT_ONCE, n_between), np.complex64)
         self._tail: np.ndarray | None = None  # [N, C, 3, hop] of overlap-add not yet complete
 
     def apply(self, samples: np.ndarray, masks: np.ndarray) -> np.ndarray:
@@ -57,15 +60,16 @@ class Filterbank:
         needed = samples[:, : (n - 1) * self.hop + self.n_fft]
         frames, spectrum = self._frames[:, :n], self._spectrum[:, :n]
         np.multiply(frames_of(needed, self.n_fft, self.hop), self._window, out=frames)
-        for channel in range(n_channels):  # NumPy is four times slower with many rows at once
-            np.fft.rfft(frames[channel], out=spectrum[channel])
+        rfft(frames, out=spectrum)
         total = np.zeros((n_queries, n_channels, n + 3, self.hop), np.float32)
         if self._tail is not None:
             total[:, :, :3] = self._tail
         masked = self._masked[:, :n]
+        interleaved, product = spectrum.view(np.float32), masked.view(np.float32)
+        between, above = np.s_[..., : 2 * self._n_between], np.s_[..., 2 * self._n_between :]
         for target, mask in zip(total, masks, strict=True):
-            bins = self._at_bins(mask)
-            np.multiply(spectrum.view(np.float32), bins, out=masked.view(np.float32))
+            np.multiply(interleaved[between], self._interpolated(mask), out=product[between])
+            np.multiply(interleaved[above], mask[:, -1:], out=product[above])
             np.fft.irfft(masked, self.n_fft, out=frames)
             np.multiply(frames, self._synthesis_window, out=frames)
             quarters = frames.reshape(n_channels, n, 4, self.hop)
@@ -74,12 +78,15 @@ class Filterbank:
         self._tail = total[:, :, n:].copy()
         return total[:, :, :n].reshape(n_queries, n_channels, -1)
 
-    def _at_bins(self, mask: np.ndarray) -> np.ndarray:
-        """A mask [n, F] on bands at the STFT's bins, twice each, [n, 2 (n_fft // 2 + 1)]."""
-        lower, upper = self._mask[:, : len(mask)]
+    def _interpolated(self, mask: np.ndarray) -> np.ndarray:
+        """A mask [n, F] on bands at the bins up to the highest band, twice each, [n, 2 * bins]."""
+        # [n, F] complex numbers whose two parts are alike
+        twice = np.repeat(mask, 2, axis=1).view(np.complex64)
+        pairs = self._mask[:, : len(mask)]
         # "clip" lets NumPy write into the arrays at once; no index is out of bounds.
-        np.take(mask, self._lower_band, axis=1, out=lower, mode="clip")
-        np.take(mask, self._upper_band, axis=1, out=upper, mode="clip")
+        np.take(twice, self._lower_band, axis=1, out=pairs[0], mode="clip")
+        np.take(twice, self._upper_band, axis=1, out=pairs[1], mode="clip")
+        lower, upper = pairs.view(np.float32)
         upper -= lower
         upper *= self._upper_weight
         upper += lower

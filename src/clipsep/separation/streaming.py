@@ -32,11 +32,11 @@ def masks_of(logits: np.ndarray, binary: bool, model: str = "") -> np.ndarray:
         )
     if binary:
         return (logits > 0).astype(np.float32)
-    # As tanh, the logistic function never overflows.
-    masks = np.tanh(0.5 * logits)
-    masks *= 0.5
-    masks += 0.5
-    return masks
+    masks = np.negative(logits)
+    with np.errstate(over="ignore"):  # infinite, which becomes a mask of 0
+        np.exp(masks, out=masks)
+    masks += 1
+    return np.reciprocal(masks, out=masks)
 
 
 class MaskEstimator:
@@ -153,7 +153,8 @@ class StreamingFilter:
         # Three hops of zeros before the signal: then every sample lies in four windows.
         self._samples = np.zeros((channels, 3 * self._hop), np.float32)
         self._received = 0
-        self._masks: np.ndarray | None = None  # [N, F, t], from mask frame `_first_mask` on
+        # [N, t, F], from mask frame `_first_mask` on: frame after frame, as they are read.
+        self._masks: np.ndarray | None = None
         self._first_mask = 0
         self._frame = 0  # next STFT frame to filter; frame 0 starts at the first zero
         self._skip = 3 * self._hop  # samples of output that belong to the zeros before the signal
@@ -169,9 +170,9 @@ class StreamingFilter:
         mono = self._resampler.push(block.mean(axis=0), last=last)
         masks = self._estimator.push(mono, last=last)
         if masks is not None:
-            self._masks = (
-                masks if self._masks is None else np.concatenate([self._masks, masks], axis=-1)
-            )
+            masks = np.ascontiguousarray(masks.swapaxes(1, 2))
+            known = masks[:, :0] if self._masks is None else self._masks
+            self._masks = np.concatenate([known, masks], axis=1)
         if self._masks is None:
             return None
         return self._filter(last)
@@ -184,11 +185,11 @@ class StreamingFilter:
         if count <= 0:
             return None
         targets = []
-        while count > 0:
-            n = min(count, FRAMES_AT_ONCE)
-            targets.append(self._filterbank.apply(self._samples, self._next_masks(n)))
-            self._drop_used(n)
-            count -= n
+        for start in range(0, count, FRAMES_AT_ONCE):
+            n = min(count - start, FRAMES_AT_ONCE)
+            samples = self._samples[:, start * self._hop :]
+            targets.append(self._filterbank.apply(samples, self._masks_at(self._frame + start, n)))
+        self._drop_used(count)
         out = np.concatenate(targets, axis=-1)
         out, self._skip = out[..., self._skip :], max(0, self._skip - out.shape[-1])
         if last:
@@ -201,7 +202,7 @@ class StreamingFilter:
             return 4 + (self._received - 1) // self._hop - self._frame
         by_samples = (self._samples.shape[1] - self._filterbank.n_fft) // self._hop + 1
         # A frame lies between two mask frames, and both must be there.
-        end = self._first_mask + self._masks.shape[-1] - 1
+        end = self._first_mask + self._masks.shape[1] - 1
         by_masks = int(end / self._mask_frames_per_hop) + 1 - self._frame
         return max(0, min(by_samples, by_masks))
 
@@ -210,23 +211,24 @@ class StreamingFilter:
         settings = self._settings
         return self._hop / self._sample_rate * settings.sample_rate / settings.hop_length
 
-    def _next_masks(self, n: int) -> np.ndarray:
-        """Masks at the next ``n`` STFT frames, [N, n, F]."""
+    def _masks_at(self, frame: int, n: int) -> np.ndarray:
+        """Masks at ``n`` STFT frames from ``frame`` on, [N, n, F]."""
         # Frame 0 is centred one hop before the first sample.
-        frames = np.arange(self._frame - 1, self._frame - 1 + n)
-        position = frames * self._mask_frames_per_hop - self._first_mask
-        position = position.clip(0, self._masks.shape[-1] - 1)
+        position = np.arange(frame - 1, frame - 1 + n) * self._mask_frames_per_hop
+        last = self._masks.shape[1] - 1
+        position = (position - self._first_mask).clip(0, last)
         lower = position.astype(np.int64)
-        upper = np.minimum(lower + 1, self._masks.shape[-1] - 1)
-        fraction = (position - lower).astype(np.float32)
-        first, second = self._masks[..., lower], self._masks[..., upper]  # [N, F, n]
-        return np.ascontiguousarray((first + fraction * (second - first)).swapaxes(-1, -2))
+        fraction = (position - lower).astype(np.float32)[:, None]
+        masks = self._masks[:, lower]
+        if fraction.any():  # at the network's own rate, a mask is there for each frame
+            masks += fraction * (self._masks[:, np.minimum(lower + 1, last)] - masks)
+        return masks
 
     def _drop_used(self, n: int) -> None:
         self._samples = self._samples[:, n * self._hop :].copy()
         self._frame += n
         # Keep the mask frame just before the next STFT frame.
         needed = int((self._frame - 1) * self._mask_frames_per_hop)
-        drop = min(max(0, needed - self._first_mask), self._masks.shape[-1] - 1)
-        self._masks = self._masks[..., drop:].copy()
+        drop = min(max(0, needed - self._first_mask), self._masks.shape[1] - 1)
+        self._masks = self._masks[:, drop:].copy()
         self._first_mask += drop
