@@ -13,6 +13,17 @@ def counted(number: int, noun: str, plural: str | None = None) -> str:
     return f"{number} {noun if number == 1 else plural or noun + 's'}"
 
 
+def printable(text: object) -> str:
+    """A text on one line that cannot steer a terminal: what does not print is shown as its escape.
+
+    Names of files, labels and texts of models come from others.
+    """
+    return "".join(
+        sign if sign.isprintable() else sign.encode("unicode_escape", "surrogatepass").decode()
+        for sign in str(text)
+    )
+
+
 def unexpected(subject: object, error: Exception) -> str:
     """A sentence about a failure that nothing in this package foresaw, for the one file it befell."""
     what = " ".join(f"{type(error).__name__}: {error}".split())

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from clipsep.datasets.format import read_table, write_table
+from clipsep.datasets.format import read_sealed_table, read_table, write_table
 from clipsep.datasets.index import Clip, ClipIndex, ShardSize, write_index
 from clipsep.datasets.reader import ClipStore
 from tests.helpers.datasets import make_store
@@ -32,7 +32,7 @@ CLIPS = [
 
 def written(path: Path, rows: dict[str, list]) -> ClipIndex:
     write_index(path, pa.table(rows), {"00000-a": ShardSize(10, 3)})
-    return ClipIndex(read_table(path))
+    return ClipIndex(read_sealed_table(path))
 
 
 def test_clips_come_back_in_order_of_their_ids(tmp_path: Path):

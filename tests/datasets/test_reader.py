@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from clipsep.datasets.embeddings import EmbeddingStore
-from clipsep.datasets.format import read_table, write_table
+from clipsep.datasets.format import read_sealed_table, write_table
 from clipsep.datasets.reader import ClipStore
 from clipsep.datasets.writer import CLIPS_PER_SHARD, StoreWriter, stage_clip
 from clipsep.errors import ClipsepError
@@ -273,7 +273,7 @@ def test_damage_is_one_sentence(tmp_path: Path):
         ClipStore(tmp_path)
     index = tmp_path / "index.arrow"
     write_table(
-        read_table(index).replace_schema_metadata(None), index
+        read_sealed_table(index).replace_schema_metadata(None), index
     )  # as older versions wrote it
     with pytest.raises(ClipsepError, match=r"damaged .*delete it"):
         ClipStore(tmp_path)

@@ -18,6 +18,7 @@ from typing import Annotated, Any
 import typer
 
 from clipsep._version import __version__
+from clipsep.cli.check import check
 from clipsep.cli.datasets import embed, prepare
 from clipsep.cli.evaluate import compare, evaluate, mixtures
 from clipsep.cli.models import bench, export, import_published, info, models
@@ -26,6 +27,7 @@ from clipsep.cli.separate import separate
 from clipsep.cli.serve import serve
 from clipsep.cli.train import train
 from clipsep.errors import ClipsepError, UsageError
+from clipsep.messages import printable
 
 app = typer.Typer(
     help="Separate the sound that a text or a picture names out of any recording.",
@@ -68,6 +70,7 @@ for command in (
     evaluate,
     compare,
     mixtures,
+    check,
     models,
     info,
     export,
@@ -155,7 +158,7 @@ def _options(
 
 
 def _fail(sentence: str, exit_code: int = ClipsepError.exit_code) -> int:
-    print("clipsep: error:", re.sub(r"\s*\n\s*", " ", sentence), file=sys.stderr)
+    print("clipsep: error:", printable(re.sub(r"\s*\n\s*", " ", sentence)), file=sys.stderr)
     return exit_code
 
 

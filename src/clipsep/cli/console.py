@@ -14,7 +14,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
-from clipsep.messages import counted
+from clipsep.messages import counted, printable
 
 if TYPE_CHECKING:
     from clipsep.datasets.prepare import PrepareReport
@@ -57,8 +57,8 @@ def table_of(*columns: str, right: tuple[int, ...] = (1, 2)) -> Table:
 
 
 def cells(*values: object) -> list[Text]:
-    """As they are: a bracket in a query is no markup."""
-    return [Text(str(value)) for value in values]
+    """As they are: a bracket in a query is not markup, and an escape sequence in a name is shown."""
+    return [Text(printable(value)) for value in values]
 
 
 def stdout() -> Console:
@@ -69,7 +69,7 @@ def stdout() -> Console:
 def print_prepared(noun: str, report: PrepareReport, output: Path) -> None:
     """What became of the sources of a data set, each of which is called ``noun``."""
     for clip_id, reason in report.rejected.items():
-        print(f"rejected {clip_id}: {reason}")
+        print(f"rejected {printable(clip_id)}: {printable(reason)}")
     print(
         f"{noun}s: {report.stored + report.already_there} stored in {output} ({report.stored} of them "
         f"now), {len(report.rejected)} rejected."

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from clipsep.cli.console import AsJson, Device, cells, stdout, table_of
+from clipsep.messages import printable
 
 
 def models() -> None:
@@ -54,7 +55,9 @@ def info(
         )
         return
     parameters, size = _sizes(summary)
-    print(f"{config.name}: {summary.purpose}; {parameters} parameters, {size}, in {folder}\n")
+    print(
+        f"{printable(config.name)}: {summary.purpose}; {parameters} parameters, {size}, in {folder}\n"
+    )
     training = content.pop("training")
     stdout().print_json(data=content)
     print("\nTraining:" if training else "\nNothing is noted of its training.")

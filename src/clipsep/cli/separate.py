@@ -11,7 +11,7 @@ import typer
 
 from clipsep.cli.console import AsJson, Device, Ray, Workers, cells, progress_bar, stdout, table_of
 from clipsep.errors import UsageError
-from clipsep.messages import counted
+from clipsep.messages import counted, printable
 
 if TYPE_CHECKING:
     from clipsep.separation.bulk import SeparationRequest
@@ -109,7 +109,7 @@ def _separate_many(
         print(json.dumps(entries, indent=2, allow_nan=False))
     else:
         for path, reason in report.failed.items():
-            print(f"failed {path}: {reason}")
+            print(f"failed {printable(path)}: {printable(reason)}")
         print(
             f"files: {good} separated in {output} ({report.separated} of them now), "
             f"{len(report.failed)} failed; their levels and shares are in {report.notes.path}."

@@ -5,6 +5,7 @@ Which clips go into which shard, and where shards lie, is decided elsewhere.
 
 from __future__ import annotations
 
+import hashlib
 import io
 from pathlib import Path
 
@@ -30,6 +31,59 @@ def read_table(path: Path) -> pa.Table:
             return pa.ipc.open_file(source).read_all()
     except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
         raise damaged(path, error) from error
+
+
+# Behind an Arrow file that is checked whenever it is opened: this, and the SHA-256 of all before it.
+_SEAL = b"clipsep1"
+_SEAL_BYTES = len(_SEAL) + hashlib.sha256().digest_size
+_ARROW_END = b"ARROW1"  # with which a file without a seal ends
+
+
+def write_sealed_table(table: pa.Table, path: Path) -> None:
+    """As `write_table`, with a checksum behind the Arrow file."""
+    stream = pa.BufferOutputStream()
+    with pa.ipc.new_file(stream, table.schema) as writer:
+        writer.write_table(table.combine_chunks())
+    content = stream.getvalue()
+    temporary = path.with_suffix(".tmp")
+    with open(temporary, "wb") as file:
+        file.write(content)
+        file.write(_SEAL + hashlib.sha256(content).digest())
+    temporary.rename(path)
+
+
+def read_sealed_table(path: Path) -> pa.Table:
+    """A memory-mapped Arrow file with a checksum, which is compared before anything is believed.
+
+    Arrow's reader ends the process at some damages. A file without a checksum is taken as well: no
+    single damage makes one of a file that has it.
+
+    Raises:
+        ClipsepError: if it is missing or damaged.
+    """
+    try:
+        with pa.memory_map(str(path)) as source:
+            whole = source.read_buffer()
+        content, seal = whole[:-_SEAL_BYTES], bytes(whole[-_SEAL_BYTES:])
+        if seal.startswith(_SEAL):
+            if seal[len(_SEAL) :] != hashlib.sha256(content).digest():
+                raise ValueError("its checksum is wrong")
+        elif seal.endswith(_ARROW_END):
+            content = whole
+        else:
+            raise ValueError("its end is missing or changed")
+        return pa.ipc.open_file(pa.BufferReader(content)).read_all()
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise damaged(path, error) from error
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's content, in hexadecimal digits."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while piece := file.read(1 << 20):
+            digest.update(piece)
+    return digest.hexdigest()
 
 
 def damaged(path: Path, reason: object) -> ClipsepError:
@@ -61,9 +115,9 @@ SCHEMA = pa.schema(
 def read_shard(path: Path, pictures: int | None = None) -> pa.Table:
     """A memory-mapped shard.
 
-    Arrow files have no checksums. What is checked without reading sound and pictures is that nothing
-    points out of the file, and that all that is told of the clips agrees; a sample that changed is not
-    noticed.
+    What is checked without reading sound and pictures is that nothing points out of the file, and that
+    all that is told of the clips agrees. A sample that changed is noticed by `clipsep check`, which
+    compares the whole file with its checksum in the index.
 
     Args:
         pictures: how many there are, if that is known.

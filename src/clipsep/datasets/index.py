@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from clipsep.datasets.format import write_table
+from clipsep.datasets.format import write_sealed_table
 
 INDEX_FILE = "index.arrow"
 _NAME = pa.dictionary(pa.int32(), pa.string())  # few distinct values: stored once each
@@ -53,10 +53,14 @@ class Clip:
 
 
 class ShardSize(NamedTuple):
-    """What a complete shard measures: bytes of its file, and pictures in it."""
+    """What a complete shard measures: bytes of its file, pictures in it, and the SHA-256 of the file.
+
+    The last one is empty where it was not stored.
+    """
 
     bytes: int
     frames: int
+    sha256: str = ""
 
 
 class ClipIndex(Sequence[Clip]):
@@ -141,4 +145,4 @@ def write_index(path: Path, rows: pa.Table, shard_sizes: Mapping[str, ShardSize]
     # By id, so that the order of clips does not depend on how often the work was interrupted.
     table = rows.select(_SCHEMA.names).cast(_SCHEMA).sort_by("id").combine_chunks()
     metadata = {_SHARDS_KEY: json.dumps(shard_sizes, separators=(",", ":"))}
-    write_table(table.replace_schema_metadata(metadata), path)
+    write_sealed_table(table.replace_schema_metadata(metadata), path)

@@ -2,7 +2,8 @@
 
 Layout of a data set folder, on a disk or at an address (s3://bucket/folder)::
 
-    index.arrow                 one row per clip: id, label, seconds, n_frames, shard, row
+    index.arrow                 one row per clip: id, label, seconds, n_frames, shard, row; and the
+                                size and checksum of each shard, with a checksum of its own behind it
     shards/00000-<digest>.arrow up to 64 clips each: sound (int16) and one JPEG picture per second
     embeddings/<encoder>/       one [frames, D] array per shard, under the shard's own name
     staging/, rejected.csv      finished clips not yet in a shard; videos without use, and why
@@ -22,7 +23,7 @@ import pyarrow.compute as pc
 from PIL import Image
 
 from clipsep.datasets.format import SAMPLE_RATE as SAMPLE_RATE
-from clipsep.datasets.format import decode_picture, read_shard, read_table
+from clipsep.datasets.format import decode_picture, read_sealed_table, read_shard
 from clipsep.datasets.index import INDEX_FILE, Clip, ClipIndex
 from clipsep.datasets.storage.cache import FileCache
 from clipsep.datasets.storage.folders import open_folder
@@ -109,7 +110,7 @@ class ClipStore:
         self._tables.clear()
 
     def _open(self) -> None:
-        self.clips = self.root.read(INDEX_FILE, lambda path: ClipIndex(read_table(path)))
+        self.clips = self.root.read(INDEX_FILE, lambda path: ClipIndex(read_sealed_table(path)))
         self._tables: dict[str, pa.Table] = {}
 
     def _table(self, shard: str) -> pa.Table:

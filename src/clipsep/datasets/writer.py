@@ -20,8 +20,9 @@ from clipsep.datasets.format import (
     SAMPLE_RATE,
     SCHEMA,
     encode_picture,
+    file_digest,
+    read_sealed_table,
     read_shard,
-    read_table,
     shard_paths,
     write_table,
 )
@@ -209,7 +210,7 @@ def _rows_of_shards(root: Path) -> tuple[pa.Table, dict[str, ShardSize]]:
                 raise
             path.unlink()
             continue
-        sizes[shard] = ShardSize(n_bytes, pc.sum(rows["n_frames"]).as_py())
+        sizes[shard] = ShardSize(n_bytes, pc.sum(rows["n_frames"]).as_py(), file_digest(path))
         others.append(rows)
     others = _label_as_in(index, pa.concat_tables(others))
     return _latest_versions(pa.concat_tables([indexed, others])), dict(sorted(sizes.items()))
@@ -219,7 +220,7 @@ def _read_index(root: Path) -> tuple[pa.Table, dict[str, ShardSize]]:
     """Its rows, and the sizes of the shards that it knows."""
     if not (root / INDEX_FILE).is_file():
         return _ROW_SCHEMA.empty_table(), {}
-    index = read_table(root / INDEX_FILE)
+    index = read_sealed_table(root / INDEX_FILE)
     return index.select(_ROW_SCHEMA.names).cast(_ROW_SCHEMA), ClipIndex(index).shard_sizes
 
 
