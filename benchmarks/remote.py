@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader
 from clipsep.datasets.embeddings import EmbeddingStore
 from clipsep.datasets.reader import ClipStore
 from clipsep.datasets.storage.cache import FileCache
-from clipsep.training.data.mixing import MixingSettings, Mixture, MixtureDataset
+from clipsep.training.data.mixing import MixingSettings, MixtureBatch, MixtureDataset, collate
 from tests.helpers.remote import PeakSize, s3_server, upload
 
 EPOCHS = 1.25
@@ -43,7 +43,7 @@ def mixtures(store: ClipStore, encoder: str, window: int) -> MixtureDataset:
     embeddings = EmbeddingStore(store, encoder)
     embeddings.require_complete()
     length = round(EPOCHS * len(store))
-    settings = MixingSettings(margin=2, jitter=0.5, rms=0.1)
+    settings = MixingSettings(margin=2, jitter=0.5, target_rms=0.1)
     return MixtureDataset(
         store, embeddings, store.labels, settings, SAMPLES, 0, True, length, window
     )
@@ -54,7 +54,7 @@ def mean_megabytes(folder: Path) -> float:
     return statistics.mean(path.stat().st_size for path in folder.iterdir()) / 1e6
 
 
-def digest(batch: Mixture) -> bytes:
+def digest(batch: MixtureBatch) -> bytes:
     """Tells whether two batches are the same."""
     total = hashlib.sha256()
     for tensor in batch:
@@ -65,7 +65,7 @@ def digest(batch: Mixture) -> bytes:
 def run(dataset: MixtureDataset, workers: int) -> Run:
     """All mixtures through a loader; the rate leaves out the first batch, for which processes start."""
     start = time.perf_counter()
-    loader = iter(DataLoader(dataset, BATCH, num_workers=workers))
+    loader = iter(DataLoader(dataset, BATCH, num_workers=workers, collate_fn=collate))
     digests = [digest(next(loader))]
     first = time.perf_counter() - start
     digests += [digest(batch) for batch in loader]

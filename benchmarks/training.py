@@ -37,7 +37,7 @@ from clipsep.models.clipsep import CLIPSep
 from clipsep.models.registry import build_model
 from clipsep.queries.embedded.encoder import DIM as EMBEDDED_DIM
 from clipsep.training.config import TrainingConfig, load_config
-from clipsep.training.data.mixing import MixtureDataset
+from clipsep.training.data.mixing import MixtureDataset, collate
 from clipsep.training.task import SeparationTask
 
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -125,7 +125,7 @@ class Training:
         return times.steps
 
     def loader(self) -> DataLoader:
-        return DataLoader(self.data, self.config.batch_size)
+        return DataLoader(self.data, self.config.batch_size, collate_fn=collate)
 
 
 class StepTimes(pl.Callback):

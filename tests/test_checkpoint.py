@@ -29,7 +29,7 @@ from clipsep.spectral import SpectralSettings
 NETWORKS = {
     "unet": UNetSettings(num_downs=5, width=1),
     "patch_unet": PatchUNetSettings(widths=(4, 6)),
-    "steered": PatchUNetSettings(widths=(4, 6), steered=True),
+    "film_decoder": PatchUNetSettings(widths=(4, 6), film_decoder=True),
 }
 
 
@@ -84,9 +84,9 @@ def one_sentence(error: pytest.ExceptionInfo) -> str:
             update={"labels": list("abcd")}
         ),
         make_config("patch_unet", kind="pit"),
-        make_config("steered"),
+        make_config("film_decoder"),
     ],
-    ids=["clipsep", "nit", "labelsep", "pit", "steered"],
+    ids=["clipsep", "nit", "labelsep", "pit", "film_decoder"],
 )
 def test_saved_models_come_back_bit_by_bit(config: CheckpointConfig, tmp_path: Path):
     model = make_model(config)

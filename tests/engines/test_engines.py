@@ -28,7 +28,10 @@ pytest.importorskip("onnxscript")
 PATCHES = PatchUNetSettings(widths=(4, 8))
 MODELS = {
     "plain": {"network": PATCHES, "normalize_query": True, "query_activation": "none"},
-    "steered": {"network": PATCHES.model_copy(update={"steered": True}), "noise_heads": 2},
+    "film_decoder": {
+        "network": PATCHES.model_copy(update={"film_decoder": True}),
+        "noise_heads": 2,
+    },
     "labels": {"network": PATCHES, "kind": "labelsep", "n_labels": 3},
     "no queries": {"network": PATCHES, "kind": "pit"},
     "published network": {"network": UNetSettings(num_downs=5, width=2)},

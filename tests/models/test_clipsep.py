@@ -60,7 +60,7 @@ def test_published_activation_is_a_sigmoid_then_scale_and_bias():
     model, mixture, query = make_model(), spectrogram(2), random(2, 1, DIM)
     projection = query @ model.query_projection.weight.T + model.query_projection.bias
     weights = model.scale / (1 + (-projection).exp())
-    expected = model.network.dot(model.network(mixture), weights) + model.bias
+    expected = model.network.mask_logits(model.network(mixture), weights) + model.bias
     torch.testing.assert_close(model(mixture, query).query, expected, **CLOSE)
 
 
@@ -73,7 +73,7 @@ def test_noise_heads_see_the_mean_projection_and_share_scale_and_bias():
     mean = model.project(query).mean(dim=1)
     for index, head in enumerate(model.noise_projections):
         weights = head(mean).sigmoid()[:, None] * model.scale
-        expected = model.network.dot(model.network(mixture), weights) + model.bias
+        expected = model.network.mask_logits(model.network(mixture), weights) + model.bias
         torch.testing.assert_close(logits.noise[:, [index]], expected, **CLOSE)
 
 

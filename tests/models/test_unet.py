@@ -33,7 +33,7 @@ def linear_network(request: pytest.FixtureRequest) -> UNet | PatchUNet:
 
 
 def explicit_features(network: nn.Module, hidden: torch.Tensor) -> torch.Tensor:
-    """The K feature maps [B, K, F, T] that `dot` folds away."""
+    """The K feature maps [B, K, F, T] that `mask_logits` folds away."""
     if isinstance(network, PatchUNet):
         return F.pixel_shuffle(network.head(network.decode(hidden)), network.patch)
     return network.head(hidden)
@@ -48,43 +48,45 @@ def test_dot_equals_product_with_explicit_features(linear_network, batch: int, n
     weights = random(batch, n_queries, FEATURES)
     expected = torch.einsum("bnk,bkft->bnft", weights, features)
     assert expected.std() > 0.01
-    torch.testing.assert_close(linear_network.dot(hidden, weights), expected, **CLOSE)
+    torch.testing.assert_close(linear_network.mask_logits(hidden, weights), expected, **CLOSE)
 
 
 @pytest.mark.parametrize("n_queries", [1, 4])
 def test_shared_queries_equal_repeated_ones(network, n_queries: int):
     hidden = network(spectrogram(3))
     shared = random(1, n_queries, FEATURES)
-    expected = network.dot(hidden, shared.expand(3, -1, -1))
-    torch.testing.assert_close(network.dot(hidden, shared), expected, **CLOSE)
+    expected = network.mask_logits(hidden, shared.expand(3, -1, -1))
+    torch.testing.assert_close(network.mask_logits(hidden, shared), expected, **CLOSE)
 
 
 def test_dot_is_linear_in_the_weights(linear_network):
     hidden = linear_network(spectrogram(2))
     one, other = random(2, 3, FEATURES, seed=5), random(2, 3, FEATURES, seed=6)
-    combined = linear_network.dot(hidden, 2.0 * one - 3.0 * other)
-    expected = 2.0 * linear_network.dot(hidden, one) - 3.0 * linear_network.dot(hidden, other)
+    combined = linear_network.mask_logits(hidden, 2.0 * one - 3.0 * other)
+    expected = 2.0 * linear_network.mask_logits(hidden, one) - 3.0 * linear_network.mask_logits(
+        hidden, other
+    )
     torch.testing.assert_close(combined, expected, **CLOSE)
 
 
 def test_queries_of_a_mixture_do_not_mix(network):
     hidden = network(spectrogram(3))
     weights = random(3, 4, FEATURES)
-    together = network.dot(hidden, weights)
+    together = network.mask_logits(hidden, weights)
     assert together.shape == (3, 4, N_BANDS, 32)
     for number in range(4):
-        alone = network.dot(hidden, weights[:, [number]])
+        alone = network.mask_logits(hidden, weights[:, [number]])
         torch.testing.assert_close(together[:, [number]], alone, **CLOSE)
 
 
 def test_steering_starts_without_effect_and_then_changes_what_is_decoded():
     plain = make_network("patch_unet")
-    steered = PatchUNet((6, 8), feature_channels=FEATURES, n_bands=N_BANDS, steered=True)
+    steered = PatchUNet((6, 8), feature_channels=FEATURES, n_bands=N_BANDS, film_decoder=True)
     steered.load_state_dict(plain.state_dict(), strict=False)
     steered = steered.double().eval()
     mixture, weights = spectrogram(2), random(2, 3, FEATURES)
-    expected = plain.dot(plain(mixture), weights)
-    torch.testing.assert_close(steered.dot(steered(mixture), weights), expected, **CLOSE)
+    expected = plain.mask_logits(plain(mixture), weights)
+    torch.testing.assert_close(steered.mask_logits(steered(mixture), weights), expected, **CLOSE)
     randomize(steered.bottom[0].steering)
     levels = steered(mixture)
     one, other = (steered.decode(levels, weights[:, number]) for number in (0, 1))
@@ -93,9 +95,9 @@ def test_steering_starts_without_effect_and_then_changes_what_is_decoded():
 
 def test_items_of_a_batch_do_not_mix_in_evaluation(network):
     mixtures, weights = spectrogram(3), random(1, 2, FEATURES)
-    together = network.dot(network(mixtures), weights)
+    together = network.mask_logits(network(mixtures), weights)
     for index in range(3):
-        alone = network.dot(network(mixtures[[index]]), weights)
+        alone = network.mask_logits(network(mixtures[[index]]), weights)
         torch.testing.assert_close(together[[index]], alone, **CLOSE)
 
 
@@ -103,7 +105,7 @@ def test_every_weight_moves_the_output(network):
     """A skip or level that is left out shows as a weight without gradient."""
     network.train()
     hidden = network(spectrogram(2, frames=64))
-    output = network.dot(hidden, random(2, 3, FEATURES))
+    output = network.mask_logits(hidden, random(2, 3, FEATURES))
     (output * random(*output.shape)).sum().backward()
     for name, parameter in network.named_parameters():
         assert parameter.grad is not None and parameter.grad.abs().max() > 0, name
@@ -113,7 +115,7 @@ def test_every_weight_moves_the_output(network):
 def test_shortest_input_is_one_stride(kind: str):
     network = make_network(kind)
     hidden = network(spectrogram(1, frames=network.stride))
-    output = network.dot(hidden, random(1, 1, FEATURES))
+    output = network.mask_logits(hidden, random(1, 1, FEATURES))
     assert output.shape == (1, 1, N_BANDS, network.stride)
 
 
@@ -124,7 +126,7 @@ def test_patch_unet_moves_with_its_input_in_time():
     mixture = F.pad(spectrogram(1, frames=32), (start, 96))
     later = F.pad(spectrogram(1, frames=32), (start + shift, 96 - shift))
     weights = random(1, 1, FEATURES)
-    before, after = (network.dot(network(x), weights) for x in (mixture, later))
+    before, after = (network.mask_logits(network(x), weights) for x in (mixture, later))
     window = slice(start, start + 32)
     moved = slice(start + shift, start + shift + 32)
     torch.testing.assert_close(after[..., moved], before[..., window], **CLOSE)

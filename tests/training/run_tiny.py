@@ -42,9 +42,9 @@ def tiny_config(root: Path, **changes) -> TrainingConfig:
             "noise_heads": 2,
         },
         "spectral": {"segment_frames": 64},
-        "mixing": {"margin": 1.0, "jitter": 0.5, "rms": 0.1},
+        "mixing": {"margin": 1.0, "jitter": 0.5, "target_rms": 0.1},
         "loss": {"kind": "nit", "union": "either", "sdr_weight": 0.3},
-        "optimizer": {"learning_rate": 0.01, "warmup_steps": 2, "average": 0.9},
+        "optimizer": {"learning_rate": 0.01, "warmup_steps": 2, "ema_decay": 0.9},
         "steps": 12,
         "batch_size": 2,
         "validate_every": 4,
@@ -75,7 +75,7 @@ class RecordingTask(SeparationTask):
                 module.eval()
 
     def training_step(self, batch, batch_idx):
-        self.seen += batch.index.tolist()
+        self.seen += batch.position.tolist()
         return super().training_step(batch, batch_idx)
 
     def on_before_optimizer_step(self, optimizer):

@@ -93,10 +93,10 @@ def test_published_defaults():
         ("spectral.sample_rate=8000", "spectral.sample_rate must be 16000"),
         ("optimizer.learning_rate=.inf", "optimizer.learning_rate: Input should be a finite"),
         ("spectral.log_floor=.inf", "spectral.log_floor must be a finite"),
-        ("mixing.gain=[1.5, 0.5]", r"mixing\.gain: must be two numbers"),
-        ("mixing.gain=[0, 0]", r"mixing\.gain: must be two numbers"),
-        ("mixing.gain=[-1, 0.5]", r"mixing\.gain: must be two numbers"),
-        ("mixing.rms=.nan", r"mixing\.rms: Input should be"),
+        ("mixing.gain_range=[1.5, 0.5]", r"mixing\.gain_range: must be two numbers"),
+        ("mixing.gain_range=[0, 0]", r"mixing\.gain_range: must be two numbers"),
+        ("mixing.gain_range=[-1, 0.5]", r"mixing\.gain_range: must be two numbers"),
+        ("mixing.target_rms=.nan", r"mixing\.target_rms: Input should be"),
         (
             "model.network={kind: patch_unet, widths: [0, 10]}",
             r", model\.network\.widths\.0: Input",
@@ -109,7 +109,7 @@ def test_published_defaults():
         ("model.network={widths: [1]}", r", model\.network: Unable to extract tag"),
         ("devices=many", r", devices: Input should be"),
         ("data={val: x}", r", data\.train: Field required"),
-        ("mixing.gain=[1]", r", mixing\.gain\.1: Field required"),
+        ("mixing.gain_range=[1]", r", mixing\.gain_range\.1: Field required"),
         ("model.network={kind: patch_unet, widths: [-4]}", r"widths\.0: Input should be"),
         ("model.network={kind: patch_unet, patch: 3}", "of 24, which.*patch and widths"),
         ("model.network={kind: unet, num_downs: 10}", "of 1024, which.*num_downs"),
@@ -134,19 +134,21 @@ def test_two_masks_take_two_sources():
 
 def test_absent_sounds_are_those_of_other_mixtures():
     path = next(path for path in CONFIGS if path.stem == "clipsep")
-    load_config(path, ["loss.absent=0.1", "accumulate=16"])
-    with pytest.raises(UsageError, match=r"loss\.absent asks for another mixture's sound"):
-        load_config(path, ["loss.absent=0.1", "accumulate=32"])
+    load_config(path, ["loss.absent_query_prob=0.1", "accumulate=16"])
+    with pytest.raises(
+        UsageError, match=r"loss\.absent_query_prob asks for another mixture's sound"
+    ):
+        load_config(path, ["loss.absent_query_prob=0.1", "accumulate=32"])
 
 
 def test_a_config_names_only_what_differs_from_the_one_it_extends(tmp_path: Path):
     (tmp_path / "base.yaml").write_text(
-        "name: base\noutput: a\ndata: {train: t}\nmixing: {rms: 0.1, margin: 1}"
+        "name: base\noutput: a\ndata: {train: t}\nmixing: {target_rms: 0.1, margin: 1}"
     )
     (tmp_path / "more.yaml").write_text("extends: base.yaml\nname: more\nmixing: {margin: 2}")
     config = load_config(tmp_path / "more.yaml", ["mixing.jitter=0.5"])
     assert (config.name, str(config.output)) == ("more", "a")
-    assert (config.mixing.rms, config.mixing.margin, config.mixing.jitter) == (0.1, 2, 0.5)
+    assert (config.mixing.target_rms, config.mixing.margin, config.mixing.jitter) == (0.1, 2, 0.5)
     (tmp_path / "base.yaml").write_text("extends: more.yaml")
     with pytest.raises(UsageError, match="extends itself"):
         load_config(tmp_path / "more.yaml")
@@ -164,9 +166,9 @@ def test_labels_are_asked_for_as_texts():
 def test_overrides_change_what_they_name():
     path = next(path for path in CONFIGS if path.stem == "mini")
     config = load_config(
-        path, ["steps=7", "optimizer.average=0", "mixing.gain=[1, 2]", "precision=32"]
+        path, ["steps=7", "optimizer.ema_decay=0", "mixing.gain_range=[1, 2]", "precision=32"]
     )
-    assert (config.steps, config.optimizer.average, config.mixing.gain) == (7, 0, (1, 2))
+    assert (config.steps, config.optimizer.ema_decay, config.mixing.gain_range) == (7, 0, (1, 2))
     assert config.precision == "32"
 
 

@@ -13,11 +13,11 @@ from clipsep.models.transforms import from_bands, stft, to_bands
 from clipsep.spectral import SpectralSettings
 from clipsep.training.losses import (
     Targets,
-    ask_for_absent,
     make_targets,
     mask_loss,
     nit_loss,
     pit_loss,
+    with_absent_queries,
 )
 from tests.helpers.networks import random
 
@@ -207,7 +207,7 @@ def test_share_alone_mixes_in_the_plain_mask_loss():
     logits, targets = make_logits(), make_targets(make_spectra(), SETTINGS)
     joined = nit_loss(logits, targets, noise_weight=0.0, sdr_weight=0.5).total
     plain = mask_loss(logits, targets, sdr_weight=0.5).total
-    total = nit_loss(logits, targets, noise_weight=0.0, sdr_weight=0.5, alone=0.3).total
+    total = nit_loss(logits, targets, noise_weight=0.0, sdr_weight=0.5, query_only_weight=0.3).total
     torch.testing.assert_close(total, 0.7 * joined + 0.3 * plain)
 
 
@@ -270,7 +270,7 @@ def test_published_union_works_in_mixed_precision():
 
 def test_sources_that_nothing_asks_for_sound_in_the_mixture_only():
     spectra = make_spectra(sources=3)
-    targets, every = make_targets(spectra, SETTINGS, asked=2), make_targets(spectra, SETTINGS)
+    targets, every = make_targets(spectra, SETTINGS, n_targets=2), make_targets(spectra, SETTINGS)
     for name in ("log_mixture", "weight", "power"):
         torch.testing.assert_close(getattr(targets, name), getattr(every, name))
     for name in ("mask", "cross", "energy"):
@@ -284,10 +284,10 @@ def test_asking_for_absent_sounds_leaves_nothing_to_be_found():
     targets = make_targets(make_spectra(), SETTINGS)
     query = torch.eye(6).reshape(3, 2, 6)  # all different
     chosen = torch.tensor([True, False, True])
-    asked, wanted = ask_for_absent(query, targets, chosen)
-    torch.testing.assert_close(asked[1], query[1])
-    torch.testing.assert_close(asked[[0, 2], 0], query[[0, 2], 0])
-    torch.testing.assert_close(asked[[0, 2], 1], query[[2, 1], 0])
+    changed_query, wanted = with_absent_queries(query, targets, chosen)
+    torch.testing.assert_close(changed_query[1], query[1])
+    torch.testing.assert_close(changed_query[[0, 2], 0], query[[0, 2], 0])
+    torch.testing.assert_close(changed_query[[0, 2], 1], query[[2, 1], 0])
     for name in ("mask", "cross", "energy"):
         before, after = getattr(targets, name), getattr(wanted, name)
         assert before[[0, 2], 1].any() and not after[[0, 2], 1].any(), name
@@ -306,10 +306,10 @@ def test_a_query_like_one_of_the_mixture_is_not_called_absent():
     first = torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.8, 0.6, 0.0]])
     second = torch.tensor([[0.0, 0.0, 1.0]]).expand(3, -1)
     query = torch.stack([first, second], dim=1)
-    asked, _ = ask_for_absent(query, targets, torch.tensor([True, True, True]))
+    changed_query, _ = with_absent_queries(query, targets, torch.tensor([True, True, True]))
     # The first is asked for the third's (too like its own), the second for the first's, the third for
     # the second's (too like its own).
-    changed = (asked != query).flatten(1).any(dim=1)
+    changed = (changed_query != query).flatten(1).any(dim=1)
     assert changed.tolist() == [False, True, False]
 
 

@@ -215,9 +215,14 @@ def test_training_learns_to_follow_the_query(root: Path):
         steps=120,
         validate_every=120,
         batch_size=6,
-        mixing={"margin": 1.0, "jitter": 0.5, "rms": 0.1, "validation_partner": "other_label"},
-        optimizer={"learning_rate": 0.02, "warmup_steps": 5, "average": 0.9},
-        loss={"kind": "nit", "union": "either", "sdr_weight": 0.3, "absent": 0.2},
+        mixing={
+            "margin": 1.0,
+            "jitter": 0.5,
+            "target_rms": 0.1,
+            "validation_partner": "other_label",
+        },
+        optimizer={"learning_rate": 0.02, "warmup_steps": 5, "ema_decay": 0.9},
+        loss={"kind": "nit", "union": "either", "sdr_weight": 0.3, "absent_query_prob": 0.2},
     )
     scores = load_checkpoint(best).config.training
     # The untrained masks are flat and score 3 dB on two equally loud sources.
@@ -237,9 +242,9 @@ def test_a_run_can_start_from_the_weights_of_another(root: Path):
     for name, tensor in start.items():
         if "running" not in name and "num_batches" not in name:
             torch.testing.assert_close(end[name], tensor)
-    network = {"kind": "patch_unet", "widths": [4, 8], "steered": True}
-    steered = {"network": network, "feature_channels": 4, "query_activation": "none"}
-    changes = {"model": steered, "loss": {"kind": "mask"}, "optimizer": still, "steps": 1}
+    network = {"kind": "patch_unet", "widths": [4, 8], "film_decoder": True}
+    film = {"network": network, "feature_channels": 4, "query_activation": "none"}
+    changes = {"model": film, "loss": {"kind": "mask"}, "optimizer": still, "steps": 1}
     with pytest.raises(UsageError, match=r"another shape.*init_partial=true"):
         train_tiny(root, init=str(first), output=root / "third", **changes)
     changes["init_partial"] = True
@@ -278,7 +283,7 @@ def test_a_state_that_cannot_be_resumed_is_named_and_the_models_stay(root: Path)
     ("change", "key"),
     [
         ({"name": "other"}, "name"),
-        ({"mixing": {"margin": 1.0, "jitter": 0.4, "rms": 0.1}}, r"mixing\.jitter"),
+        ({"mixing": {"margin": 1.0, "jitter": 0.4, "target_rms": 0.1}}, r"mixing\.jitter"),
         ({"optimizer": {"learning_rate": 0.02}}, r"optimizer\.learning_rate"),
         ({"batch_size": 4}, "batch_size"),
         ({"data": {"train": "{}/more", "val": "{}/val"}}, r"the number of clips in data\.train"),

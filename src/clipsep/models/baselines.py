@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from clipsep.models.clipsep import CLIPSep, MaskLogits
+from clipsep.models.network import SeparationNetwork
 
 
 class LabelSep(CLIPSep):
@@ -19,7 +20,7 @@ class LabelSep(CLIPSep):
         kwargs: as CLIPSep's.
     """
 
-    def __init__(self, network: nn.Module, n_labels: int, label_dim: int = 512, **kwargs):
+    def __init__(self, network: SeparationNetwork, n_labels: int, label_dim: int = 512, **kwargs):
         super().__init__(network, query_dim=label_dim, **kwargs)
         self.label_table = nn.Parameter(torch.randn(n_labels, label_dim))
 
@@ -37,7 +38,7 @@ class PITSep(nn.Module):
         n_sources: N, the number of masks.
     """
 
-    def __init__(self, network: nn.Module, feature_channels: int = 32, n_sources: int = 2):
+    def __init__(self, network: SeparationNetwork, feature_channels: int = 32, n_sources: int = 2):
         super().__init__()
         self.network = network
         self.masks = nn.Linear(feature_channels, n_sources)
@@ -52,5 +53,5 @@ class PITSep(nn.Module):
     ) -> torch.Tensor:
         """As `forward`, without the wrapping."""
         hidden = self.network(log_magnitude)
-        logits = self.network.dot(hidden, self.masks.weight[None])
+        logits = self.network.mask_logits(hidden, self.masks.weight[None])
         return logits + self.masks.bias[:, None, None]

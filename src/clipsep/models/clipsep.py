@@ -12,6 +12,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from clipsep.models.network import SeparationNetwork
 from clipsep.models.transforms import apply_mask, log_magnitude, stft
 from clipsep.spectral import SpectralSettings
 
@@ -32,7 +33,7 @@ class CLIPSep(nn.Module):
     """Text- or picture-queried mask prediction (Dong et al., 2023, late fusion).
 
     Args:
-        network: U-Net with ``forward(log_magnitude) -> hidden`` and ``dot(hidden, weights)``.
+        network: from spectrogram to features.
         query_dim: D, size of the query embedding.
         feature_channels: K, as the network's.
         noise_heads: H; 2 for noise invariant training (CLIPSep-NIT), else 0. They serve training only.
@@ -42,7 +43,7 @@ class CLIPSep(nn.Module):
 
     def __init__(
         self,
-        network: nn.Module,
+        network: SeparationNetwork,
         query_dim: int = 512,
         feature_channels: int = 32,
         noise_heads: int = 0,
@@ -83,7 +84,7 @@ class CLIPSep(nn.Module):
                 torch.stack([self.activation(p(mean)) for p in self.noise_projections], 1)
             )
         joined = torch.cat(weights, dim=1) * self.scale
-        logits = self.network.dot(hidden, joined) + self.bias
+        logits = self.network.mask_logits(hidden, joined) + self.bias
         if not self.noise_projections:
             return MaskLogits(logits)
         return MaskLogits(*logits.split([part.shape[1] for part in weights], dim=1))
@@ -91,7 +92,7 @@ class CLIPSep(nn.Module):
     def query_logits(self, log_magnitude: torch.Tensor, query: torch.Tensor) -> torch.Tensor:
         """`forward` at test time: the noise heads are left out. [B, 1, F, T] to [B, N, F, T]."""
         weights = self.activation(self.project(query)) * self.scale
-        return self.network.dot(self.network(log_magnitude), weights) + self.bias
+        return self.network.mask_logits(self.network(log_magnitude), weights) + self.bias
 
     def project(self, query: torch.Tensor) -> torch.Tensor:
         """Query embeddings [..., D] to query projections before the activation, [..., K]."""

@@ -1,6 +1,7 @@
 """The compact separation network of the `mini` models: a residual U-Net on 4x4 patches.
 
-Same interface as the published U-Net: spectrogram to hidden state, hidden state dot query weights.
+It has the interface of the published U-Net: spectrogram to hidden state, hidden state and query weights to
+mask logits.
 """
 
 from __future__ import annotations
@@ -12,8 +13,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from clipsep.models.network import SeparationNetwork
 
-class PatchUNet(nn.Module):
+
+class PatchUNet(SeparationNetwork):
     """Residual U-Net that works on patches of the spectrogram, so that its arithmetic stays dense.
 
     Folding 4x4 patches into channels first and unfolding them at the end keeps every convolution at
@@ -25,9 +28,9 @@ class PatchUNet(nn.Module):
         feature_channels: K.
         n_bands: F; each row of patches has a learnt offset, because pitch is not shift-invariant.
         patch: side of a patch, in bands and frames.
-        steered: let the query scale and shift the channels of the innermost level and the decoder (FiLM,
-            Perez et al., 2018), so that it decides what is decoded and not only how the features add
-            up. Each query then costs a pass of the decoder. At first, steering changes nothing.
+        film_decoder: let the query scale and shift the channels of the innermost level and the decoder
+            (FiLM, Perez et al., 2018), so that it decides what is decoded and not only how the features
+            add up. Each query then costs a pass of the decoder. At first, steering changes nothing.
     """
 
     def __init__(
@@ -37,17 +40,17 @@ class PatchUNet(nn.Module):
         feature_channels: int = 32,
         n_bands: int = 256,
         patch: int = 4,
-        steered: bool = False,
+        film_decoder: bool = False,
     ):
         super().__init__()
         self.patch = patch
-        self.steered = steered
+        self.film_decoder = film_decoder
         self.stride = patch * 2 ** (len(widths) - 1)
         self.input_norm = nn.BatchNorm2d(1)
         self.stem = nn.Conv2d(patch**2, widths[0], 3, padding=1)
         self.frequency_offset = nn.Parameter(torch.zeros(1, widths[0], n_bands // patch, 1))
         pairs = list(pairwise(widths))
-        steering = feature_channels if steered else None
+        steering = feature_channels if film_decoder else None
         self.encoder = nn.ModuleList(_Blocks(width, blocks) for width in widths[:-1])
         self.down = nn.ModuleList(nn.Conv2d(outer, inner, 2, stride=2) for outer, inner in pairs)
         self.bottom = _Blocks(widths[-1], 2 * blocks, steering)
@@ -73,18 +76,18 @@ class PatchUNet(nn.Module):
             hidden = F.relu(down(hidden))
         return [*levels, hidden]
 
-    def dot(self, levels: list[torch.Tensor], weights: torch.Tensor) -> torch.Tensor:
-        """Dot product of the features [B, K, F, T] with query weights [B or 1, N, K]: [B, N, F, T].
+    def mask_logits(self, hidden: list[torch.Tensor], query_weights: torch.Tensor) -> torch.Tensor:
+        """Multiply the features [B, K, F, T] with query weights [B or 1, N, K]: [B, N, F, T].
 
-        In a steered network the features are each query's own, so the result is not linear in the weights.
+        With a FiLM decoder the features are each query's own, so the result is not linear in the weights.
         """
-        if not self.steered:
-            return self._dot(self.decode(levels), weights)
-        n_queries, batch = weights.shape[1], levels[0].shape[0]
-        each = weights.expand(batch, -1, -1).transpose(0, 1).flatten(0, 1)  # [N * B, K]
-        hidden = self.decode([_repeat(level, n_queries) for level in levels], each)
+        if not self.film_decoder:
+            return self._project(self.decode(hidden), query_weights)
+        n_queries, batch = query_weights.shape[1], hidden[0].shape[0]
+        each = query_weights.expand(batch, -1, -1).transpose(0, 1).flatten(0, 1)  # [N * B, K]
+        decoded = self.decode([_repeat(level, n_queries) for level in hidden], each)
         return (
-            self._dot(hidden, each[:, None])
+            self._project(decoded, each[:, None])
             .unflatten(0, (n_queries, batch))[:, :, 0]
             .transpose(0, 1)
         )
@@ -95,7 +98,7 @@ class PatchUNet(nn.Module):
         """Levels of the encoder to the hidden state before the head, [B, widths[0], F / patch, T / patch].
 
         Args:
-            steering: query weights [B, K] of a steered network.
+            steering: query weights [B, K] for a FiLM decoder.
         """
         *skips, hidden = levels
         hidden = self.bottom(hidden, steering)
@@ -105,7 +108,7 @@ class PatchUNet(nn.Module):
             hidden = decode(F.relu(hidden + skips.pop()), steering)
         return hidden
 
-    def _dot(self, hidden: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    def _project(self, hidden: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
         """The features themselves are never made: the query is folded into the head, which leaves
         patch**2 instead of K * patch**2 channels per query.
         """
@@ -156,7 +159,7 @@ class ResidualBlock(nn.Module):
 
 
 class _Blocks(nn.ModuleList):
-    """Residual blocks in a row, all steered or none."""
+    """Residual blocks in a row, all steered by the query or none."""
 
     def __init__(self, width: int, count: int, steering: int | None = None):
         super().__init__(ResidualBlock(width, steering) for _ in range(count))

@@ -6,6 +6,7 @@ from torch import nn
 
 from clipsep.models.baselines import LabelSep, PITSep
 from clipsep.models.clipsep import CLIPSep
+from clipsep.models.network import SeparationNetwork
 from clipsep.models.patch_unet import PatchUNet
 from clipsep.models.settings import ModelSettings
 from clipsep.models.unet import UNet
@@ -27,7 +28,7 @@ def build_model(settings: ModelSettings, n_bands: int = 256) -> nn.Module:
     return CLIPSep(network, settings.query_dim, **query)
 
 
-def _build_network(settings: ModelSettings, n_bands: int) -> nn.Module:
+def _build_network(settings: ModelSettings, n_bands: int) -> SeparationNetwork:
     network = settings.network
     if network.kind == "unet":
         return UNet(network.num_downs, network.width, settings.feature_channels)
@@ -37,5 +38,5 @@ def _build_network(settings: ModelSettings, n_bands: int) -> nn.Module:
         settings.feature_channels,
         n_bands,
         network.patch,
-        network.steered,
+        network.film_decoder,
     )

@@ -31,7 +31,7 @@ class PatchUNetSettings(_Settings):
     widths: tuple[Annotated[int, Field(ge=1)], ...] = Field((64, 128, 192, 256), min_length=1)
     blocks: int = Field(1, ge=1)
     patch: int = Field(4, ge=1)
-    steered: bool = False
+    film_decoder: bool = False
 
     @property
     def stride(self) -> int:

@@ -9,10 +9,11 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from clipsep.models.network import SeparationNetwork
 from clipsep.models.upsampled_conv import UpsampledConv2d, upsampled_conv2d
 
 
-class UNet(nn.Module):
+class UNet(SeparationNetwork):
     """U-Net of strided 4x4 convolutions down and bilinear up-sampling with 3x3 convolutions.
 
     Source: sound network of Zhao et al., "The Sound of Pixels" (ECCV 2018), as used by CLIPSep.
@@ -60,24 +61,25 @@ class UNet(nn.Module):
             hidden = F.relu(torch.cat([skips.pop(), norm(conv(hidden))], dim=1), inplace=True)
         return hidden
 
-    def dot(self, hidden: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-        """Dot product of the features [B, K, F, T] with query weights.
+    def mask_logits(self, hidden: torch.Tensor, query_weights: torch.Tensor) -> torch.Tensor:
+        """Multiply the features [B, K, F, T] with query weights.
 
         Few queries are folded into the last convolution, so that the K features are never made.
 
         Args:
             hidden: what `forward` returned.
-            weights: [B, N, K], or [1, N, K] for the same queries on the whole batch.
+            query_weights: [B, N, K], or [1, N, K] for the same queries on the whole batch.
 
         Returns:
             [B, N, F, T].
         """
         # An export, where their number is open, never folds them.
-        if torch.compiler.is_exporting() or 2 * weights.shape[1] > self.head.out_channels:
-            return torch.einsum("bnk,bkft->bnft", weights, self.head(hidden))
-        kernels = torch.einsum("bnk,kcij->bncij", weights, self.head.weight)
+        if torch.compiler.is_exporting() or 2 * query_weights.shape[1] > self.head.out_channels:
+            return torch.einsum("bnk,bkft->bnft", query_weights, self.head(hidden))
+        kernels = torch.einsum("bnk,kcij->bncij", query_weights, self.head.weight)
         kernels = kernels.expand(hidden.shape[0], -1, -1, -1, -1)
-        return upsampled_conv2d(hidden, kernels) + (weights @ self.head.bias)[..., None, None]
+        bias = query_weights @ self.head.bias
+        return upsampled_conv2d(hidden, kernels) + bias[..., None, None]
 
 
 def _init_as_published(module: nn.Module) -> None:

@@ -13,12 +13,11 @@ from matplotlib.figure import Figure
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.utilities import rank_zero_only
-from torch.utils.data import default_collate
 from torch.utils.tensorboard import SummaryWriter
 
 from clipsep.checkpoint import CheckpointConfig, save_checkpoint
 from clipsep.models.transforms import stft
-from clipsep.training.data.mixing import Mixture, MixtureDataset
+from clipsep.training.data.mixing import MixtureBatch, MixtureDataset, collate
 from clipsep.training.losses import make_targets
 from clipsep.training.task import SeparationTask, diverged
 
@@ -110,13 +109,13 @@ class ValidationExamples(Callback):
         if writer is None:
             return
         for number in range(self.count):
-            batch = default_collate([self.mixtures[number]])
+            batch = collate([self.mixtures[number]])
             batch = pl_module.transfer_batch_to_device(batch, pl_module.device, 0)
             self._write(writer, f"example {number + 1}", batch, pl_module, trainer.global_step)
 
     @torch.no_grad()
     def _write(
-        self, writer: SummaryWriter, name: str, batch: Mixture, task: SeparationTask, step: int
+        self, writer: SummaryWriter, name: str, batch: MixtureBatch, task: SeparationTask, step: int
     ) -> None:
         spectral = task.config.spectral
         mixture = batch.sources.sum(dim=1)

@@ -55,8 +55,9 @@ class LossSettings(_Settings):
     """See `clipsep.training.losses`; the defaults are the published ones.
 
     Attributes:
-        absent: share of training mixtures whose last query asks for the sound of another mixture, one of
-            those that a device sees in the same pass; there must be two at least.
+        absent_query_prob: share of training mixtures whose last query is replaced by that of another
+            mixture's sound, one of those that a device sees in the same pass, which must be two or more.
+        query_only_weight: of ``nit``: share of the cost on the query masks without noise masks.
         clamp: of ``mask`` and ``pit``: ``published`` or ``none``, see `clipsep.training.losses.mask_loss`.
     """
 
@@ -65,9 +66,9 @@ class LossSettings(_Settings):
     noise_gamma: float = Field(0.25, ge=0)
     union: Literal["published", "either"] = "published"
     clamp: Literal["published", "none"] = "published"
-    alone: float = Field(0.0, ge=0, le=1)
+    query_only_weight: float = Field(0.0, ge=0, le=1)
     sdr_weight: float = Field(0.0, ge=0)
-    absent: float = Field(0.0, ge=0, le=1)
+    absent_query_prob: float = Field(0.0, ge=0, le=1)
 
 
 class OptimizerSettings(_Settings):
@@ -76,8 +77,8 @@ class OptimizerSettings(_Settings):
     Attributes:
         weight_decay: decoupled (AdamW).
         decay_until: step; by default the last one.
-        average: decay of the exponential moving average of the weights that is validated and
-            shipped; 0 for none.
+        ema_decay: decay of the exponential moving average of the weights, which is what is validated and
+            exported; 0 for none.
     """
 
     learning_rate: float = Field(1e-3, gt=0)
@@ -86,7 +87,7 @@ class OptimizerSettings(_Settings):
     decay_until: int | None = Field(100_000, ge=1)
     final_factor: float = Field(0.1, ge=0, le=1)
     gradient_clip: float = Field(1.0, gt=0)
-    average: float = Field(0.0, ge=0, lt=1)
+    ema_decay: float = Field(0.0, ge=0, lt=1)
 
 
 class TrainingConfig(_Settings):
@@ -153,8 +154,8 @@ class TrainingConfig(_Settings):
             raise ValueError("loss.kind 'pit' and model.kind 'pit' go together")
         if (self.model.kind == "labelsep") != (self.query_encoder == "labels"):
             raise ValueError("model.kind 'labelsep' and query_encoder 'labels' go together")
-        if self.loss.absent and self.query == "none":
-            raise ValueError("loss.absent needs queries")
+        if self.loss.absent_query_prob and self.query == "none":
+            raise ValueError("loss.absent_query_prob needs queries")
         if self.model.kind == "labelsep" and self.query != "text":
             raise ValueError("model.kind 'labelsep' needs query 'text': its queries are labels")
         if (self.model.kind == "pit") != (self.query == "none"):
@@ -201,10 +202,10 @@ class TrainingConfig(_Settings):
             raise ValueError(
                 f"batch_size must be a multiple of devices x nodes x accumulate, which is {parts}"
             )
-        if self.loss.absent and self.batch_size == parts:
+        if self.loss.absent_query_prob and self.batch_size == parts:
             raise ValueError(
-                "loss.absent asks for another mixture's sound: batch_size must be at least twice "
-                f"devices x nodes x accumulate, which is {parts}"
+                "loss.absent_query_prob asks for another mixture's sound: batch_size must be at least "
+                f"twice devices x nodes x accumulate, which is {parts}"
             )
         return self.batch_size // parts
 

@@ -48,15 +48,16 @@ class Loss(NamedTuple):
 
 
 def make_targets(
-    source_spectra: torch.Tensor, settings: SpectralSettings, asked: int | None = None
+    source_spectra: torch.Tensor, settings: SpectralSettings, n_targets: int | None = None
 ) -> Targets:
     """Targets of mixtures from the complex spectra of their sources, [B, N, n_fft // 2 + 1, T].
 
     Args:
-        asked: so many sources are targets, the others only sound in the mixture; by default all are.
+        n_targets: the first so many sources are targets; the others are only part of the mixture. Default:
+            all are targets.
     """
     mixture = source_spectra.sum(dim=1, keepdim=True)
-    source_spectra = source_spectra[:, :asked]
+    source_spectra = source_spectra[:, :n_targets]
     mixture_bands = to_bands(mixture.abs() + settings.log_floor, settings)
     source_bands = to_bands(source_spectra.abs(), settings)
     # The transposed unwarp adds up the linear bins whose mask a band sets.
@@ -119,7 +120,7 @@ def nit_loss(
     noise_gamma: float = 0.25,
     union: str = "published",
     sdr_weight: float = 0.0,
-    alone: float = 0.0,
+    query_only_weight: float = 0.0,
 ) -> Loss:
     """Noise invariant training (Dong et al., 2023, section 3.2).
 
@@ -131,7 +132,7 @@ def nit_loss(
         union: how two masks join. ``published``: min(1, a + b), whose gradient vanishes where the sum
             passes 1. ``either``: 1 - (1 - a)(1 - b), computed from logits, whose gradient does not.
         sdr_weight: as in `mask_loss`.
-        alone: share of the cost that falls on the query masks without noise masks (published: 0).
+        query_only_weight: share of the cost on the query masks without noise masks (published: 0).
     """
     x, noise = logits.query.float(), logits.noise.float()
     n_sources = targets.mask.shape[1]
@@ -140,18 +141,20 @@ def nit_loss(
         log_inside, log_outside = _union(x, noise[:, order], union)
         costs.append(_cost(log_inside, log_outside, targets, sdr_weight).mean(dim=1))
     cost = torch.stack(costs).amin(dim=0).mean()
-    if alone:
-        cost = (1 - alone) * cost + alone * mask_loss(logits, targets, sdr_weight).total
+    if query_only_weight:
+        cost = (1 - query_only_weight) * cost + query_only_weight * mask_loss(
+            logits, targets, sdr_weight
+        ).total
     activation = noise.sigmoid().sum(dim=1).mean()
     return Loss(cost + noise_weight * F.relu(activation - noise_gamma), activation.detach())
 
 
-def ask_for_absent(
+def with_absent_queries(
     query: torch.Tensor, targets: Targets, chosen: torch.Tensor
 ) -> tuple[torch.Tensor, Targets]:
-    """Let the last query of some mixtures ask for a sound that they do not hold: its mask is nothing.
+    """Replace the last query of some mixtures by one for a sound that they lack; its mask is empty.
 
-    What is asked for is another mixture's first sound. Where its query resembles one of the mixture's own
+    The new query is that of another mixture's first sound. Where it resembles one of the mixture's own
     (cosine above 0.5), the sound might be there, and the mixture stays as it is. The other mixture is the
     one before in this batch, that is, in the part of a step's batch that one device sees in one pass: with
     other parts it is another one, and a batch of one mixture stays as it is.

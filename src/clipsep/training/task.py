@@ -13,15 +13,15 @@ from clipsep.errors import ClipsepError
 from clipsep.models.clipsep import MaskLogits
 from clipsep.models.transforms import apply_mask, log_magnitude, stft
 from clipsep.training.config import TrainingConfig
-from clipsep.training.data.mixing import Mixture
+from clipsep.training.data.mixing import MixtureBatch
 from clipsep.training.losses import (
     Loss,
     Targets,
-    ask_for_absent,
     make_targets,
     mask_loss,
     nit_loss,
     pit_loss,
+    with_absent_queries,
 )
 
 
@@ -41,17 +41,17 @@ class SeparationTask(pl.LightningModule):
         self._parts: list[dict[str, torch.Tensor]] = []  # losses of the step's passes so far
         self.register_buffer("text_queries", text_queries, persistent=False)
 
-    def training_step(self, batch: Mixture, batch_idx: int) -> torch.Tensor:
-        """One batch of sources [B, N or more, samples], of which N are asked for, to the loss.
+    def training_step(self, batch: MixtureBatch, batch_idx: int) -> torch.Tensor:
+        """One batch of sources [B, N or more, samples], the first N of which are queried, to the loss.
 
         Raises:
             ClipsepError: if the loss is not finite, from which no training recovers.
         """
         query = self._training_query(batch)
-        targets = self._targets(batch.sources, asked=query.shape[1])
-        if self.config.loss.absent:
-            chosen = _evenly_chosen(batch.index, self.config.loss.absent)
-            query, targets = ask_for_absent(query, targets, chosen)
+        targets = self._targets(batch.sources, n_targets=query.shape[1])
+        if self.config.loss.absent_query_prob:
+            chosen = _evenly_chosen(batch.position, self.config.loss.absent_query_prob)
+            query, targets = with_absent_queries(query, targets, chosen)
         loss = self._loss(self.model(targets.log_mixture, query), targets)
         if not loss.total.isfinite():
             raise diverged(self.global_step)
@@ -72,7 +72,7 @@ class SeparationTask(pl.LightningModule):
             self.log(name, mean, prog_bar=name == "train/loss", sync_dist=True)
         self._parts.clear()
 
-    def validation_step(self, batch: Mixture, batch_idx: int) -> None:
+    def validation_step(self, batch: MixtureBatch, batch_idx: int) -> None:
         """Loss with the training query; SDR of the first source for every kind of query."""
         size = len(batch.sources)
         targets = self._targets(batch.sources)
@@ -107,12 +107,12 @@ class SeparationTask(pl.LightningModule):
             "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
         }
 
-    def _targets(self, sources: torch.Tensor, asked: int | None = None) -> Targets:
+    def _targets(self, sources: torch.Tensor, n_targets: int | None = None) -> Targets:
         """Of mixtures of sources [B, N, samples]; always in single precision."""
         spectral = self.config.spectral
         with torch.no_grad(), torch.autocast(sources.device.type, enabled=False):
             spectra = stft(sources, spectral.n_fft, spectral.hop_length)
-            return make_targets(spectra, spectral, asked)
+            return make_targets(spectra, spectral, n_targets)
 
     def _loss(self, logits: MaskLogits, targets: Targets) -> Loss:
         settings = self.config.loss
@@ -127,32 +127,34 @@ class SeparationTask(pl.LightningModule):
             settings.noise_gamma,
             settings.union,
             settings.sdr_weight,
-            settings.alone,
+            settings.query_only_weight,
         )
 
-    def _training_query(self, batch: Mixture) -> torch.Tensor:
+    def _training_query(self, batch: MixtureBatch) -> torch.Tensor:
         query = self._plain_query(batch, self.global_step)
         if not self.config.query_noise:
             return query
-        noise = torch.stack([self._noise(query.shape[1:], index) for index in batch.index.tolist()])
+        noise = torch.stack(
+            [self._noise(query.shape[1:], position) for position in batch.position.tolist()]
+        )
         scale = self.config.query_noise * query.norm(dim=-1, keepdim=True)
         return query + scale * noise.to(query.device)
 
-    def _noise(self, shape: torch.Size, index: int) -> torch.Tensor:
+    def _noise(self, shape: torch.Size, position: int) -> torch.Tensor:
         """Vectors of about unit length; the mixture's own, so that neither a resumed run nor another
         number of devices changes them.
         """
-        generator = torch.Generator().manual_seed(self.config.seed * 1_000_003 + index)
+        generator = torch.Generator().manual_seed(self.config.seed * 1_000_003 + position)
         return torch.randn(shape, generator=generator) * shape[-1] ** -0.5
 
-    def _plain_query(self, batch: Mixture, step: int) -> torch.Tensor:
+    def _plain_query(self, batch: MixtureBatch, step: int) -> torch.Tensor:
         """Queries of the config's kind; hybrid training takes pictures on even steps, as published."""
         kind = self.config.query
         if kind == "hybrid":
             kind = "image" if step % 2 == 0 else "text"
         return self.text_queries[batch.label] if kind == "text" else batch.image_query
 
-    def validation_queries(self, batch: Mixture) -> dict[str, torch.Tensor]:
+    def validation_queries(self, batch: MixtureBatch) -> dict[str, torch.Tensor]:
         """The kinds of queries that are scored, [B, N, D] each; "best" stands for no query (PIT)."""
         if self.config.query == "none":
             return {"best": batch.image_query}
@@ -186,7 +188,7 @@ class SeparationTask(pl.LightningModule):
             masks, estimates = masks[rows, order], estimates[rows, order]
         return masks, estimates
 
-    def noise_masks(self, log_mixture: torch.Tensor, batch: Mixture) -> torch.Tensor | None:
+    def noise_masks(self, log_mixture: torch.Tensor, batch: MixtureBatch) -> torch.Tensor | None:
         """Masks of the noise heads [B, H, F, T], as in training; None for models without."""
         noise = self.model(log_mixture, self._plain_query(batch, self.global_step)).noise
         return None if noise is None else noise.float().sigmoid()
@@ -200,10 +202,10 @@ def diverged(step: int) -> ClipsepError:
     )
 
 
-def _evenly_chosen(index: torch.Tensor, share: float) -> torch.Tensor:
-    """A share of mixtures by their index alone, so that a resumed run chooses the same: [B] of bool."""
+def _evenly_chosen(position: torch.Tensor, share: float) -> torch.Tensor:
+    """A share of mixtures by their position alone, so that a resumed run chooses the same: [B] of bool."""
     golden_ratio = 0.6180339887498949  # its multiples fall evenly between 0 and 1
-    return (index.double() * golden_ratio) % 1 < share
+    return (position.double() * golden_ratio) % 1 < share
 
 
 def _sdr(target: torch.Tensor, estimate: torch.Tensor) -> torch.Tensor:

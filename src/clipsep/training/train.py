@@ -25,6 +25,7 @@ from clipsep.models.settings import ModelSettings
 from clipsep.training.callbacks import ExportModel, ValidationExamples
 from clipsep.training.config import TrainingConfig
 from clipsep.training.data.load import TrainingInputs, load_inputs
+from clipsep.training.data.mixing import collate
 from clipsep.training.data.sampling import EvenSampler, StepSampler
 from clipsep.training.progress import StepLines, describe_start
 from clipsep.training.resume import RunRecord, SaveState, initial_model, resume_point
@@ -170,6 +171,7 @@ def _training_loader(
         inputs.mixtures,
         part_size,
         sampler=sampler,
+        collate_fn=collate,
         num_workers=config.loader_workers,
     )
 
@@ -180,7 +182,8 @@ def _validation_loader(
     if inputs.validation is None:
         return None
     sampler = EvenSampler(len(inputs.validation), lambda: (trainer.global_rank, trainer.world_size))
-    return DataLoader(inputs.validation, config.part_size(trainer.world_size), sampler=sampler)
+    size = config.part_size(trainer.world_size)
+    return DataLoader(inputs.validation, size, sampler=sampler, collate_fn=collate)
 
 
 def _trainer(
@@ -191,8 +194,8 @@ def _trainer(
     progress: bool,
     loggers: list[Logger],
 ) -> pl.Trainer:
-    if config.optimizer.average:
-        callbacks.append(WeightAveraging(avg_fn=moving_average(config.optimizer.average)))
+    if config.optimizer.ema_decay:
+        callbacks.append(WeightAveraging(avg_fn=moving_average(config.optimizer.ema_decay)))
     callbacks.append(SaveState(config, validate))  # behind the averaging, which it saves
     if progress:
         callbacks.append(StepLines(config.steps, config.log_every))

@@ -23,7 +23,7 @@ from clipsep.datasets.storage import folders
 from clipsep.datasets.storage.cache import FileCache
 from clipsep.errors import ClipsepError, UsageError
 from clipsep.training.data import mixing
-from clipsep.training.data.mixing import MixingSettings, Mixture, MixtureDataset
+from clipsep.training.data.mixing import MixingSettings, MixtureDataset, MixtureItem
 from tests.helpers.datasets import LABELS, make_store
 from tests.helpers.remote import PeakSize, clear_memory, upload
 from tests.training.run_tiny import train_tiny
@@ -66,7 +66,7 @@ def room_for(root: Path, n_shards: int) -> float:
     return (max(sizes[:N_SHARDS]) + max(sizes[N_SHARDS:])) * n_shards / 1e9 + index / 1e9
 
 
-def same(one: Mixture, two: Mixture) -> bool:
+def same(one: MixtureItem, two: MixtureItem) -> bool:
     return all(np.array_equal(a, b) for a, b in zip(one, two, strict=True))
 
 

@@ -69,7 +69,13 @@ def test_no_label_reaches_a_training_by_images(tmp_path: Path, store: ClipStore,
     """With labels, without any, and with wrong ones, the same sounds are mixed and asked for."""
     names = ("hiss", "hum") if labels == "shuffled" else LABELS
     other = make_store(tmp_path, labeled=labels != "none", labels=names)
-    settings = {"solo": 0.5, "more": 0.5, "jitter": 0.3, "rms": 0.1, "n_sources": 3}
+    settings = {
+        "single_source_prob": 0.5,
+        "extra_source_prob": 0.5,
+        "jitter": 0.3,
+        "target_rms": 0.1,
+        "n_sources": 3,
+    }
     known, unknown = dataset(store, **settings), dataset(other, **settings)
     for index in range(60):
         assert np.array_equal(known[index].sources, unknown[index].sources)
@@ -77,7 +83,7 @@ def test_no_label_reaches_a_training_by_images(tmp_path: Path, store: ClipStore,
 
 
 def test_every_item_draws_anew(store: ClipStore):
-    items = dataset(store, rms=0.1)
+    items = dataset(store, target_rms=0.1)
     levels = [np.sqrt(np.mean(items[index].sources ** 2, axis=1)) for index in range(30)]
     assert len({level.tobytes() for level in levels}) == 30
 
@@ -104,7 +110,7 @@ def test_shapes_labels_and_queries_belong_together(store: ClipStore):
 
 def test_sources_are_divided_by_their_number_after_the_gain(store: ClipStore):
     for index in range(8):
-        item = dataset(store, rms=0.1, gain=(0.5, 1.5))[index]
+        item = dataset(store, target_rms=0.1, gain_range=(0.5, 1.5))[index]
         rms = np.sqrt(np.mean(item.sources**2, axis=1))
         assert (rms >= 0.1 * 0.5 / 2 - 1e-4).all() and (rms <= 0.1 * 1.5 / 2 + 1e-4).all()
 
@@ -148,7 +154,7 @@ def test_one_clip_cannot_be_mixed(tmp_path: Path):
 
 
 def test_solo_mixtures_hold_their_first_source_only(store: ClipStore):
-    plain, solo = dataset(store), dataset(store, solo=0.5)
+    plain, solo = dataset(store), dataset(store, single_source_prob=0.5)
     alone = 0
     for index in range(40):
         before, after = plain[index].sources, solo[index].sources
@@ -158,11 +164,13 @@ def test_solo_mixtures_hold_their_first_source_only(store: ClipStore):
         else:
             np.testing.assert_array_equal(before[1], after[1])
     assert 10 < alone < 30
-    assert dataset(store, train=False, solo=1.0)[0].sources[1].any(), "validation stays as it is"
+    assert dataset(store, train=False, single_source_prob=1.0)[0].sources[1].any(), (
+        "validation stays as it is"
+    )
 
 
 def test_more_sounds_join_the_mixture_and_change_nothing_else(store: ClipStore):
-    plain, more = dataset(store), dataset(store, more=0.5)
+    plain, more = dataset(store), dataset(store, extra_source_prob=0.5)
     counts = []
     for index in range(60):
         before, after = plain[index], more[index]
@@ -173,21 +181,23 @@ def test_more_sounds_join_the_mixture_and_change_nothing_else(store: ClipStore):
         counts.append(int(first) + int(second))
     shares = np.bincount(counts, minlength=3) / len(counts)
     assert shares[0] > 0.3 and shares[1] > 0.1 and shares[2] > 0.1
-    assert len(dataset(store, train=False, more=1.0)[0].sources) == 2, "validation stays as it is"
+    assert len(dataset(store, train=False, extra_source_prob=1.0)[0].sources) == 2, (
+        "validation stays as it is"
+    )
 
 
 def test_a_silent_partner_is_of_another_kind_than_what_sounds(store: ClipStore):
     """Up to the luck of three draws, where half of the clips are of the first one's kind."""
-    items = dataset(store, solo=1.0)
+    items = dataset(store, single_source_prob=1.0)
     same = np.mean([item.label[0] == item.label[1] for item in map(items.__getitem__, range(100))])
     assert same < 0.25
-    for a, b in zip(items[5], dataset(store, solo=1.0)[5], strict=True):
+    for a, b in zip(items[5], dataset(store, single_source_prob=1.0)[5], strict=True):
         assert np.array_equal(a, b)
 
 
 def test_more_sounds_are_no_clips_of_the_mixture(store: ClipStore, monkeypatch):
     drawn: list[str] = []
-    items = dataset(store, more=1.0)
+    items = dataset(store, extra_source_prob=1.0)
     draw = items._draw
     monkeypatch.setattr(items, "_draw", lambda clip, rng: drawn.append(clip.id) or draw(clip, rng))
     repeats = 0
@@ -200,7 +210,10 @@ def test_more_sounds_are_no_clips_of_the_mixture(store: ClipStore, monkeypatch):
 
 def test_speed_changes_pitch_and_keeps_the_length(store: ClipStore):
     """The tones of the store's "hum" clips, 200 to 400 Hz, move by up to a fifth and no further."""
-    plain, changed = dataset(store, gain=(1, 1)), dataset(store, gain=(1, 1), speed=0.2)
+    plain, changed = (
+        dataset(store, gain_range=(1, 1)),
+        dataset(store, gain_range=(1, 1), speed_perturb=0.2),
+    )
     ratios = []
     for index in range(30):
         if plain[index].label[0] != LABELS.index("hum"):

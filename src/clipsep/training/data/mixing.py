@@ -11,8 +11,9 @@ from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 import numpy as np
+import torch
 from pydantic import BaseModel, ConfigDict, Field, field_validator
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, default_collate
 
 from clipsep.datasets.embeddings import EmbeddingStore
 from clipsep.datasets.index import INDEX_FILE, Clip
@@ -22,7 +23,7 @@ from clipsep.messages import counted
 from clipsep.training.data.clip_order import ClipOrder, Window
 
 REMOTE_WINDOW = 16  # shards that are shuffled together where each has to be fetched
-MOST_MORE = 2  # sounds beside those that are asked for
+MAX_EXTRA_SOURCES = 2  # sources beside the queried ones
 _DRAWS = 3  # of a clip that should be unlike others; data of one kind have no such clip
 _ALIKE = 0.5  # clips whose pictures have a higher cosine are taken to sound alike, as in losses.py
 _FPS = 1  # pictures per second in a store
@@ -37,15 +38,15 @@ class MixingSettings(BaseModel):
         query_frames: pictures around the segment's centre whose mean embedding is the query.
         margin: seconds kept clear of a clip's ends when the centre is drawn.
         jitter: the segment's centre moves by up to this many seconds off its picture.
-        rms: bring every segment to this root mean square before the gain; None leaves it as it is.
-        gain: range of the random gain of each source in training, lowest first.
-        speed: sounds are played up to this much faster or slower in training, pitch included
+        target_rms: root mean square that every segment is scaled to before the random gain; None leaves it
+            as it is.
+        gain_range: lowest and highest random gain of a source in training.
+        speed_perturb: largest relative change of a segment's speed in training, pitch included
             (Ko et al., 2015); 0.1 for 0.9 to 1.1 times.
-        solo: share of training mixtures in which, of the sources that are asked for, only the first
-            sounds; the others are still asked for, and there is nothing to be found. What ``more``
-            adds sounds all the same.
-        more: probability that a training mixture gets a sound beside its sources that nothing asks for;
-            a second such sound joins it with the probability ``more ** 2``.
+        single_source_prob: probability that all queried sources of a training mixture but the first are
+            silenced. They are still queried, with silence as the target. Extra sources are not silenced.
+        extra_source_prob: probability p that a training mixture gets a source that is not queried; a
+            second one joins it with probability p ** 2.
         validation_partner: what a validation clip is mixed with: ``any`` other clip, as published, or
             one of an ``other_label``.
     """
@@ -56,14 +57,14 @@ class MixingSettings(BaseModel):
     query_frames: int = Field(3, ge=1)
     margin: float = Field(3.0, ge=0)
     jitter: float = Field(0.0, ge=0)
-    rms: float | None = Field(None, gt=0)
-    gain: tuple[float, float] = (0.5, 1.5)
-    speed: float = Field(0.0, ge=0, lt=1)
-    solo: float = Field(0.0, ge=0, le=1)
-    more: float = Field(0.0, ge=0, le=1)
+    target_rms: float | None = Field(None, gt=0)
+    gain_range: tuple[float, float] = (0.5, 1.5)
+    speed_perturb: float = Field(0.0, ge=0, lt=1)
+    single_source_prob: float = Field(0.0, ge=0, le=1)
+    extra_source_prob: float = Field(0.0, ge=0, le=1)
     validation_partner: Literal["any", "other_label"] = "any"
 
-    @field_validator("gain")
+    @field_validator("gain_range")
     @classmethod
     def _rising(cls, gain: tuple[float, float]) -> tuple[float, float]:
         low, high = gain
@@ -72,21 +73,42 @@ class MixingSettings(BaseModel):
         return gain
 
 
-class Mixture(NamedTuple):
+class MixtureItem(NamedTuple):
     """The sources of one mixture and what their videos show.
 
     Attributes:
         sources: float32 [N, samples], already divided by N; the mixture is their sum. With
-            `MixingSettings.more` rows follow for the sounds that nothing asks for, or for silence.
+            `MixingSettings.extra_source_prob` rows follow for the extra sources, or for silence.
         image_query: mean embedding of each source's pictures, float32 [N, D].
         label: index of each source's label, int64 [N]; -1 if it has none.
-        index: of the mixture in its data set.
+        position: of the mixture in its data set.
     """
 
     sources: np.ndarray
     image_query: np.ndarray
     label: np.ndarray
-    index: int
+    position: int
+
+
+class MixtureBatch(NamedTuple):
+    """B mixtures as tensors: `MixtureItem` with a batch dimension in front.
+
+    Attributes:
+        sources: float32 [B, N or more, samples].
+        image_query: float32 [B, N, D].
+        label: int64 [B, N].
+        position: int64 [B].
+    """
+
+    sources: torch.Tensor
+    image_query: torch.Tensor
+    label: torch.Tensor
+    position: torch.Tensor
+
+
+def collate(items: list[MixtureItem]) -> MixtureBatch:
+    """Stack mixtures of the same shape; the ``collate_fn`` of every loader of mixtures."""
+    return MixtureBatch(*default_collate(items))
 
 
 class _Source(NamedTuple):
@@ -148,17 +170,21 @@ class MixtureDataset(Dataset):
     def __len__(self) -> int:
         return self.length
 
-    def __getitem__(self, index: int) -> Mixture:
+    def __getitem__(self, index: int) -> MixtureItem:
         rng = np.random.default_rng((self.seed, index))
         clips = self._training_clips(index, rng) if self.train else self._test_clips(index, rng)
         sources = [self._draw(clip, rng) for clip in clips]
-        if self.train and self.settings.solo and rng.random() < self.settings.solo:
+        if (
+            self.train
+            and self.settings.single_source_prob
+            and rng.random() < self.settings.single_source_prob
+        ):
             self._silence_partners(index, clips, sources, rng)
         samples = np.stack([source.samples for source in sources])
-        if self.train and self.settings.more:
-            samples = np.concatenate([samples, self._more(index, clips, rng)])
+        if self.train and self.settings.extra_source_prob:
+            samples = np.concatenate([samples, self._extra_sources(index, clips, rng)])
         samples /= np.float32(len(sources))
-        return Mixture(
+        return MixtureItem(
             samples,
             np.stack([source.image_query for source in sources]),
             np.array([source.label for source in sources]),
@@ -198,12 +224,12 @@ class MixtureDataset(Dataset):
                 sources[place] = self._draw(clips[place], rng)
             sources[place].samples[:] = 0
 
-    def _more(self, index: int, clips: list[Clip], rng: np.random.Generator) -> np.ndarray:
-        """Sounds that nothing asks for, or silence in their place: [MOST_MORE, samples]."""
-        samples = np.zeros((MOST_MORE, self.samples), np.float32)
+    def _extra_sources(self, index: int, clips: list[Clip], rng: np.random.Generator) -> np.ndarray:
+        """Sources that are not queried, or silence in their place: [MAX_EXTRA_SOURCES, samples]."""
+        samples = np.zeros((MAX_EXTRA_SOURCES, self.samples), np.float32)
         taken = {clip.id for clip in clips}
         for row in samples:
-            if rng.random() >= self.settings.more:
+            if rng.random() >= self.settings.extra_source_prob:
                 break
             clip = self._draw_clip(index, rng, unfit=lambda clip: clip.id in taken)
             row[:] = self._draw(clip, rng).samples
@@ -264,17 +290,17 @@ class MixtureDataset(Dataset):
             centre += rng.uniform(-self.settings.jitter, self.settings.jitter)
         audio = self.store.audio(clip)
         speed = 1.0
-        if self.train and self.settings.speed:
-            speed = rng.uniform(1 - self.settings.speed, 1 + self.settings.speed)
+        if self.train and self.settings.speed_perturb:
+            speed = rng.uniform(1 - self.settings.speed_perturb, 1 + self.settings.speed_perturb)
         segment = cut_segment(audio, round(centre * SAMPLE_RATE), round(self.samples * speed))
         if speed != 1:
             segment = _stretch(segment, self.samples)
-        if self.settings.rms:
+        if self.settings.target_rms:
             rms = float(np.sqrt(np.mean(segment**2)))
-            segment *= self.settings.rms / max(rms, self.settings.rms / _LOUDEST_GAIN)
+            segment *= self.settings.target_rms / max(rms, self.settings.target_rms / _LOUDEST_GAIN)
         if self.train:
-            segment *= np.float32(rng.uniform(*self.settings.gain))
-        if not self.settings.rms:
+            segment *= np.float32(rng.uniform(*self.settings.gain_range))
+        if not self.settings.target_rms:
             np.clip(segment, -1, 1, out=segment)
         return _Source(segment, self._query(clip, frame), self._label_index.get(clip.label, -1))
 
