@@ -235,12 +235,14 @@ def _to_float(frame: av.AudioFrame) -> np.ndarray:
     if not frame.format.is_planar:
         samples = samples.reshape(-1, frame.layout.nb_channels).T
     kind = samples.dtype.str[1:]
-    if kind == "u1":
-        return (samples.astype(np.float32) - 128) / 128
-    if kind in _INTEGER_SCALES:
-        return (samples / _INTEGER_SCALES[kind]).astype(np.float32)
     with np.errstate(over="ignore"):  # a double beyond float32 becomes inf and is reported as such
-        return samples.astype(np.float32)
+        floats = samples.astype(np.float32, order="C")  # channel after channel, for all that follows
+    if kind == "u1":
+        floats -= 128
+        floats /= 128
+    elif kind in _INTEGER_SCALES:
+        floats *= np.float32(1 / _INTEGER_SCALES[kind])  # a power of two: exact
+    return floats
 
 
 def _planes(frame: av.AudioFrame) -> np.ndarray:

@@ -62,9 +62,8 @@ def check_samples(block: np.ndarray, received: int, sample_rate: int) -> None:
     Args:
         received: samples before them.
     """
-    fit = (np.abs(block) <= LOUDEST_SAMPLE).all(axis=0)  # NaN compares false
-    if not fit.all():
-        first = int(np.argmin(fit))
+    if not np.abs(block).max(initial=0.0) <= LOUDEST_SAMPLE:  # NaN compares false
+        first = int(np.argmin((np.abs(block) <= LOUDEST_SAMPLE).all(axis=0)))
         finite = np.isfinite(block[:, first]).all()
         problem = f"samples beyond {LOUDEST_SAMPLE:.0e}" if finite else "NaN or infinite samples"
         raise ClipsepError(
