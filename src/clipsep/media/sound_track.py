@@ -236,7 +236,8 @@ def _to_float(frame: av.AudioFrame) -> np.ndarray:
         samples = samples.reshape(-1, frame.layout.nb_channels).T
     kind = samples.dtype.str[1:]
     with np.errstate(over="ignore"):  # a double beyond float32 becomes inf and is reported as such
-        floats = samples.astype(np.float32, order="C")  # channel after channel, for all that follows
+        # Channel after channel in memory, which all that follows reads faster.
+        floats = samples.astype(np.float32, order="C")
     if kind == "u1":
         floats -= 128
         floats /= 128
