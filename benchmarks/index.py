@@ -32,13 +32,13 @@ def write_data_set(root: Path, clips: int) -> None:
     from clipsep.datasets.format import shard_paths
     from clipsep.datasets.index import INDEX_FILE, ShardSize, write_index
     from clipsep.datasets.reader import SAMPLE_RATE
-    from clipsep.datasets.writer import StoreWriter, stage_clip
+    from clipsep.datasets.writer import DatasetWriter, stage_clip
 
-    writer = StoreWriter(root)
+    writer = DatasetWriter(root)
     sound = 0.1 * np.random.default_rng(0).standard_normal(SECONDS * SAMPLE_RATE)
     for row in range(CLIPS_PER_SHARD):
         stage_clip(root, f"{row}.mp4", "1", None, sound, [Image.new("RGB", (8, 8))] * SECONDS)
-    writer = StoreWriter(root)
+    writer = DatasetWriter(root)
     writer.close()
     (shard,) = shard_paths(root)
     numbers = np.arange(clips)
@@ -80,26 +80,28 @@ def seconds(action: Callable[[int], object], numbers: Iterable[int] = (0,)) -> f
 
 def measure(root: Path) -> None:
     """Open the data set and print what it cost."""
-    from clipsep.datasets.reader import ClipStore
+    from clipsep.datasets.reader import PreparedDataset
     from clipsep.training.data.mixing import MixingSettings, MixtureDataset
 
     before = {kind: memory(kind) for kind in ("RssAnon", "RssFile")}
     start = time.perf_counter()
-    store = ClipStore(root)
+    dataset = PreparedDataset(root)
     opened = time.perf_counter() - start
     print("| what | value |\n|---|---|")
-    print(f"| clips, shards, bytes of the index | {len(store):,}, {len(store.shards):,}, ", end="")
+    print(
+        f"| clips, shards, bytes of the index | {len(dataset):,}, {len(dataset.shards):,}, ", end=""
+    )
     print(f"{(root / 'index.arrow').stat().st_size / 1e6:.0f} MB |")
     print(f"| opening it, every shard's presence and size checked | {opened:.2f} s |")
     for kind, name in (("RssAnon", "private memory"), ("RssFile", "pages of mapped files")):
         print(f"| {name} that it added | {memory(kind) - before[kind]:.0f} MB |")
-    print(f"| labels and number of clips without one | {seconds(lambda _: store.labels):.3f} s |")
-    positions = np.random.default_rng(0).integers(len(store), size=20_000)
-    reading = seconds(store.clips.__getitem__, positions)
+    print(f"| labels and number of clips without one | {seconds(lambda _: dataset.labels):.3f} s |")
+    positions = np.random.default_rng(0).integers(len(dataset), size=20_000)
+    reading = seconds(dataset.clips.__getitem__, positions)
     print(f"| one random clip of the index | {1e6 * reading / len(positions):.1f} µs |")
     for window in (None, 16):
         items = MixtureDataset(
-            store, None, store.labels, MixingSettings(), 65535, 0, True, 10**8, window
+            dataset, None, dataset.labels, MixingSettings(), 65535, 0, True, 10**8, window
         )
         first = seconds(items.__getitem__)
         among = "all shards" if window is None else f"{window} shards"

@@ -19,8 +19,8 @@ from typing import NamedTuple
 
 from torch.utils.data import DataLoader
 
-from clipsep.datasets.embeddings import EmbeddingStore
-from clipsep.datasets.reader import ClipStore
+from clipsep.datasets.embeddings import StoredEmbeddings
+from clipsep.datasets.reader import PreparedDataset
 from clipsep.datasets.storage.cache import FileCache
 from clipsep.training.data.mixing import MixingSettings, MixtureBatch, MixtureDataset, collate
 from tests.helpers.remote import PeakSize, s3_server, upload
@@ -38,14 +38,14 @@ class Run(NamedTuple):
     rate: float
 
 
-def mixtures(store: ClipStore, encoder: str, window: int) -> MixtureDataset:
+def mixtures(prepared: PreparedDataset, encoder: str, window: int) -> MixtureDataset:
     """Training mixtures of more than one epoch."""
-    embeddings = EmbeddingStore(store, encoder)
+    embeddings = StoredEmbeddings(prepared, encoder)
     embeddings.require_complete()
-    length = round(EPOCHS * len(store))
+    length = round(EPOCHS * len(prepared))
     settings = MixingSettings(margin=2, jitter=0.5, target_rms=0.1)
     return MixtureDataset(
-        store, embeddings, store.labels, settings, SAMPLES, 0, True, length, window
+        prepared, embeddings, prepared.labels, settings, SAMPLES, 0, True, length, window
     )
 
 
@@ -82,7 +82,7 @@ def main() -> None:
     arguments = parser.parse_args()
     root, encoder, window = arguments.dataset, arguments.encoder, arguments.window
     size = sum(path.stat().st_size for path in root.rglob("*") if path.is_file()) / 1e9
-    local = ClipStore(root)
+    local = PreparedDataset(root)
     print(
         f"{date.today()}: {len(local):,} clips in {len(local.shards)} shards, {size:.2f} GB, ",
         end="",
@@ -102,8 +102,8 @@ def main() -> None:
             print(f"| folder | {workers} | {expected.first:.2f} s | {expected.rate:.0f} | |")
             cache = FileCache(Path(folder) / str(workers), size / 3)
             with PeakSize(cache.folder) as watched:
-                store = ClipStore(url, cache)
-                streamed = run(mixtures(store, encoder, window), workers)
+                prepared = PreparedDataset(url, cache)
+                streamed = run(mixtures(prepared, encoder, window), workers)
             print(f"| bucket | {workers} | {streamed.first:.2f} s | {streamed.rate:.0f} ", end="")
             print(f"| {watched.bytes / 1e9:.3f} GB |")
             if streamed.digests != expected.digests:

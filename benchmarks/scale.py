@@ -27,8 +27,8 @@ from benchmarks.cluster import SECONDS, make_youtube_like, size
 from benchmarks.speed import cpu_name
 from clipsep.datasets.index import INDEX_FILE, ShardSize, write_index
 from clipsep.datasets.prepare import VideoFile, find_videos, prepare
-from clipsep.datasets.reader import SAMPLE_RATE, ClipStore
-from clipsep.datasets.writer import CLIPS_PER_SHARD, StoreWriter, stage_clip
+from clipsep.datasets.reader import SAMPLE_RATE, PreparedDataset
+from clipsep.datasets.writer import CLIPS_PER_SHARD, DatasetWriter, stage_clip
 from clipsep.parallel.run import run_many
 
 TARGETS = {"VGGSound": 200_000, "AudioSet": 2_000_000}
@@ -125,8 +125,8 @@ def embed_with(encode: Callable[[list[Image.Image]], object], root: Path) -> Cal
     import torch
 
     torch.set_num_threads(1)
-    store = ClipStore(root / "data")
-    pictures = [frame for clip in store.clips for frame in store.frames(clip)]
+    dataset = PreparedDataset(root / "data")
+    pictures = [frame for clip in dataset.clips for frame in dataset.frames(clip)]
     encode(pictures[:1])  # loads what is loaded on first use
 
     def work() -> None:
@@ -212,12 +212,12 @@ def find(folder: Path) -> list[VideoFile]:
     return find_videos([folder])
 
 
-def open_writer(root: Path) -> StoreWriter:
-    return StoreWriter(root)
+def open_writer(root: Path) -> DatasetWriter:
+    return DatasetWriter(root)
 
 
 def close(root: Path) -> None:
-    StoreWriter(root).close()
+    DatasetWriter(root).close()
 
 
 def hand_out(ray: str | None) -> None:
@@ -230,7 +230,7 @@ def hand_out(ray: str | None) -> None:
 
 def stage_clips(root: Path, count: int) -> None:
     """Clips of 10 s with pictures of noise, which are as large as pictures get."""
-    StoreWriter(root)
+    DatasetWriter(root)
     rng = np.random.default_rng(0)
     sound = 0.1 * rng.standard_normal(10 * SAMPLE_RATE)
     coarse = rng.integers(0, 256, (28, 28, 3), dtype=np.uint8)
@@ -241,7 +241,7 @@ def stage_clips(root: Path, count: int) -> None:
 
 def make_small_shards(root: Path) -> None:
     """Copies of one shard of short clips under many names."""
-    StoreWriter(root)
+    DatasetWriter(root)
     for number in range(CLIPS_PER_SHARD):
         picture = Image.new("RGB", (224, 224))
         stage_clip(root, f"{number:020d}.mp4", f"{number:030d}", None, np.ones(160), [picture] * 10)
@@ -254,7 +254,7 @@ def make_small_shards(root: Path) -> None:
 
 def write_large_index(root: Path) -> None:
     """An index of many clips, with files of its shards that are there but empty."""
-    StoreWriter(root)
+    DatasetWriter(root)
     numbers = np.arange(CLIPS)
     shards = [f"{number:05d}-0123abcd" for number in range(-(-CLIPS // CLIPS_PER_SHARD))]
     rows = pa.table(

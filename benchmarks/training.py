@@ -30,9 +30,9 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from benchmarks.speed import cpu_name
-from clipsep.datasets.embeddings import EmbeddingStore
-from clipsep.datasets.reader import SAMPLE_RATE, ClipStore
-from clipsep.datasets.writer import StoreWriter, stage_clip
+from clipsep.datasets.embeddings import StoredEmbeddings
+from clipsep.datasets.reader import SAMPLE_RATE, PreparedDataset
+from clipsep.datasets.writer import DatasetWriter, stage_clip
 from clipsep.models.clipsep import CLIPSep
 from clipsep.models.registry import build_model
 from clipsep.queries.embedded.encoder import DIM as EMBEDDED_DIM
@@ -60,11 +60,11 @@ class Cost(NamedTuple):
         return Cost(self.wall - start.wall, self.cpu - start.cpu)
 
 
-def write_clips(root: Path) -> tuple[Path, ClipStore]:
+def write_clips(root: Path) -> tuple[Path, PreparedDataset]:
     """The same synthetic clips twice: as the files of the published loop, and as a data set."""
     random = np.random.default_rng(0)
     files, prepared = root / "files", root / "prepared"
-    StoreWriter(prepared)
+    DatasetWriter(prepared)
     for number in range(CLIPS):
         phase = np.arange(SECONDS * SAMPLE_RATE) * random.uniform(0.05, 0.5)
         sound = 0.2 * np.sin(phase) + 0.05 * random.standard_normal(len(phase))
@@ -76,15 +76,15 @@ def write_clips(root: Path) -> tuple[Path, ClipStore]:
         for second, picture in enumerate(pictures, start=1):
             picture.save(folder / f"{second:06d}.jpg", quality=92)
         stage_clip(prepared, folder.name, "0", None, sound, pictures)
-    StoreWriter(prepared).close()
-    return files, ClipStore(prepared)
+    DatasetWriter(prepared).close()
+    return files, PreparedDataset(prepared)
 
 
-def random_embeddings(store: ClipStore, dim: int) -> EmbeddingStore:
+def random_embeddings(dataset: PreparedDataset, dim: int) -> StoredEmbeddings:
     """Stored embeddings of the size of an encoder's."""
-    embeddings = EmbeddingStore(store, f"random-{dim}")
-    for shard in store.shards:
-        n_pictures = store.frame_offsets(shard)[-1]
+    embeddings = StoredEmbeddings(dataset, f"random-{dim}")
+    for shard in dataset.shards:
+        n_pictures = dataset.frame_offsets(shard)[-1]
         embeddings.write(shard, np.random.default_rng(0).standard_normal((n_pictures, dim)))
     return embeddings
 
@@ -92,13 +92,13 @@ def random_embeddings(store: ClipStore, dim: int) -> EmbeddingStore:
 class Training:
     """Our loop: the package's data set, task and optimizer, driven by Lightning as `clipsep train` does."""
 
-    def __init__(self, config: TrainingConfig, store: ClipStore, dim: int):
+    def __init__(self, config: TrainingConfig, dataset: PreparedDataset, dim: int):
         self.config = config
         settings = config.model.model_copy(update={"query_dim": dim})
         self.model = build_model(settings, config.spectral.n_bands)
         self.data = MixtureDataset(
-            store,
-            random_embeddings(store, dim),
+            dataset,
+            random_embeddings(dataset, dim),
             [],
             config.mixing,
             config.spectral.segment_samples,
@@ -260,12 +260,12 @@ def print_inference(published: Published, model: CLIPSep, repeats: int) -> None:
 
 def measure(root: Path, batch_size: int, repeats: int) -> None:
     """Everything, on clips below ``root``."""
-    files, store = write_clips(root)
+    files, dataset = write_clips(root)
     paper = load_config(CONFIGS / "clipsep.yaml", [f"batch_size={batch_size}"])
     trainings = {
-        "clipsep": Training(paper, store, 512),
-        "clipsep, bf16": Training(paper.model_copy(update={"precision": "bf16"}), store, 512),
-        "mini": Training(load_config(CONFIGS / "mini.yaml"), store, EMBEDDED_DIM),
+        "clipsep": Training(paper, dataset, 512),
+        "clipsep, bf16": Training(paper.model_copy(update={"precision": "bf16"}), dataset, 512),
+        "mini": Training(load_config(CONFIGS / "mini.yaml"), dataset, EMBEDDED_DIM),
     }
     published = Published(files, batch_size)
     difference = published.difference(trainings["clipsep"].model)

@@ -7,11 +7,11 @@ from pathlib import Path
 
 from clipsep.cli import main
 from tests.helpers.audio import tones, write
-from tests.helpers.datasets import make_store
+from tests.helpers.datasets import make_dataset
 
 
 def test_recordings_models_and_data_sets(tmp_path: Path, model: Path, recording: Path, capsys):
-    make_store(tmp_path / "set", clips=2, seconds=1.0)
+    make_dataset(tmp_path / "set", clips=2, seconds=1.0)
     assert main(["check", str(recording), str(model), "mini", str(tmp_path / "set")]) == 0
     assert "checked: 6 files, 0 damaged." in capsys.readouterr().out
 
@@ -33,7 +33,7 @@ def test_damage_is_named(tmp_path: Path, model: Path, capsys):
 
 
 def test_a_damaged_index_is_a_finding(tmp_path: Path, capsys):
-    make_store(tmp_path / "set", clips=2, seconds=1.0)
+    make_dataset(tmp_path / "set", clips=2, seconds=1.0)
     index = tmp_path / "set" / "index.arrow"
     index.write_bytes(index.read_bytes()[:-1])
     assert main(["check", str(tmp_path / "set")]) == 1

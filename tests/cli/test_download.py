@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from clipsep.cli import main
-from clipsep.datasets.reader import ClipStore
+from clipsep.datasets.reader import PreparedDataset
 from clipsep.paper import youtube
 from tests.helpers.audio import tones, write
 from tests.helpers.fake_yt_dlp import FakeYtDlp
@@ -52,9 +52,9 @@ def test_downloaded_videos_become_a_labelled_data_set(fake, music, tmp_path, cap
 
     labels = "videos/train/labels.csv"
     assert run("prepare", "videos/train", "-o", "train", "--labels", labels, "--workers", 1) == 0
-    store = ClipStore(tmp_path / "train")
-    assert store.labels == ["acoustic_guitar", "tuba"]
-    assert all(clip.label == clip.id.split("/")[0] for clip in store.clips)
+    dataset = PreparedDataset(tmp_path / "train")
+    assert dataset.labels == ["acoustic_guitar", "tuba"]
+    assert all(clip.label == clip.id.split("/")[0] for clip in dataset.clips)
 
 
 def test_vggsound_is_cut_and_sided_by_the_published_lists(fake, tmp_path, capsys):
@@ -73,7 +73,7 @@ def test_vggsound_is_cut_and_sided_by_the_published_lists(fake, tmp_path, capsys
 def test_a_part_can_be_asked_for(fake, music, capsys):
     assert run("download", "music", music, "-o", "a", "--only", "tuba", "--limit", 2, *QUICK) == 0
     assert "videos: 2 of 2" in capsys.readouterr().out
-    assert run("download", "music", music, "-o", "b", "--side", "val", *QUICK) == 0
+    assert run("download", "music", music, "-o", "b", "--split", "val", *QUICK) == 0
     assert [path.name for path in Path("b").iterdir()] == ["val"]
 
 
@@ -107,7 +107,7 @@ def test_an_interrupt_says_how_to_go_on(fake, music, capsys, monkeypatch):
 def test_wrong_requests_leave_no_trace(fake, music, refused):
     refused(2, "download", "music", "gone.json", "-o", "videos", names="gone.json")
     refused(2, "download", "music", music, "-o", "videos", "--only", "dog", names="no label 'dog'")
-    refused(2, "download", "music", music, "-o", "videos", "--side", "all", names="'all'")
+    refused(2, "download", "music", music, "-o", "videos", "--split", "all", names="'all'")
     refused(2, "download", "music", music, "-o", "v", "--test", "no.csv", names="no.csv")
     refused(2, "download", "vggsound", music, "-o", "videos", names="line 1")
     refused(2, "download", names="Missing command")
@@ -132,7 +132,7 @@ def test_a_published_list_becomes_a_data_set_and_pairs(tmp_path, capsys):
     out = capsys.readouterr().out
     assert "rejected y.wav: 'y.wav' does not exist: check --root." in out
     assert "clips: 1 stored in set (1 of them now), 1 rejected." in out
-    assert next(iter(ClipStore("set").clips)).label == "tuba"
+    assert next(iter(PreparedDataset("set").clips)).label == "tuba"
     Path("others.csv").write_text("x.wav,x,6,tuba\n")
     assert run("pairs", "list.csv", "others.csv", "-o", "lists/pairs.csv") == 0
     out = capsys.readouterr().out

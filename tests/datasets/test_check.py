@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 
 from clipsep.datasets.check import check_dataset
-from clipsep.datasets.reader import ClipStore
+from clipsep.datasets.reader import PreparedDataset
 from clipsep.errors import ClipsepError
-from tests.helpers.datasets import make_store
+from tests.helpers.datasets import make_dataset
 
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     """A small data set with embeddings."""
-    make_store(tmp_path, clips=2, seconds=1.0)
+    make_dataset(tmp_path, clips=2, seconds=1.0)
     return tmp_path
 
 
@@ -51,7 +51,7 @@ def test_a_changed_or_missing_byte_of_the_index_is_found_when_it_is_opened(root:
             if content == whole[: len(whole) - 40]:
                 continue  # the whole Arrow file, as it was written before there were checksums
             with pytest.raises(ClipsepError, match=r"index.arrow.*damaged.*clipsep prepare"):
-                ClipStore(root)
+                PreparedDataset(root)
 
 
 def test_every_changed_bit_of_a_shard_is_found(root: Path):

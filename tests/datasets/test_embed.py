@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from clipsep.datasets.embed import embed
-from clipsep.datasets.embeddings import EmbeddingStore
-from clipsep.datasets.reader import ClipStore
-from clipsep.datasets.writer import StoreWriter, stage_clip
+from clipsep.datasets.embeddings import StoredEmbeddings
+from clipsep.datasets.reader import PreparedDataset
+from clipsep.datasets.writer import DatasetWriter, stage_clip
 from clipsep.errors import ClipsepError
 from tests.helpers.images import picture
 
@@ -44,11 +44,11 @@ def pictures(tmp_path_factory) -> Path:
     """A data set of three shards of two clips, of one and of two pictures."""
     root = tmp_path_factory.mktemp("pictures")
     for shard in range(3):
-        StoreWriter(root)
+        DatasetWriter(root)
         for clip in range(2):
             frames = [picture(10 * shard + 2 * clip + frame) for frame in range(clip + 1)]
             stage_clip(root, f"{shard}{clip}.mp4", "1", None, np.zeros(16000), frames)
-        StoreWriter(root).close()
+        DatasetWriter(root).close()
     return root
 
 
@@ -66,9 +66,9 @@ def embedded(pictures: Path, tmp_path_factory) -> np.ndarray:
 
 
 def embeddings(dataset: Path, encoder_id: str) -> np.ndarray:
-    store = ClipStore(dataset)
-    found = EmbeddingStore(store, encoder_id)
-    return np.concatenate([found.clip(clip) for clip in store.clips])
+    prepared = PreparedDataset(dataset)
+    found = StoredEmbeddings(prepared, encoder_id)
+    return np.concatenate([found.clip(clip) for clip in prepared.clips])
 
 
 def test_every_picture_is_embedded_once_and_a_second_call_does_nothing(dataset, encoder):
@@ -77,21 +77,21 @@ def test_every_picture_is_embedded_once_and_a_second_call_does_nothing(dataset, 
     assert (report.encoder_id, report.pictures, encoder.seen) == ("colour", 9, 9)
     assert calls == [(3, 9), (6, 9), (9, 9)]
     assert embed(dataset, "colour", workers=1).pictures == 0
-    store = ClipStore(dataset)
-    frames = [frame for clip in store.clips for frame in store.frames(clip)]
+    prepared = PreparedDataset(dataset)
+    frames = [frame for clip in prepared.clips for frame in prepared.frames(clip)]
     expected = [np.asarray(frame).mean(axis=(0, 1)) for frame in frames]
     assert np.allclose(embeddings(dataset, "colour"), expected, atol=1e-3)
 
 
 def test_what_was_embedded_before_an_interrupt_stays(dataset, encoder, monkeypatch):
-    write = EmbeddingStore.write
+    write = StoredEmbeddings.write
 
     def interrupted(self, shard, array):
         if encoder.seen > 3:
             raise KeyboardInterrupt
         write(self, shard, array)
 
-    monkeypatch.setattr(EmbeddingStore, "write", interrupted)
+    monkeypatch.setattr(StoredEmbeddings, "write", interrupted)
     with pytest.raises(KeyboardInterrupt):
         embed(dataset, "colour", workers=1)
     monkeypatch.undo()

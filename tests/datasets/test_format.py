@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from clipsep.datasets.embed import embed
-from clipsep.datasets.reader import ClipStore
-from clipsep.datasets.writer import StoreWriter, stage_clip
+from clipsep.datasets.reader import PreparedDataset
+from clipsep.datasets.writer import DatasetWriter, stage_clip
 from clipsep.errors import ClipsepError
 from clipsep.training.data.mixing import MixingSettings, MixtureDataset
 
@@ -20,12 +20,12 @@ from clipsep.training.data.mixing import MixingSettings, MixtureDataset
 def root(tmp_path: Path) -> Path:
     """A data set of one small shard: two clips, each of 100 samples and two pictures."""
     rng = np.random.default_rng(0)
-    StoreWriter(tmp_path)
+    DatasetWriter(tmp_path)
     for number in range(2):
         sound = 0.3 * rng.standard_normal(100)
         frames = [Image.fromarray(rng.integers(0, 255, (8, 8, 3), np.uint8)) for _ in range(2)]
         stage_clip(tmp_path, f"{number}.mp4", "1", [None, "dog"][number], sound, frames)
-    StoreWriter(tmp_path).close()
+    DatasetWriter(tmp_path).close()
     return tmp_path
 
 
@@ -42,12 +42,12 @@ def put(path: Path, content: bytes) -> None:
 
 def read_all(root: Path) -> int:
     """Everything that training and embedding read of the data set; how many pictures it has."""
-    store = ClipStore(root)
-    for clip in store.clips:
-        assert store.audio(clip).dtype == np.int16 and len(store.audio(clip)) == 100
-        assert len(store.frames(clip)) == 2
-    assert store.frame_offsets(clip.shard).tolist() == [0, 2, 4]
-    return len(store.pictures(clip.shard, 0, store.n_pictures(clip.shard)))
+    dataset = PreparedDataset(root)
+    for clip in dataset.clips:
+        assert dataset.audio(clip).dtype == np.int16 and len(dataset.audio(clip)) == 100
+        assert len(dataset.frames(clip)) == 2
+    assert dataset.frame_offsets(clip.shard).tolist() == [0, 2, 4]
+    return len(dataset.pictures(clip.shard, 0, dataset.n_pictures(clip.shard)))
 
 
 def test_a_changed_byte_anywhere_does_no_harm_or_is_named(root: Path):
@@ -108,7 +108,9 @@ def test_training_and_embedding_end_with_the_name_of_the_shard(root: Path, monke
     content = only_shard(root).read_bytes().replace(int64(0, 100, 200), int64(0, 0, 200))
     put(only_shard(root), content)
     sentence = f"^'{re.escape(str(only_shard(root)))}' is .*damaged .*clipsep prepare' again.$"
-    mixtures = MixtureDataset(ClipStore(root), None, [], MixingSettings(), 99, seed=0, train=True)
+    mixtures = MixtureDataset(
+        PreparedDataset(root), None, [], MixingSettings(), 99, seed=0, train=True
+    )
     with pytest.raises(ClipsepError, match=sentence):
         mixtures[0]
     monkeypatch.setattr(

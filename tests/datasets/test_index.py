@@ -11,8 +11,8 @@ import pytest
 
 from clipsep.datasets.format import read_sealed_table, read_table, write_table
 from clipsep.datasets.index import Clip, ClipIndex, ShardSize, write_index
-from clipsep.datasets.reader import ClipStore
-from tests.helpers.datasets import make_store
+from clipsep.datasets.reader import PreparedDataset
+from tests.helpers.datasets import make_dataset
 
 ROWS = {
     "id": ["b.mp4", "a.mp4", "c.mp4"],
@@ -62,9 +62,9 @@ def test_no_labels_and_no_clips(tmp_path: Path):
 
 
 def test_another_process_maps_the_index_itself(tmp_path: Path):
-    store = make_store(tmp_path, clips=40, seconds=0.1)
-    sent = pickle.dumps(store)
+    dataset = make_dataset(tmp_path, clips=40, seconds=0.1)
+    sent = pickle.dumps(dataset)
     assert len(sent) < 1000, "an index of millions must not be copied"
-    copy: ClipStore = pickle.loads(sent)
-    assert copy.clips == store.clips
-    assert np.array_equal(copy.audio(copy.clips[3]), store.audio(store.clips[3]))
+    copy: PreparedDataset = pickle.loads(sent)
+    assert copy.clips == dataset.clips
+    assert np.array_equal(copy.audio(copy.clips[3]), dataset.audio(dataset.clips[3]))

@@ -15,7 +15,7 @@ import pytest
 
 from clipsep.datasets import prepare as videos_module
 from clipsep.datasets.prepare import find_videos, prepare
-from clipsep.datasets.reader import ClipStore
+from clipsep.datasets.reader import PreparedDataset
 from clipsep.errors import ClipsepError, UsageError
 from clipsep.files import hold
 from tests.helpers.audio import tones, write, write_video
@@ -41,10 +41,10 @@ def test_good_videos_are_stored_and_bad_ones_listed_with_a_reason(videos: Path, 
     assert (report.stored, report.already_there) == (2, 0)
     assert set(report.rejected) == {"broken.mp4", "silent.mp4"}
     assert "silent" in report.rejected["silent.mp4"]
-    store = ClipStore(tmp_path / "out")
-    assert [clip.id for clip in store.clips] == ["cat/b.mp4", "dog/a.mp4"]
-    assert all(clip.n_frames == 3 for clip in store.clips)
-    assert store.frames(store.clips[0])[0].size == (224, 224)
+    dataset = PreparedDataset(tmp_path / "out")
+    assert [clip.id for clip in dataset.clips] == ["cat/b.mp4", "dog/a.mp4"]
+    assert all(clip.n_frames == 3 for clip in dataset.clips)
+    assert dataset.frames(dataset.clips[0])[0].size == (224, 224)
 
 
 def test_finished_videos_are_not_decoded_again(videos: Path, tmp_path: Path, monkeypatch):
@@ -69,7 +69,7 @@ def test_finished_videos_are_not_decoded_again(videos: Path, tmp_path: Path, mon
     report = prepare(found, tmp_path / "out", workers=1)
     assert sorted(decoded) == ["a.mp4", "b.mp4", "broken.mp4", "silent.mp4"]
     assert report.stored + report.already_there == 2 and len(report.rejected) == 2
-    assert len(ClipStore(tmp_path / "out")) == 2
+    assert len(PreparedDataset(tmp_path / "out")) == 2
 
 
 def files(root: Path) -> dict[str, bytes]:
@@ -152,7 +152,7 @@ def test_a_video_that_kills_its_workers_is_rejected(many_videos, tmp_path, monke
     found = find_videos([many_videos])[:12]
     report = prepare(found, tmp_path, workers=2)
     assert list(report.rejected) == ["005.mp4"] and "killed" in report.rejected["005.mp4"]
-    assert len(ClipStore(tmp_path)) == 11
+    assert len(PreparedDataset(tmp_path)) == 11
 
 
 class KilledAlways(videos_module._Stage):
@@ -177,7 +177,7 @@ sys.exit(main(["prepare", {str(many_videos)!r}, "-o", {str(output)!r}, "--worker
     assert done.stderr.startswith(f"clipsep: error: Cannot write to '{output}': ")
     assert done.stderr.count("\n") == 1
     with pytest.raises(ClipsepError, match="not finished"):
-        ClipStore(output)
+        PreparedDataset(output)
     prepare(find_videos([many_videos]), output, workers=1)
     assert files(output) == prepared
 
@@ -194,8 +194,8 @@ def test_labels_come_from_the_csv_only(videos: Path, tmp_path: Path):
     labels = tmp_path / "labels.csv"
     labels.write_text("path,label\ndog/a.mp4,dog barking\n")
     prepare(find_videos([videos], labels), tmp_path / "out", workers=1)
-    store = ClipStore(tmp_path / "out")
-    assert [clip.label for clip in store.clips] == [None, "dog barking"]
+    dataset = PreparedDataset(tmp_path / "out")
+    assert [clip.label for clip in dataset.clips] == [None, "dog barking"]
     labels.write_text("file;class\n")
     with pytest.raises(UsageError, match="path,label"):
         find_videos([videos], labels)
@@ -209,15 +209,15 @@ def test_labels_that_come_later_make_the_same_clips(videos: Path, tmp_path: Path
     labels.write_text("path,label\ndog/a.mp4,dog barking\ncat/b.mp4,meowing\n")
     prepare(find_videos([videos], labels), early, workers=1)
     prepare(find_videos([videos]), late, workers=1)
-    assert ClipStore(late).labels == []
+    assert PreparedDataset(late).labels == []
     report = prepare(find_videos([videos], labels), late, workers=1)
     assert report.stored == 0
-    assert ClipStore(late).clips == ClipStore(early).clips
+    assert PreparedDataset(late).clips == PreparedDataset(early).clips
     prepare(find_videos([videos]), late, workers=1)
-    assert ClipStore(late).labels == ["dog barking", "meowing"], "without a CSV they stay"
+    assert PreparedDataset(late).labels == ["dog barking", "meowing"], "without a CSV they stay"
     labels.write_text("path,label\ndog/a.mp4,howling\ncat/b.mp4,\n")
     prepare(find_videos([videos], labels), late, workers=1)
-    assert [clip.label for clip in ClipStore(late).clips] == [None, "howling"]
+    assert [clip.label for clip in PreparedDataset(late).clips] == [None, "howling"]
 
 
 def test_the_folder_of_the_videos_is_no_output_folder(videos: Path, tmp_path: Path):
@@ -233,15 +233,15 @@ def test_a_shard_that_was_cut_off_is_replaced(videos: Path, tmp_path: Path):
     output, labels = tmp_path / "out", tmp_path / "labels.csv"
     labels.write_text("path,label\ndog/a.mp4,dog barking\n")
     prepare(find_videos([videos], labels), output, workers=1)
-    expected = list(ClipStore(output).clips)
+    expected = list(PreparedDataset(output).clips)
     for damage in (lambda path: path.write_bytes(path.read_bytes()[:5000]), Path.unlink):
         damage(next((output / "shards").iterdir()))
         with pytest.raises(ClipsepError, match="prepare' again"):
-            ClipStore(output)
+            PreparedDataset(output)
         assert prepare(find_videos([videos]), output, workers=1).stored == 2
-        store = ClipStore(output)
-        assert list(store.clips) == expected, "the labels as well"
-        assert len(store.frames(store.clips[0])) == 3
+        dataset = PreparedDataset(output)
+        assert list(dataset.clips) == expected, "the labels as well"
+        assert len(dataset.frames(dataset.clips[0])) == 3
 
 
 def test_sources_that_cannot_be_used_are_named(videos: Path, tmp_path: Path):

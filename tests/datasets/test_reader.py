@@ -1,4 +1,4 @@
-"""Laws of the store: what goes in comes out, nothing finished is lost or done twice."""
+"""Laws of the dataset: what goes in comes out, nothing finished is lost or done twice."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from clipsep.datasets.embeddings import EmbeddingStore
+from clipsep.datasets.embeddings import StoredEmbeddings
 from clipsep.datasets.format import read_sealed_table, write_table
-from clipsep.datasets.reader import ClipStore
-from clipsep.datasets.writer import CLIPS_PER_SHARD, StoreWriter, stage_clip
+from clipsep.datasets.reader import PreparedDataset
+from clipsep.datasets.writer import CLIPS_PER_SHARD, DatasetWriter, stage_clip
 from clipsep.errors import ClipsepError
-from tests.helpers.datasets import embed_by_label, make_store
+from tests.helpers.datasets import embed_by_label, make_dataset
 
 
 def stage(
@@ -24,69 +24,69 @@ def stage(
 
 
 def test_sound_and_pictures_come_back(tmp_path: Path):
-    StoreWriter(tmp_path)
+    DatasetWriter(tmp_path)
     sound = np.linspace(-1.2, 1, 1600)
     stage_clip(tmp_path, "a.mp4", "1", "dog", sound, [Image.new("RGB", (16, 16), (250, 0, 0))])
-    StoreWriter(tmp_path).close()
-    store = ClipStore(tmp_path)
-    (clip,) = store.clips
+    DatasetWriter(tmp_path).close()
+    dataset = PreparedDataset(tmp_path)
+    (clip,) = dataset.clips
     assert (clip.id, clip.label, clip.seconds, clip.n_frames) == ("a.mp4", "dog", 0.1, 1)
     expected = np.clip(sound, -1, 1)
-    assert np.abs(store.audio(clip) / 32767 - expected).max() < 1 / 32767
-    red, green, _ = store.frames(clip)[0].getpixel((8, 8))
+    assert np.abs(dataset.audio(clip) / 32767 - expected).max() < 1 / 32767
+    red, green, _ = dataset.frames(clip)[0].getpixel((8, 8))
     assert red > 240 and green < 10
 
 
 def test_a_kill_between_clips_loses_none_of_them(tmp_path: Path):
     """A new writer takes over staged clips and drops half-written files."""
-    StoreWriter(tmp_path)
+    DatasetWriter(tmp_path)
     stage(tmp_path, "a.mp4")
     (tmp_path / "staging/half.tmp").write_bytes(b"half a clip")
-    writer = StoreWriter(tmp_path)
+    writer = DatasetWriter(tmp_path)
     assert writer.finished("a.mp4", "1")
     assert not writer.finished("a.mp4", "2"), "a changed video must be prepared again"
     writer.close()
-    assert [clip.id for clip in ClipStore(tmp_path).clips] == ["a.mp4"]
+    assert [clip.id for clip in PreparedDataset(tmp_path).clips] == ["a.mp4"]
     assert not list((tmp_path / "staging").iterdir())
 
 
 def test_a_kill_while_a_shard_is_cleared_away_does_not_double_clips(tmp_path: Path):
-    StoreWriter(tmp_path)
+    DatasetWriter(tmp_path)
     stage(tmp_path, "a.mp4")
     staged = next((tmp_path / "staging").iterdir())
     copy = staged.read_bytes()
-    StoreWriter(tmp_path).close()
+    DatasetWriter(tmp_path).close()
     staged.write_bytes(copy)  # as if the kill came before the staged file was removed
-    StoreWriter(tmp_path).close()
-    assert len(ClipStore(tmp_path)) == 1
+    DatasetWriter(tmp_path).close()
+    assert len(PreparedDataset(tmp_path)) == 1
 
 
 def test_order_does_not_depend_on_interruptions(tmp_path: Path):
     names = [f"{i}.mp4" for i in range(4)]
     for root, groups in ((tmp_path / "one", [names]), (tmp_path / "two", [names[2:], names[:2]])):
         for group in groups:
-            StoreWriter(root)
+            DatasetWriter(root)
             for name in group:
                 stage(root, name)
-            StoreWriter(root).close()
-    one, two = ClipStore(tmp_path / "one"), ClipStore(tmp_path / "two")
+            DatasetWriter(root).close()
+    one, two = PreparedDataset(tmp_path / "one"), PreparedDataset(tmp_path / "two")
     assert [c.id for c in one.clips] == [c.id for c in two.clips] == names
     assert len(two.shards) == 2
 
 
 def test_a_changed_video_replaces_its_old_version(tmp_path: Path):
     for fingerprint, value in (("1", 0.25), ("2", 0.75)):
-        StoreWriter(tmp_path)
+        DatasetWriter(tmp_path)
         stage(tmp_path, "a.mp4", value, fingerprint)
-        StoreWriter(tmp_path).close()
-    store = ClipStore(tmp_path)
-    assert len(store) == 1
-    assert store.audio(store.clips[0])[0] == round(0.75 * 32767)
+        DatasetWriter(tmp_path).close()
+    dataset = PreparedDataset(tmp_path)
+    assert len(dataset) == 1
+    assert dataset.audio(dataset.clips[0])[0] == round(0.75 * 32767)
 
 
-def fill(root: Path, names: list[str], useless: set[str], order: list[str]) -> StoreWriter:
+def fill(root: Path, names: list[str], useless: set[str], order: list[str]) -> DatasetWriter:
     """A writer that expects the clips of some names, and gets them in another order."""
-    writer = StoreWriter(root)
+    writer = DatasetWriter(root)
     expected = [name for name in names if not writer.finished(name, "1")]
     writer.expect(expected)
     for name in order:
@@ -116,7 +116,7 @@ def test_files_do_not_depend_on_the_order_of_completion_nor_on_interruptions(tmp
     for end in (5, 90, 91):
         fill(tmp_path / "interrupted", names, useless, shuffled[:end])
     fill(tmp_path / "interrupted", names, useless, shuffled[::-1]).close()
-    assert len(ClipStore(tmp_path / "in order")) == len(names) - len(useless)
+    assert len(PreparedDataset(tmp_path / "in order")) == len(names) - len(useless)
     expected = files(tmp_path / "in order")
     assert len(expected) == 3 + 2  # shards, index and rejected.csv
     assert files(tmp_path / "shuffled") == expected
@@ -133,58 +133,58 @@ def test_full_groups_become_shards_on_the_way(tmp_path: Path):
 
 
 def test_an_index_that_lacks_shards_is_completed(tmp_path: Path):
-    make_store(tmp_path, clips=2)
+    make_dataset(tmp_path, clips=2)
     older = (tmp_path / "index.arrow").read_bytes()
     stage(tmp_path, "new.mp4")
-    StoreWriter(tmp_path).close()
+    DatasetWriter(tmp_path).close()
     complete = (tmp_path / "index.arrow").read_bytes()
     for found in (older, None):
         (tmp_path / "index.arrow").unlink()
         if found:
             (tmp_path / "index.arrow").write_bytes(found)
-        writer = StoreWriter(tmp_path)
+        writer = DatasetWriter(tmp_path)
         assert writer.finished("new.mp4", "1")
         writer.close()
         assert (tmp_path / "index.arrow").read_bytes() == complete
 
 
 def test_videos_of_a_lost_shard_are_prepared_again(tmp_path: Path):
-    store = make_store(tmp_path, clips=1)
+    dataset = make_dataset(tmp_path, clips=1)
     stage(tmp_path, "new.mp4")
-    StoreWriter(tmp_path).close()
-    (tmp_path / "shards" / f"{store.shards[0]}.arrow").unlink()
-    writer = StoreWriter(tmp_path)
+    DatasetWriter(tmp_path).close()
+    (tmp_path / "shards" / f"{dataset.shards[0]}.arrow").unlink()
+    writer = DatasetWriter(tmp_path)
     assert not writer.finished("hum-0.mp4", "v0") and writer.finished("new.mp4", "1")
     writer.close()
-    assert [clip.id for clip in ClipStore(tmp_path).clips] == ["new.mp4"]
+    assert [clip.id for clip in PreparedDataset(tmp_path).clips] == ["new.mp4"]
 
 
 def test_an_index_of_another_version_of_a_shard_is_corrected(tmp_path: Path):
     """A shard's name does not change with its labels, but its size may."""
     for root, label in ((tmp_path / "one", "dog"), (tmp_path / "two", "a much longer label" * 9)):
-        StoreWriter(root)
+        DatasetWriter(root)
         stage_clip(root, "a.mp4", "1", label, np.ones(1600), [Image.new("RGB", (16, 16))])
-        StoreWriter(root).close()
-    (name,) = ClipStore(tmp_path / "one").shards
+        DatasetWriter(root).close()
+    (name,) = PreparedDataset(tmp_path / "one").shards
     shard = f"shards/{name}.arrow"
     (tmp_path / "one" / shard).write_bytes((tmp_path / "two" / shard).read_bytes())
     with pytest.raises(ClipsepError, match="damaged"):
-        ClipStore(tmp_path / "one")
-    StoreWriter(tmp_path / "one").close()
-    assert [clip.label for clip in ClipStore(tmp_path / "one").clips] == ["dog"]
+        PreparedDataset(tmp_path / "one")
+    DatasetWriter(tmp_path / "one").close()
+    assert [clip.label for clip in PreparedDataset(tmp_path / "one").clips] == ["dog"]
 
 
 def test_labels_reach_stored_staged_and_new_clips(tmp_path: Path):
-    StoreWriter(tmp_path)
+    DatasetWriter(tmp_path)
     for name in ("a.mp4", "b.mp4"):
         stage(tmp_path, name)
-    StoreWriter(tmp_path, {"b.mp4": "cat"}).close()
+    DatasetWriter(tmp_path, {"b.mp4": "cat"}).close()
     stage(tmp_path, "c.mp4")
-    StoreWriter(tmp_path, {"a.mp4": "dog", "b.mp4": "", "c.mp4": "cow"}).close()
-    assert [clip.label for clip in ClipStore(tmp_path).clips] == ["dog", None, "cow"]
+    DatasetWriter(tmp_path, {"a.mp4": "dog", "b.mp4": "", "c.mp4": "cow"}).close()
+    assert [clip.label for clip in PreparedDataset(tmp_path).clips] == ["dog", None, "cow"]
     (tmp_path / "index.arrow").unlink()
-    StoreWriter(tmp_path).close()
-    labels = [clip.label for clip in ClipStore(tmp_path).clips]
+    DatasetWriter(tmp_path).close()
+    labels = [clip.label for clip in PreparedDataset(tmp_path).clips]
     assert labels == [None, "cat", "cow"], "those known when the shards were written"
 
 
@@ -194,7 +194,7 @@ def test_a_line_of_a_rejection_that_was_cut_off_does_no_harm(tmp_path: Path):
         file.write("b.mp4,1")
     writer = fill(tmp_path, ["a.mp4", "b.mp4"], {"b.mp4"}, ["b.mp4"])
     assert set(writer.rejected) == {"a.mp4", "b.mp4"}
-    assert set(StoreWriter(tmp_path).rejected) == {"a.mp4", "b.mp4"}
+    assert set(DatasetWriter(tmp_path).rejected) == {"a.mp4", "b.mp4"}
 
 
 def test_the_list_of_rejections_names_its_columns(tmp_path: Path):
@@ -208,7 +208,7 @@ def test_the_list_of_rejections_names_its_columns(tmp_path: Path):
     assert file.read_text().splitlines() == [listed[0], *sorted(listed[1:])]
     for older in (listed[1:], listed, ["id,finger"]):
         file.write_text("\n".join(older))
-        writer = StoreWriter(tmp_path)
+        writer = DatasetWriter(tmp_path)
         assert dict(writer.rejected) == (
             {} if len(older) == 1 else dict.fromkeys(names, ("1", "silent"))
         )
@@ -217,30 +217,30 @@ def test_the_list_of_rejections_names_its_columns(tmp_path: Path):
 
 
 def test_embeddings_are_those_of_the_clip(tmp_path: Path):
-    store = make_store(tmp_path, clips=5)
-    embeddings = EmbeddingStore(store, "tiny")
-    for clip in store.clips:
+    dataset = make_dataset(tmp_path, clips=5)
+    embeddings = StoredEmbeddings(dataset, "tiny")
+    for clip in dataset.clips:
         table = embeddings.clip(clip)
         assert len(table) == clip.n_frames
         assert (table.argmax(axis=1) == ["hum", "hiss"].index(clip.label)).all()
 
 
 def test_embeddings_of_another_encoder_or_of_other_pictures_are_not_used(tmp_path: Path):
-    store = make_store(tmp_path, clips=2)
-    EmbeddingStore(store, "tiny").require_complete()
+    dataset = make_dataset(tmp_path, clips=2)
+    StoredEmbeddings(dataset, "tiny").require_complete()
     with pytest.raises(ClipsepError, match=r"other.*clipsep embed"):
-        EmbeddingStore(store, "other").require_complete()
+        StoredEmbeddings(dataset, "other").require_complete()
     stage(tmp_path, "new.mp4")
-    StoreWriter(tmp_path).close()
+    DatasetWriter(tmp_path).close()
     with pytest.raises(ClipsepError, match="1 of 2 shards"):
-        EmbeddingStore(ClipStore(tmp_path), "tiny").require_complete()
+        StoredEmbeddings(PreparedDataset(tmp_path), "tiny").require_complete()
 
 
 def test_a_changed_byte_in_the_header_of_embeddings_does_no_harm_or_is_named(tmp_path: Path):
-    store = make_store(tmp_path, clips=2)
-    path = tmp_path / EmbeddingStore(store, "tiny").file(store.shards[0])
+    dataset = make_dataset(tmp_path, clips=2)
+    path = tmp_path / StoredEmbeddings(dataset, "tiny").file(dataset.shards[0])
     whole = path.read_bytes()
-    expected = EmbeddingStore(store, "tiny").clip(store.clips[0])
+    expected = StoredEmbeddings(dataset, "tiny").clip(dataset.clips[0])
     named = 0
     for place in range(128):
         for change in (1, 255):
@@ -248,7 +248,7 @@ def test_a_changed_byte_in_the_header_of_embeddings_does_no_harm_or_is_named(tmp
             changed[place] ^= change
             path.write_bytes(changed)
             try:
-                assert (EmbeddingStore(store, "tiny").clip(store.clips[0]) == expected).all()
+                assert (StoredEmbeddings(dataset, "tiny").clip(dataset.clips[0]) == expected).all()
             except ClipsepError as error:
                 named += 1
                 assert f"{path}' is damaged" in str(error)
@@ -257,23 +257,23 @@ def test_a_changed_byte_in_the_header_of_embeddings_does_no_harm_or_is_named(tmp
 
 def test_damage_is_one_sentence(tmp_path: Path):
     with pytest.raises(ClipsepError, match="is no data set"):
-        ClipStore(tmp_path)
-    store = make_store(tmp_path, clips=2)
-    shard = tmp_path / "shards" / f"{store.shards[0]}.arrow"
-    embeddings = embed_by_label(store, "tiny")
-    np.save(tmp_path / embeddings.file(store.shards[0]), np.zeros((3, 4), np.float32))
+        PreparedDataset(tmp_path)
+    dataset = make_dataset(tmp_path, clips=2)
+    shard = tmp_path / "shards" / f"{dataset.shards[0]}.arrow"
+    embeddings = embed_by_label(dataset, "tiny")
+    np.save(tmp_path / embeddings.file(dataset.shards[0]), np.zeros((3, 4), np.float32))
     with pytest.raises(ClipsepError, match="3 embeddings for 16 pictures"):
-        EmbeddingStore(ClipStore(tmp_path), "tiny").clip(store.clips[0])
+        StoredEmbeddings(PreparedDataset(tmp_path), "tiny").clip(dataset.clips[0])
     whole = shard.read_bytes()
     shard.unlink()
     with pytest.raises(ClipsepError, match="lacks the shard"):
-        ClipStore(tmp_path)
+        PreparedDataset(tmp_path)
     shard.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(ClipsepError, match=r"damaged .*bytes instead of.*delete it"):
-        ClipStore(tmp_path)
+        PreparedDataset(tmp_path)
     index = tmp_path / "index.arrow"
     write_table(
         read_sealed_table(index).replace_schema_metadata(None), index
     )  # as older versions wrote it
     with pytest.raises(ClipsepError, match=r"damaged .*delete it"):
-        ClipStore(tmp_path)
+        PreparedDataset(tmp_path)

@@ -7,21 +7,21 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from clipsep.datasets.embeddings import EmbeddingStore
-from clipsep.datasets.reader import ClipStore
-from clipsep.datasets.writer import CLIPS_PER_SHARD, StoreWriter, stage_clip
+from clipsep.datasets.embeddings import StoredEmbeddings
+from clipsep.datasets.reader import PreparedDataset
+from clipsep.datasets.writer import CLIPS_PER_SHARD, DatasetWriter, stage_clip
 
 LABELS = ("hum", "hiss")
 
 
-def make_store(
+def make_dataset(
     root: Path,
     clips: int = 6,
     seconds: float = 8.0,
     labeled: bool = True,
     per_shard: int = CLIPS_PER_SHARD,
     labels: tuple[str, str] = LABELS,
-) -> ClipStore:
+) -> PreparedDataset:
     """Clips of tones ("hum") and of noise ("hiss"), with an embedding per picture that tells which.
 
     Args:
@@ -30,7 +30,7 @@ def make_store(
     rng = np.random.default_rng(0)
     for number in range(clips):
         if number % per_shard == 0:
-            StoreWriter(root).close()
+            DatasetWriter(root).close()
         label = LABELS[number % 2]
         time = np.arange(round(seconds * 16000)) / 16000
         tone = 0.3 * np.sin(2 * np.pi * (200 + 50 * number) * time)
@@ -38,19 +38,19 @@ def make_store(
         frames = [Image.new("RGB", (8, 8), (number, 0, 0)) for _ in range(int(seconds))]
         known = labels[number % 2] if labeled else None
         stage_clip(root, f"{label}-{number}.mp4", f"v{number}", known, audio, frames)
-    StoreWriter(root).close()
-    store = ClipStore(root)
-    embed_by_label(store, "tiny")
-    return store
+    DatasetWriter(root).close()
+    dataset = PreparedDataset(root)
+    embed_by_label(dataset, "tiny")
+    return dataset
 
 
-def embed_by_label(store: ClipStore, encoder_id: str, dim: int = 4) -> EmbeddingStore:
+def embed_by_label(dataset: PreparedDataset, encoder_id: str, dim: int = 4) -> StoredEmbeddings:
     """One-hot embeddings of the labels, as if every picture showed its sound perfectly."""
-    embeddings = EmbeddingStore(store, encoder_id)
-    for shard in store.shards:
-        offsets = store.frame_offsets(shard)
+    embeddings = StoredEmbeddings(dataset, encoder_id)
+    for shard in dataset.shards:
+        offsets = dataset.frame_offsets(shard)
         table = np.zeros((offsets[-1], dim), np.float32)
-        for clip in store.clips:
+        for clip in dataset.clips:
             if clip.shard == shard:
                 table[
                     offsets[clip.row] : offsets[clip.row + 1], LABELS.index(clip.id.split("-")[0])

@@ -21,8 +21,8 @@ from tests.helpers.audio import tones, write, write_video
 LONGER_THAN = 1.0
 QUICK = DownloadSettings(workers=3, pause=0, retries=2)
 CLIPS = [
-    ListedClip(f"{number:011d}", None, None, label, side)
-    for number, (label, side) in enumerate(
+    ListedClip(f"{number:011d}", None, None, label, split)
+    for number, (label, split) in enumerate(
         [("dog barking", "train"), ("flute", "train"), ("flute", "val"), ("rain", "test")] * 3
     )
 ]
@@ -215,7 +215,7 @@ def test_a_full_disk_ends_it_at_once(video: Path, tmp_path: Path):
 def test_a_video_follows_its_side_instead_of_being_on_two(video: Path, tmp_path: Path):
     fetch = FakeFetch(video)
     download(CLIPS[:2], tmp_path, fetch, LONGER_THAN, QUICK)
-    moved = [replace(clip, side="test") for clip in CLIPS[:2]]
+    moved = [replace(clip, split="test") for clip in CLIPS[:2]]
     assert download(moved, tmp_path, fetch, LONGER_THAN, QUICK).already_there == 2
     assert not list((tmp_path / "train").rglob("*.mp4"))
     assert len(list((tmp_path / "test").rglob("*.mp4"))) == 2

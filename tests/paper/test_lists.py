@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from clipsep.datasets.reader import ClipStore
+from clipsep.datasets.reader import PreparedDataset
 from clipsep.errors import UsageError
 from clipsep.paper import import_list as module
 from clipsep.paper.import_list import import_list
@@ -81,19 +81,19 @@ def test_an_imported_list_has_its_sounds_pictures_and_labels(tmp_path: Path, wor
     )
     report = import_list(path, tmp_path / "set", tmp_path / "root", workers)
     assert (report.stored, report.rejected) == (2, {})
-    store = ClipStore(tmp_path / "set")
-    one, two = store.clips
+    dataset = PreparedDataset(tmp_path / "set")
+    one, two = dataset.clips
     assert (one.id, one.label, one.n_frames) == ("audio/tuba/one.wav", None, 3)
     assert (two.id, two.label, two.n_frames) == ("audio/tuba/two.wav", "tuba", 2)
     original = np.round(32767 * tones(16_000, 1, 2.0)[0])
-    assert np.abs(store.audio(one) - original).max() <= 1
+    assert np.abs(dataset.audio(one) - original).max() <= 1
     assert two.seconds == pytest.approx(2.0, abs=1e-3)
     # Pictures are counted from 1, so the first has a red of 10.
-    reds = [frame.getpixel((100, 100))[0] for frame in store.frames(one)]
+    reds = [frame.getpixel((100, 100))[0] for frame in dataset.frames(one)]
     assert reds == pytest.approx([10, 20, 30], abs=2)
     listed(path, "audio/tuba/two.wav,frames/tuba/two,2,horn")
     assert import_list(path, tmp_path / "set", tmp_path / "root", workers).stored == 0
-    assert ClipStore(tmp_path / "set").labels == ["horn"], "a corrected label is taken over"
+    assert PreparedDataset(tmp_path / "set").labels == ["horn"], "a corrected label is taken over"
 
 
 def test_pictures_that_are_not_square_are_made_so(tmp_path: Path):
@@ -101,8 +101,8 @@ def test_pictures_that_are_not_square_are_made_so(tmp_path: Path):
     Image.new("RGB", (640, 360)).save(tmp_path / "frames/wide/000001.jpg")
     path = listed(tmp_path / "list.csv", "audio/wide.wav,frames/wide,1,dog")
     import_list(path, tmp_path / "set", tmp_path, workers=1)
-    store = ClipStore(tmp_path / "set")
-    assert store.frames(next(iter(store.clips)))[0].size == (224, 224)
+    dataset = PreparedDataset(tmp_path / "set")
+    assert dataset.frames(next(iter(dataset.clips)))[0].size == (224, 224)
 
 
 def test_bad_rows_are_rejected_with_a_reason_and_the_rest_goes_on(tmp_path: Path):
@@ -151,7 +151,7 @@ def test_an_import_goes_on_and_takes_up_what_was_repaired(tmp_path: Path, monkey
     report = import_list(path, tmp_path / "set", tmp_path, workers=1)
     assert seen == ["a.wav", "b.wav"]
     assert (report.already_there, report.stored, len(report.rejected)) == (1, 1, 1)
-    assert list(ClipStore(tmp_path / "set").clips) == list(ClipStore(whole).clips)
+    assert list(PreparedDataset(tmp_path / "set").clips) == list(PreparedDataset(whole).clips)
 
     (tmp_path / "c.wav").rename(tmp_path / "audio/c.wav")
     report = import_list(path, tmp_path / "set", tmp_path, workers=1)

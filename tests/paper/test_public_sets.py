@@ -1,4 +1,4 @@
-"""Laws of the paper's lists: what is read, that sides are the same for all, and what a file is called."""
+"""Laws of the paper's lists: what is read, that splits are the same for all, and what a file is called."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import pytest
 from clipsep.errors import UsageError
 from clipsep.paper.public_sets import (
     MUSIC,
-    SIDES,
+    SPLITS,
     VGGSOUND,
-    SideRule,
+    SplitRule,
     read_music,
     read_vggsound,
 )
@@ -40,7 +40,7 @@ def music_file(path: Path, videos: dict[str, list[str]]) -> Path:
 def test_music_lists_hold_ids_per_label(tmp_path: Path):
     solo = music_file(tmp_path / "solo.json", {"acoustic_guitar": ["IPsA3sz934M", "XTKxjzg1xwM"]})
     duet = music_file(tmp_path / "duet.json", {"flute violin": ["8DHG_hVSw1o", "IPsA3sz934M"]})
-    clips = {clip.name: clip for clip in read_music([solo, duet], SideRule(MUSIC))}
+    clips = {clip.name: clip for clip in read_music([solo, duet], SplitRule(MUSIC))}
     assert {name: clip.label for name, clip in clips.items()} == {
         "IPsA3sz934M": "acoustic_guitar",  # the first label counts
         "XTKxjzg1xwM": "acoustic_guitar",
@@ -53,23 +53,23 @@ def test_music_lists_hold_ids_per_label(tmp_path: Path):
 def test_vggsound_has_ten_seconds_from_a_start(tmp_path: Path):
     path = tmp_path / "vggsound.csv"
     path.write_text(VGGSOUND_ROWS)
-    clips = {clip.name: clip for clip in read_vggsound(path, SideRule(VGGSOUND))}
+    clips = {clip.name: clip for clip in read_vggsound(path, SplitRule(VGGSOUND))}
     assert len(clips) == 5
     speech = clips["--9O4XZOge4_000030"]
     assert (speech.video, speech.start, speech.seconds) == ("--9O4XZOge4", 30, 10)
     assert speech.label == "female speech woman speaking"  # as the published lists have it
     assert clips["-5o4C4ZtHSU_000030"].path.endswith("/police_car_siren/-5o4C4ZtHSU_000030.mp4")
     twice = [clips["B5KE79I2f-A_000188"], clips["B5KE79I2f-A_000220"]]
-    assert twice[0].side == twice[1].side
+    assert twice[0].split == twice[1].split
 
 
 @pytest.mark.parametrize("public_set", [MUSIC, VGGSOUND])
 def test_sides_have_the_published_shares(public_set):
-    rule = SideRule(public_set)
-    sides = [rule.side(video_id(number)) for number in range(20_000)]
+    rule = SplitRule(public_set)
+    splits = [rule.split(video_id(number)) for number in range(20_000)]
     rest = (1 - public_set.train_share) / 2
-    for side, share in zip(SIDES, (public_set.train_share, rest, rest), strict=True):
-        assert sides.count(side) / len(sides) == pytest.approx(share, abs=0.01)
+    for split, share in zip(SPLITS, (public_set.train_share, rest, rest), strict=True):
+        assert splits.count(split) / len(splits) == pytest.approx(share, abs=0.01)
 
 
 def test_a_side_depends_on_the_id_alone(tmp_path: Path):
@@ -77,12 +77,12 @@ def test_a_side_depends_on_the_id_alone(tmp_path: Path):
     ids = [video_id(number) for number in range(300)]
     small = music_file(tmp_path / "small.json", {"flute": ids[:100]})
     large = music_file(tmp_path / "large.json", {"tuba": random.Random(0).sample(ids, len(ids))})
-    before = {clip.video: clip.side for clip in read_music([small], SideRule(MUSIC))}
-    after = {clip.video: clip.side for clip in read_music([large, small], SideRule(MUSIC))}
-    assert set(before.values()) == set(SIDES)
+    before = {clip.video: clip.split for clip in read_music([small], SplitRule(MUSIC))}
+    after = {clip.video: clip.split for clip in read_music([large, small], SplitRule(MUSIC))}
+    assert set(before.values()) == set(SPLITS)
     assert before.items() <= after.items()
-    # Literals, so that everyone's sides stay what they are.
-    assert [SIDES.index(before[video]) for video in ids[:8]] == [0, 0, 0, 0, 0, 1, 0, 2]
+    # Literals, so that everyone's splits stay what they are.
+    assert [SPLITS.index(before[video]) for video in ids[:8]] == [0, 0, 0, 0, 0, 1, 0, 2]
 
 
 def test_published_lists_decide_and_the_rest_is_for_training(tmp_path: Path):
@@ -93,20 +93,20 @@ def test_published_lists_decide_and_the_rest_is_for_training(tmp_path: Path):
 
     ids = [video_id(number) for number in range(500)]
     val, test = published("val.csv", *ids[:20]), published("test.csv", *ids[10:30])
-    both = SideRule(VGGSOUND, {"val": [val], "test": [test]})
-    sides = [both.side(video) for video in ids]
-    assert sides[:10] == ["val"] * 10
-    assert sides[10:30] == ["test"] * 20  # what is in both lists is nothing but a test
-    assert set(sides[30:]) == {"train"}
-    one = SideRule(VGGSOUND, {"val": [], "test": [test]})
-    assert {one.side(video) for video in ids[30:]} == {"train", "val"}
+    both = SplitRule(VGGSOUND, {"val": [val], "test": [test]})
+    splits = [both.split(video) for video in ids]
+    assert splits[:10] == ["val"] * 10
+    assert splits[10:30] == ["test"] * 20  # what is in both lists is nothing but a test
+    assert set(splits[30:]) == {"train"}
+    one = SplitRule(VGGSOUND, {"val": [], "test": [test]})
+    assert {one.split(video) for video in ids[30:]} == {"train", "val"}
 
 
 def test_any_part_of_an_index_has_all_labels(tmp_path: Path):
     videos = {label: [video_id(100 * i + j) for j in range(50)] for i, label in enumerate("abcd")}
-    clips = read_music([music_file(tmp_path / "list.json", videos)], SideRule(MUSIC))
+    clips = read_music([music_file(tmp_path / "list.json", videos)], SplitRule(MUSIC))
     assert {clip.label for clip in clips[:20]} == set("abcd")
-    assert {clip.side for clip in clips[:60]} == set(SIDES)
+    assert {clip.split for clip in clips[:60]} == set(SPLITS)
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,7 @@ def test_other_json_is_refused_by_name(tmp_path: Path, content: str, problem: st
     path = tmp_path / "list.json"
     path.write_text(content)
     with pytest.raises(UsageError, match=problem) as caught:
-        read_music([path], SideRule(MUSIC))
+        read_music([path], SplitRule(MUSIC))
     assert str(path) in str(caught.value)
 
 
@@ -137,9 +137,9 @@ def test_another_csv_is_refused_with_the_line(tmp_path: Path, row: str):
     path = tmp_path / "vggsound.csv"
     path.write_text(VGGSOUND_ROWS + row + "\n")
     with pytest.raises(UsageError, match=r"line 6: "):
-        read_vggsound(path, SideRule(VGGSOUND))
+        read_vggsound(path, SplitRule(VGGSOUND))
 
 
 def test_a_missing_index_is_named(tmp_path: Path):
     with pytest.raises(UsageError, match=r"gone\.csv"):
-        read_vggsound(tmp_path / "gone.csv", SideRule(VGGSOUND))
+        read_vggsound(tmp_path / "gone.csv", SplitRule(VGGSOUND))

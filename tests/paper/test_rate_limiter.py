@@ -6,7 +6,7 @@ import pytest
 
 from clipsep.errors import ClipsepError
 from clipsep.paper import rate_limiter as pacing
-from clipsep.paper.rate_limiter import Cancelled, Pacer
+from clipsep.paper.rate_limiter import Cancelled, RateLimiter
 
 
 class FakeTime:
@@ -35,52 +35,52 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> FakeTime:
 
 
 def test_requests_are_spaced_out(clock: FakeTime):
-    pacer = Pacer(5.0, 3, clock)
-    assert [pacer.wait() for _ in range(3)] == [1000.0, 1005.0, 1010.0]
+    rate_limiter = RateLimiter(5.0, 3, clock)
+    assert [rate_limiter.wait() for _ in range(3)] == [1000.0, 1005.0, 1010.0]
     clock.now += 60
-    assert pacer.wait() == 1070.0  # a pause that has passed is not made up for
+    assert rate_limiter.wait() == 1070.0  # a pause that has passed is not made up for
 
 
 def test_a_refusal_holds_everyone_back_twice_as_long_each_time(clock: FakeTime):
-    pacer = Pacer(0.0, 3, clock)
+    rate_limiter = RateLimiter(0.0, 3, clock)
     turns = []
     for _ in range(3):
-        turns.append(pacer.wait())
+        turns.append(rate_limiter.wait())
         clock.now += 1
-        pacer.failed(turns[-1], "429", 60.0)
-    turns.append(pacer.wait())
+        rate_limiter.failed(turns[-1], "429", 60.0)
+    turns.append(rate_limiter.wait())
     assert turns == [1000.0, 1061.0, 1182.0, 1423.0]  # 60, 120 and 240 s after each failure
 
 
 def test_one_refusal_that_many_workers_meet_counts_once(clock: FakeTime):
-    pacer = Pacer(0.0, 1, clock)
-    turns = [pacer.wait() for _ in range(8)]
+    rate_limiter = RateLimiter(0.0, 1, clock)
+    turns = [rate_limiter.wait() for _ in range(8)]
     clock.now += 1
-    for turn in turns:
-        pacer.failed(turn, "429", 60.0)
-    assert pacer.wait() == 1061.0
+    for sent_at in turns:
+        rate_limiter.failed(sent_at, "429", 60.0)
+    assert rate_limiter.wait() == 1061.0
 
 
 def test_a_success_ends_the_counting(clock: FakeTime):
-    pacer = Pacer(0.0, 2, clock)
+    rate_limiter = RateLimiter(0.0, 2, clock)
     for _ in range(10):
-        pacer.failed(pacer.wait(), "time-out", 1.0)
+        rate_limiter.failed(rate_limiter.wait(), "time-out", 1.0)
         clock.now += 1
-        pacer.succeeded()
+        rate_limiter.succeeded()
 
 
 def test_too_many_failures_in_a_row_end_it(clock: FakeTime):
-    pacer = Pacer(0.0, 2, clock)
+    rate_limiter = RateLimiter(0.0, 2, clock)
     for _ in range(2):
-        pacer.failed(pacer.wait(), "429", 60.0)
+        rate_limiter.failed(rate_limiter.wait(), "429", 60.0)
         clock.now += 1
     with pytest.raises(ClipsepError, match=r"429.*run the same command again"):
-        pacer.failed(pacer.wait(), "429", 60.0)
+        rate_limiter.failed(rate_limiter.wait(), "429", 60.0)
 
 
 def test_who_waits_hears_that_all_is_called_off(clock: FakeTime):
-    pacer = Pacer(5.0, 2, clock)
-    pacer.wait()
+    rate_limiter = RateLimiter(5.0, 2, clock)
+    rate_limiter.wait()
     clock.set()
     with pytest.raises(Cancelled):
-        pacer.wait()
+        rate_limiter.wait()

@@ -15,7 +15,7 @@ from pydantic_core import PydanticUndefined
 from clipsep.checkpoint import load_checkpoint
 from clipsep.errors import ClipsepError, UsageError
 from clipsep.training.config import TrainingConfig, load_config
-from tests.helpers.datasets import make_store
+from tests.helpers.datasets import make_dataset
 from tests.training.run_tiny import train_tiny
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
@@ -35,8 +35,8 @@ def small(path: Path) -> dict:
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_every_shipped_config_is_valid_and_trains(path: Path, tmp_path: Path):
     assert load_config(path).name == path.stem
-    make_store(tmp_path / "train")
-    make_store(tmp_path / "val", clips=4)
+    make_dataset(tmp_path / "train")
+    make_dataset(tmp_path / "val", clips=4)
     folder = train_tiny(tmp_path, **small(path))
     checkpoint = load_checkpoint(folder)
     assert any(key.startswith("val/sdr") for key in checkpoint.config.training)
@@ -184,15 +184,15 @@ def test_data_lie_in_folders_or_at_addresses(tmp_path: Path):
 
 
 def test_a_model_that_needs_labels_is_refused_without(tmp_path: Path):
-    make_store(tmp_path / "train", labeled=False)
-    make_store(tmp_path / "val", clips=4)
+    make_dataset(tmp_path / "train", labeled=False)
+    make_dataset(tmp_path / "val", clips=4)
     with pytest.raises(ClipsepError, match=r"6 clips without a label.*--labels"):
         train_tiny(tmp_path, query="text")
 
 
 def test_validation_clips_without_labels_are_scored_with_pictures_only(tmp_path: Path):
-    make_store(tmp_path / "train")
-    make_store(tmp_path / "val", clips=4, labeled=False)
+    make_dataset(tmp_path / "train")
+    make_dataset(tmp_path / "val", clips=4, labeled=False)
     scores = load_checkpoint(train_tiny(tmp_path, steps=4)).config.training
     assert "val/sdr_image" in scores and "val/sdr_text" not in scores
     with pytest.raises(ClipsepError, match="4 clips without a label"):
@@ -201,7 +201,7 @@ def test_validation_clips_without_labels_are_scored_with_pictures_only(tmp_path:
 
 def test_one_kind_of_sound_is_refused_only_where_labels_are_queries(tmp_path: Path):
     for name in ("train", "val"):
-        make_store(tmp_path / name, clips=4, labels=("hum", "hum"))
+        make_dataset(tmp_path / name, clips=4, labels=("hum", "hum"))
     scores = load_checkpoint(train_tiny(tmp_path, steps=4)).config.training
     assert "val/sdr_image" in scores and "val/sdr_text" not in scores
     with pytest.raises(ClipsepError, match=r"All clips of .*the label 'hum', so that every text"):
@@ -212,8 +212,8 @@ def test_one_kind_of_sound_is_refused_only_where_labels_are_queries(tmp_path: Pa
 
 
 def test_only_a_model_trained_on_words_refuses_labels_that_it_has_not_heard(tmp_path: Path):
-    make_store(tmp_path / "train")
-    make_store(tmp_path / "val", clips=6, labels=("hum", "buzz"))
+    make_dataset(tmp_path / "train")
+    make_dataset(tmp_path / "val", clips=6, labels=("hum", "buzz"))
     scores = load_checkpoint(train_tiny(tmp_path, steps=4)).config.training
     assert {"val/sdr_image", "val/sdr_text"} <= set(scores)
     with pytest.raises(UsageError, match="labels that training has not: buzz; "):

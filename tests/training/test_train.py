@@ -25,14 +25,14 @@ from clipsep.checkpoint import load_checkpoint
 from clipsep.errors import ClipsepError, UsageError
 from clipsep.training.task import SeparationTask
 from clipsep.training.train import train
-from tests.helpers.datasets import make_store
+from tests.helpers.datasets import make_dataset
 from tests.training.run_tiny import TinyEncoder, tiny_config, train_tiny
 
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    make_store(tmp_path / "train")
-    make_store(tmp_path / "val", clips=4)
+    make_dataset(tmp_path / "train")
+    make_dataset(tmp_path / "val", clips=4)
     return tmp_path
 
 
@@ -204,7 +204,7 @@ def test_half_precision_without_a_gpu_is_refused(root: Path):
 
 
 def test_one_clip_only_is_refused(root: Path):
-    make_store(root / "one", clips=1)
+    make_dataset(root / "one", clips=1)
     with pytest.raises(ClipsepError, match="has 1 clip: mixing 2 needs"):
         train_tiny(root, data={"train": root / "one"})
 
@@ -292,7 +292,7 @@ def test_a_state_that_cannot_be_resumed_is_named_and_the_models_stay(root: Path)
     ids=str,
 )
 def test_an_output_is_not_continued_by_another_run(root: Path, change: dict, key: str):
-    make_store(root / "more", clips=8)
+    make_dataset(root / "more", clips=8)
     train_tiny(root, steps=4)
     kept = weights(root / "run/last")
     if "data" in change:
@@ -369,7 +369,7 @@ def test_another_table_of_labels_is_no_start(root: Path):
     }
     first = train_tiny(root, **table)
     for name in ("train2", "val2"):
-        make_store(root / name, clips=6 if "train" in name else 4, labels=("hum", "buzz"))
+        make_dataset(root / name, clips=6 if "train" in name else 4, labels=("hum", "buzz"))
     data = {"train": str(root / "train2"), "val": str(root / "val2")}
     with pytest.raises(UsageError, match="another list of labels than"):
         train_tiny(root, init=str(first), output=root / "second", data=data, **table)

@@ -28,9 +28,9 @@ Test = Annotated[
     list[Path] | None,
     typer.Option(metavar="LIST.csv", help="Published list of test clips; may be repeated."),
 ]
-Side = Annotated[
+Split = Annotated[
     list[str] | None,
-    typer.Option(metavar="SIDE", help="Fetch only train, val or test; may be repeated."),
+    typer.Option(metavar="SPLIT", help="Fetch only train, val or test; may be repeated."),
 ]
 Only = Annotated[
     list[str] | None,
@@ -61,7 +61,7 @@ def music(
     output: Output,
     val: Val = None,
     test: Test = None,
-    side: Side = None,
+    split: Split = None,
     only: Only = None,
     limit: Limit = None,
     workers: Workers = 4,
@@ -77,12 +77,12 @@ def music(
     Run the command again to go on after an interrupt.
     """
     from clipsep.paper.download import DownloadSettings
-    from clipsep.paper.public_sets import MUSIC, SideRule, read_music
+    from clipsep.paper.public_sets import MUSIC, SplitRule, read_music
 
-    rule = SideRule(MUSIC, {"val": val or [], "test": test or []})
+    rule = SplitRule(MUSIC, {"val": val or [], "test": test or []})
     settings = DownloadSettings(workers, pause, retries, retry_missing)
     _download(
-        _chosen(read_music(lists, rule), side, only, limit), output, MUSIC, settings, rate_limit
+        _chosen(read_music(lists, rule), split, only, limit), output, MUSIC, settings, rate_limit
     )
 
 
@@ -92,7 +92,7 @@ def vggsound(
     output: Output,
     val: Val = None,
     test: Test = None,
-    side: Side = None,
+    split: Split = None,
     only: Only = None,
     limit: Limit = None,
     workers: Workers = 4,
@@ -105,11 +105,11 @@ def vggsound(
     Run the command again to go on after an interrupt.
     """
     from clipsep.paper.download import DownloadSettings
-    from clipsep.paper.public_sets import VGGSOUND, SideRule, read_vggsound
+    from clipsep.paper.public_sets import VGGSOUND, SplitRule, read_vggsound
 
-    rule = SideRule(VGGSOUND, {"val": val or [], "test": test or []})
+    rule = SplitRule(VGGSOUND, {"val": val or [], "test": test or []})
     settings = DownloadSettings(workers, pause, retries, retry_missing)
-    _download(_chosen(read_vggsound(index, rule), side, only, limit), output, VGGSOUND, settings)
+    _download(_chosen(read_vggsound(index, rule), split, only, limit), output, VGGSOUND, settings)
 
 
 def import_list(
@@ -187,18 +187,18 @@ def pairs(
 
 
 def _chosen(
-    clips: list[ListedClip], sides: list[str] | None, labels: list[str] | None, limit: int | None
+    clips: list[ListedClip], splits: list[str] | None, labels: list[str] | None, limit: int | None
 ) -> list[ListedClip]:
-    from clipsep.paper.public_sets import SIDES
+    from clipsep.paper.public_sets import SPLITS
 
-    if unknown := set(sides or ()) - set(SIDES):
-        raise UsageError(f"--side: '{min(unknown)}' is not train, val or test.")
+    if unknown := set(splits or ()) - set(SPLITS):
+        raise UsageError(f"--split: '{min(unknown)}' is not train, val or test.")
     if unknown := set(labels or ()) - {clip.label for clip in clips}:
         raise UsageError(f"--only: the index has no label '{min(unknown)}'.")
     return [
         clip
         for clip in clips
-        if clip.side in (sides or SIDES) and (not labels or clip.label in labels)
+        if clip.split in (splits or SPLITS) and (not labels or clip.label in labels)
     ][:limit]
 
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from clipsep.datasets.format import file_digest, read_shard
-from clipsep.datasets.reader import ClipStore
+from clipsep.datasets.reader import PreparedDataset
 from clipsep.errors import ClipsepError
 
 
@@ -39,18 +39,18 @@ def check_dataset(location: str | Path) -> Iterator[Finding]:
         UsageError: if there is no data set.
         ClipsepError: if it was not finished, or its index or the presence of its shards is at fault.
     """
-    store = ClipStore(location)
+    dataset = PreparedDataset(location)
     yield Finding("index.arrow", None)
-    for shard in store.shards:
+    for shard in dataset.shards:
         yield Finding(
-            store.shard_file(shard), _problem(lambda name=shard: _check_shard(store, name))
+            dataset.shard_file(shard), _problem(lambda name=shard: _check_shard(dataset, name))
         )
-    if store.root.remote:
+    if dataset.root.remote:
         return
-    folder = Path(str(store.root))
+    folder = Path(str(dataset.root))
     for path in sorted(folder.glob("embeddings/*/*.npy")):
         name = path.relative_to(folder).as_posix()
-        yield Finding(name, _problem(lambda file=path: _check_embeddings(store, file)))
+        yield Finding(name, _problem(lambda file=path: _check_embeddings(dataset, file)))
 
 
 def _problem(check) -> str | None:
@@ -61,21 +61,21 @@ def _problem(check) -> str | None:
     return None
 
 
-def _check_shard(store: ClipStore, shard: str) -> None:
-    size = store.clips.shard_sizes.get(shard)
-    file = store.shard_file(shard)
+def _check_shard(dataset: PreparedDataset, shard: str) -> None:
+    size = dataset.clips.shard_sizes.get(shard)
+    file = dataset.shard_file(shard)
     if size and size.sha256:
-        if store.root.read(file, file_digest) != size.sha256:
+        if dataset.root.read(file, file_digest) != size.sha256:
             raise ClipsepError(
-                f"'{store.root}/{file}' is damaged (its checksum is wrong): delete it and "
-                f"{store.root.repair}."
+                f"'{dataset.root}/{file}' is damaged (its checksum is wrong): delete it and "
+                f"{dataset.root.repair}."
             )
         return
-    store.root.read(file, read_shard)
-    store.pictures(shard, 0, store.n_pictures(shard))
+    dataset.root.read(file, read_shard)
+    dataset.pictures(shard, 0, dataset.n_pictures(shard))
 
 
-def _check_embeddings(store: ClipStore, path: Path) -> None:
+def _check_embeddings(dataset: PreparedDataset, path: Path) -> None:
     try:
         values = np.load(path, mmap_mode="r", allow_pickle=False)
         whole = values.offset + values.nbytes == path.stat().st_size
@@ -84,8 +84,8 @@ def _check_embeddings(store: ClipStore, path: Path) -> None:
         raise _damaged(path, "its header cannot be read") from error
     if not finite:
         raise _damaged(path, "not all of its numbers are there, or some are not finite")
-    if path.stem in store.shards and len(values) != store.n_pictures(path.stem):
-        expected = store.n_pictures(path.stem)
+    if path.stem in dataset.shards and len(values) != dataset.n_pictures(path.stem):
+        expected = dataset.n_pictures(path.stem)
         raise _damaged(path, f"{len(values)} embeddings for {expected} pictures")
 
 

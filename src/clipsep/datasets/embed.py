@@ -15,8 +15,8 @@ from typing import NamedTuple
 import numpy as np
 
 from clipsep import queries
-from clipsep.datasets.embeddings import EmbeddingStore
-from clipsep.datasets.reader import ClipStore
+from clipsep.datasets.embeddings import StoredEmbeddings
+from clipsep.datasets.reader import PreparedDataset
 from clipsep.datasets.storage.folders import is_address
 from clipsep.devices import one_thread
 from clipsep.errors import ClipsepError
@@ -55,9 +55,9 @@ def embed(
     task = _EmbedBatch(_absolute(str(dataset)), _absolute_encoder(encoder), device)
     # The machines of a cluster may have GPUs where this one has none.
     embeddings = (task if ray is None else replace(task, device="cpu")).embeddings
-    store = embeddings.store
-    missing = {shard: store.n_pictures(shard) for shard in embeddings.missing_shards()}
-    total = sum(map(store.n_pictures, store.shards))
+    prepared = embeddings.dataset
+    missing = {shard: prepared.n_pictures(shard) for shard in embeddings.missing_shards()}
+    total = sum(map(prepared.n_pictures, prepared.shards))
     report = EmbedReport(embeddings.encoder_id)
     finished = total - sum(missing.values())
     if ray is None:
@@ -122,7 +122,7 @@ class _EmbedBatch:
     def __call__(self, batch: _Batch) -> np.ndarray:
         if not is_address(self.dataset):
             require_shared_folder(Path(self.dataset))
-        pictures = self.embeddings.store.pictures(*batch)
+        pictures = self.embeddings.dataset.pictures(*batch)
         with one_thread():
             return np.asarray(self.encoder.encode_images(pictures))
 
@@ -137,11 +137,11 @@ class _EmbedBatch:
         return queries.load_query_encoder(self.encoder_name, self.device, threads=1)
 
     @cached_property
-    def embeddings(self) -> EmbeddingStore:
-        return EmbeddingStore(ClipStore(self.dataset), self.encoder.id)
+    def embeddings(self) -> StoredEmbeddings:
+        return StoredEmbeddings(PreparedDataset(self.dataset), self.encoder.id)
 
     def __reduce__(self) -> tuple:
-        # A worker loads its own encoder and opens its own store.
+        # A worker loads its own encoder and opens its own dataset.
         return _EmbedBatch, (self.dataset, self.encoder_name, self.device)
 
 

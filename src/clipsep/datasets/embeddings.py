@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from clipsep.datasets.index import Clip
-from clipsep.datasets.reader import ClipStore
+from clipsep.datasets.reader import PreparedDataset
 from clipsep.errors import ClipsepError
 from clipsep.messages import counted
 
@@ -28,15 +28,15 @@ class _Layout(NamedTuple):
     start: int
 
 
-class EmbeddingStore:
+class StoredEmbeddings:
     """Embeddings of a data set's pictures by one query encoder, one array per shard.
 
     Args:
         encoder_id: of the query encoder; another one's embeddings are never read.
     """
 
-    def __init__(self, store: ClipStore, encoder_id: str):
-        self.store = store
+    def __init__(self, dataset: PreparedDataset, encoder_id: str):
+        self.dataset = dataset
         self.encoder_id = encoder_id
         self.folder = "embeddings/" + re.sub(r"[^\w.-]+", "-", encoder_id)
 
@@ -47,22 +47,22 @@ class EmbeddingStore:
     def missing_shards(self) -> list[str]:
         """Shards whose pictures were not embedded yet."""
         present = self._sizes()
-        return [shard for shard in self.store.shards if shard not in present]
+        return [shard for shard in self.dataset.shards if shard not in present]
 
     def write(self, shard: str, embeddings: np.ndarray) -> None:
         """Store the embeddings [frames of the shard, D] in one step."""
         buffer = io.BytesIO()
         np.save(buffer, embeddings.astype(_DTYPE))
-        self.store.root.write(self.file(shard), buffer.getvalue())
+        self.dataset.root.write(self.file(shard), buffer.getvalue())
 
     def require_complete(self) -> None:
         """Raise ClipsepError unless every shard was embedded and no file was cut off."""
         present = self._sizes()
-        missing = [shard for shard in self.store.shards if shard not in present]
+        missing = [shard for shard in self.dataset.shards if shard not in present]
         if missing:
             raise ClipsepError(
-                f"'{self.store.root}' lacks embeddings by '{self.encoder_id}' for {len(missing)} of "
-                f"{counted(len(self.store.shards), 'shard')}: run 'clipsep embed {self.store.root} "
+                f"'{self.dataset.root}' lacks embeddings by '{self.encoder_id}' for {len(missing)} of "
+                f"{counted(len(self.dataset.shards), 'shard')}: run 'clipsep embed {self.dataset.root} "
                 f"--encoder {self.encoder_id}'."
             )
         self._require_equal_dims(present)
@@ -78,19 +78,19 @@ class EmbeddingStore:
             return np.fromfile(path, _DTYPE, (last - first) * layout.dim, offset=start)
 
         # Not mapped: NumPy's maps keep files open, of which a process may have a thousand or so.
-        return self.store.root.read(self.file(clip.shard), read).reshape(-1, layout.dim)
+        return self.dataset.root.read(self.file(clip.shard), read).reshape(-1, layout.dim)
 
     def _sizes(self) -> dict[str, int]:
         """Bytes of the embeddings of every shard that has some."""
-        sizes = self.store.root.sizes(self.folder)
+        sizes = self.dataset.root.sizes(self.folder)
         return {Path(name).stem: size for name, size in sizes.items() if name.endswith(".npy")}
 
     def _require_equal_dims(self, present: dict[str, int]) -> None:
         """Files that are too short or too long would give embeddings of another size than the rest."""
-        frames = {shard: size.frames for shard, size in self.store.clips.shard_sizes.items()}
+        frames = {shard: size.frames for shard, size in self.dataset.clips.shard_sizes.items()}
         dims = {
             shard: (present[shard] - _HEADER) / (_DTYPE.itemsize * frames[shard])
-            for shard in self.store.shards
+            for shard in self.dataset.shards
             if shard in frames
         }
         usual = mode(dims.values()) if dims else 0
@@ -99,21 +99,21 @@ class EmbeddingStore:
                 raise self._damaged(
                     shard, f"{present[shard]} bytes for {counted(frames[shard], 'picture')}"
                 )
-        if not dims and not self.store.root.remote:
-            for shard in self.store.shards:
+        if not dims and not self.dataset.root.remote:
+            for shard in self.dataset.shards:
                 self._layout(shard)
 
     @lru_cache(maxsize=4096)  # noqa: B019 - lives as long as the data set, which is as long as a run
     def _layout(self, shard: str) -> _Layout:
-        offsets = self.store.frame_offsets(shard)
-        shape, start = self.store.root.read(self.file(shard), _read_header)
+        offsets = self.dataset.frame_offsets(shard)
+        shape, start = self.dataset.root.read(self.file(shard), _read_header)
         if shape[0] != offsets[-1]:
             raise self._damaged(shard, f"{shape[0]} embeddings for {offsets[-1]} pictures")
         return _Layout(offsets, shape[1], start)
 
     def _damaged(self, shard: str, what: str) -> ClipsepError:
         return ClipsepError(
-            f"'{self.store.root}/{self.file(shard)}' is damaged ({what}): delete it and run "
+            f"'{self.dataset.root}/{self.file(shard)}' is damaged ({what}): delete it and run "
             "'clipsep embed' again."
         )
 

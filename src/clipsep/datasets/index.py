@@ -1,6 +1,6 @@
 """The index of a data set: one row per clip, in memory-mapped columns, so that millions open at once.
 
-It knows what the columns mean; where files lie and what shards hold is the store's business.
+It knows what the columns mean; `clipsep.datasets.reader` knows where files lie and what shards hold.
 """
 
 from __future__ import annotations

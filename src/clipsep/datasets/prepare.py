@@ -1,6 +1,6 @@
 """`prepare`: from video files to a data set of audio and frames, resumable and by many workers.
 
-`fill_store` serves other sources, too. Decoding is media's work, the layout on disk the writer's.
+`fill_dataset` serves other sources, too. Decoding is media's work, the layout on disk the writer's.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import ClassVar, Protocol
 import numpy as np
 
 from clipsep.datasets.reader import SAMPLE_RATE
-from clipsep.datasets.writer import STAGING, StoreWriter, stage_clip, turn
+from clipsep.datasets.writer import STAGING, DatasetWriter, shuffle_key, stage_clip
 from clipsep.errors import ClipsepError, UsageError
 from clipsep.files import VIDEO_SUFFIXES, find_files, fingerprint, hold
 from clipsep.media import read_video
@@ -105,7 +105,7 @@ def prepare(
     if output.resolve() in {folder.resolve() for folder in {video.folder for video in videos}}:
         raise UsageError(f"'{output}' is the folder of the videos, too: choose another with -o.")
     output = output.absolute()
-    return fill_store(output, videos, _Stage(output), workers, progress, ray)
+    return fill_dataset(output, videos, _Stage(output), workers, progress, ray)
 
 
 @dataclass(frozen=True)
@@ -178,7 +178,7 @@ class PrepareReport:
     rejected: dict[str, str] = field(default_factory=dict)
 
 
-def fill_store(
+def fill_dataset(
     output: Path,
     sources: Sequence[Source],
     stage: Task[Source, str | None],
@@ -204,11 +204,11 @@ def fill_store(
             raise UsageError(
                 f"Another process is writing the data set '{output}': wait until it has finished."
             )
-        writer = StoreWriter(output, labels)
+        writer = DatasetWriter(output, labels)
         report = PrepareReport()
         waiting = [one for one in sources if not writer.finished(one.id, one.fingerprint)]
         waiting.sort(
-            key=lambda source: turn(source.id)
+            key=lambda source: shuffle_key(source.id)
         )  # so that shards can be written as it goes on
         writer.expect(source.id for source in waiting)
         finished = len(sources) - len(waiting)

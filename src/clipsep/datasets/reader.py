@@ -32,7 +32,7 @@ from clipsep.errors import ClipsepError, UsageError
 _MAX_MAPPED = 4096  # shards; systems limit the memory maps of a process
 
 
-class ClipStore:
+class PreparedDataset:
     """A prepared data set, read through memory maps.
 
     Args:

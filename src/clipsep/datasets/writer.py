@@ -1,6 +1,6 @@
 """Writing data sets: finished clips are staged, then moved into shards in a fixed, shuffled order.
 
-The layout on disk is described in store.py; decoding is not done here.
+The layout on disk is described in reader.py; decoding is not done here.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def stage_clip(
     audio: np.ndarray,
     frames: list[Image.Image],
 ) -> None:
-    """Write one finished clip where `StoreWriter` will find it. Safe from several processes.
+    """Write one finished clip where `DatasetWriter` will find it. Safe from several processes.
 
     Args:
         fingerprint: of the video file; a changed video is prepared again.
@@ -66,21 +66,21 @@ def stage_clip(
     write_table(pa.table(columns, schema=SCHEMA), _staged_path(root, clip_id))
 
 
-def turn(clip_id: str) -> bytes:
-    """By which clips go into shards: shuffled, always in the same way.
+def shuffle_key(clip_id: str) -> bytes:
+    """Sort key that puts clips into shards in a fixed pseudo-random order.
 
-    In the order of their ids a shard would hold the videos of one folder, often of one class, and what is
-    mixed shard by shard would be mixed with its like.
+    Sorted by id, a shard would hold the videos of one folder, often of one class, and training, which mixes
+    shard by shard, would mix clips of the same class.
     """
     return hashlib.sha256(clip_id.encode()).digest()
 
 
-class StoreWriter:
+class DatasetWriter:
     """Adds clips to a data set so that a kill at any moment loses only the clips being decoded.
 
     Each clip is first staged (`stage_clip`, in any process), in any order. Shards take them in the order
-    of their `turn`: one is written when the next 64 clips of use are known. So the files depend neither
-    on the number of workers nor on interruptions. Clips and shards appear by a rename, complete.
+    of their `shuffle_key`: one is written when the next 64 usable clips are known. So the files depend
+    neither on the number of workers nor on interruptions. Clips and shards appear by a rename, complete.
 
     Args:
         labels: by the ids of clips, stored ones too; an empty one removes a label, and clips that are
@@ -97,7 +97,7 @@ class StoreWriter:
         self._stored = dict(zip(ids, fingerprints, strict=True))  # in shards
         self._staged = self._take_over_staging()
         self._useless: set[str] = set()  # rejected in this run, before it was their turn
-        self._queue = deque(sorted(self._staged, key=turn))
+        self._queue = deque(sorted(self._staged, key=shuffle_key))
         self._group: list[str] = []  # staged clips of the next shard
         self._next_number = max(map(_shard_number, shard_paths(root)), default=-1) + 1
         self.rejected = RejectedList(root)
@@ -113,7 +113,7 @@ class StoreWriter:
         coming = set(clip_ids)
         for clip_id in coming:
             self._staged.pop(clip_id, None)  # of an older version of the video
-        self._queue = deque(sorted(coming | self._staged.keys(), key=turn))
+        self._queue = deque(sorted(coming | self._staged.keys(), key=shuffle_key))
         self._write_full_shards()
 
     def add(self, clip_id: str, fingerprint: str) -> None:

@@ -1,6 +1,6 @@
 """Downloading a list of clips: in parallel, resumable, with a record of what is not to be had.
 
-Layout of the folder: ``<side>/<label>/<clip>.mp4``, ``<side>/labels.csv`` for `prepare --labels`,
+Layout of the folder: ``<split>/<label>/<clip>.mp4``, ``<split>/labels.csv`` for `prepare --labels`,
 ``missing.csv``. It knows files and workers; yt-dlp is youtube.py's business, time is pacing.py's.
 """
 
@@ -20,8 +20,8 @@ from queue import SimpleQueue
 
 from clipsep.errors import ClipsepError
 from clipsep.media import probe
-from clipsep.paper.public_sets import SIDES, ListedClip
-from clipsep.paper.rate_limiter import Pacer
+from clipsep.paper.public_sets import SPLITS, ListedClip
+from clipsep.paper.rate_limiter import RateLimiter
 from clipsep.paper.youtube import FetchFailed, VideoMissing
 
 # (clip, folder for its files, set when all is called off) -> the finished file; raises VideoMissing
@@ -85,16 +85,16 @@ def download(
     for name in there:
         # Left by a kill at the very end of a clip.
         shutil.rmtree(root / "partial" / name, ignore_errors=True)
-    for side in SIDES:
-        _write_labels(root / side, [clip for clip in clips if clip.side == side])
+    for split in SPLITS:
+        _write_labels(root / split, [clip for clip in clips if clip.split == split])
     missing = _MissingList(root / "missing.csv")
     missing.forget(there)
     skipped = there if settings.retry_missing else there | missing.reasons.keys()
     waiting = [clip for clip in clips if clip.name not in skipped]
     finished = len(clips) - len(waiting)
     cancelled = threading.Event()
-    pacer = Pacer(settings.pause, settings.retries, cancelled)
-    job = _Job(root, fetch, longer_than, pacer, cancelled)
+    rate_limiter = RateLimiter(settings.pause, settings.retries, cancelled)
+    job = _Job(root, fetch, longer_than, rate_limiter, cancelled)
     for clip, outcome in _run(waiting, job, settings):
         if isinstance(outcome, VideoMissing):
             missing.add(clip.name, str(outcome))
@@ -154,23 +154,23 @@ class _Job:
     root: Path
     fetch: Fetch
     longer_than: float
-    pacer: Pacer
+    rate_limiter: RateLimiter
     cancelled: threading.Event
 
     def do(self, clip: ListedClip) -> Outcome:
         """Raises ClipsepError when there is no sense in going on, Cancelled when called off."""
-        turn = self.pacer.wait()
+        sent_at = self.rate_limiter.wait()
         try:
             self._store(clip)
         except VideoMissing as error:
             shutil.rmtree(self._folder(clip))
             outcome = error
         except FetchFailed as error:
-            self.pacer.failed(turn, f"{clip.name}: {error}", error.wait)
+            self.rate_limiter.failed(sent_at, f"{clip.name}: {error}", error.wait)
             return error
         else:
             outcome = None
-        self.pacer.succeeded()
+        self.rate_limiter.succeeded()
         return outcome
 
     def _store(self, clip: ListedClip) -> None:
@@ -200,12 +200,12 @@ class _Job:
 
 
 def _in_place(clip: ListedClip, root: Path) -> bool:
-    """Whether the clip is there; one that an earlier run put on another side is moved."""
+    """Whether the clip is there; one that an earlier run put in another split is moved."""
     path = root / clip.path
     if path.is_file():
         return True
-    for side in SIDES:
-        elsewhere = root / replace(clip, side=side).path
+    for split in SPLITS:
+        elsewhere = root / replace(clip, split=split).path
         if elsewhere.is_file():
             path.parent.mkdir(parents=True, exist_ok=True)
             elsewhere.rename(path)

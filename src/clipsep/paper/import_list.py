@@ -1,6 +1,6 @@
 """From a published list to a data set: its wav files and extracted pictures, without any video.
 
-Reading lists is published_lists.py's business, the layout on disk the store's.
+`clipsep.paper.lists` reads the lists, `clipsep.datasets.writer` knows the layout on disk.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import ClassVar
 
 from PIL import Image
 
-from clipsep.datasets.prepare import PrepareReport, fill_store
+from clipsep.datasets.prepare import PrepareReport, fill_dataset
 from clipsep.datasets.reader import SAMPLE_RATE
 from clipsep.datasets.writer import STAGING, stage_clip
 from clipsep.errors import ClipsepError
@@ -50,7 +50,7 @@ def import_list(
     roots = (root.absolute(), list_file.absolute().parent)
     clips = [_ListedFiles.find(row, roots) for row in rows.values()]
     output = output.absolute()
-    return fill_store(output, clips, _Stage(output), workers, progress, ray)
+    return fill_dataset(output, clips, _Stage(output), workers, progress, ray)
 
 
 @dataclass(frozen=True, slots=True)

@@ -127,9 +127,9 @@ class _ClipFinder:
         return self._find(row.frame_dir, row)
 
     def is_training_video(self, path: Path) -> bool:
-        """Whether this is a downloaded video on the training side."""
-        side = path.parent.parent.name
-        return side == "train" and path in self._videos.get(path.stem[:_ID_LENGTH], ())
+        """Whether this is a downloaded video on the training split."""
+        split = path.parent.parent.name
+        return split == "train" and path in self._videos.get(path.stem[:_ID_LENGTH], ())
 
     def _find(self, name: str, row: ListRow) -> Path:
         if found := find_file(name, self._roots):

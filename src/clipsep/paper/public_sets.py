@@ -1,4 +1,4 @@
-"""The paper's public data sets as lists of clips: what is in them, and which side each video is on.
+"""The paper's public data sets as lists of clips: what is in them, and which split each video is in.
 
 It reads index files and published split lists; how a video is fetched is none of its business.
 """
@@ -16,7 +16,7 @@ from pathlib import Path
 from clipsep.errors import UsageError
 from clipsep.paper.lists import read_list
 
-SIDES = ("train", "val", "test")
+SPLITS = ("train", "val", "test")
 _YOUTUBE_ID = re.compile(r"[\w-]{11}", re.ASCII)
 
 
@@ -48,14 +48,14 @@ class ListedClip:
         start: second of the video at which it begins; None for the whole video.
         seconds: its length; None for the whole video.
         label: as the published lists write it: ", " has become " ", underscores have stayed.
-        side: "train", "val" or "test".
+        split: "train", "val" or "test".
     """
 
     video: str
     start: int | None
     seconds: int | None
     label: str
-    side: str
+    split: str
 
     @property
     def name(self) -> str:
@@ -65,15 +65,15 @@ class ListedClip:
     @property
     def path(self) -> str:
         """Where its file belongs below the folder of the data set."""
-        return f"{self.side}/{label_folder(self.label)}/{self.name}.mp4"
+        return f"{self.split}/{label_folder(self.label)}/{self.name}.mp4"
 
 
-class SideRule:
-    """Decides which side a video is on; all clips of a video are on one side.
+class SplitRule:
+    """Decides which split a video is in; all clips of a video are in one split.
 
     A video of a published list is where the list has it. The others are drawn by a hash of their id:
-    everyone gets the same sides, whatever else is in the index, and nothing moves when an index
-    grows. A side with a list of its own takes no others.
+    everyone gets the same splits, whatever else is in the index, and nothing moves when an index
+    grows. A split with a list of its own takes no others.
     """
 
     def __init__(
@@ -83,36 +83,36 @@ class SideRule:
         self._train_share = public_set.train_share
         # "test" first: the published validation list of MUSIC holds its test list.
         self._lists = {
-            side: {row.video for path in paths for row in read_list(path)}
-            for side in ("test", "val")
-            if (paths := list((published or {}).get(side, ())))
+            split: {row.video for path in paths for row in read_list(path)}
+            for split in ("test", "val")
+            if (paths := list((published or {}).get(split, ())))
         }
 
-    def side(self, video: str) -> str:
-        """The side of the video with this id."""
-        for side, videos in self._lists.items():
+    def split(self, video: str) -> str:
+        """The split of the video with this id."""
+        for split, videos in self._lists.items():
             if video in videos:
-                return side
+                return split
         position = _draw("side", video)
         half = (1 + self._train_share) / 2
-        side = "train" if position < self._train_share else "val" if position < half else "test"
-        return "train" if side in self._lists else side
+        split = "train" if position < self._train_share else "val" if position < half else "test"
+        return "train" if split in self._lists else split
 
 
-def read_music(paths: Iterable[Path], rule: SideRule) -> list[ListedClip]:
+def read_music(paths: Iterable[Path], rule: SplitRule) -> list[ListedClip]:
     """The videos of MUSIC's JSON lists, ``{"videos": {label: [YouTube id, ...]}}``, in mixed order.
 
     Raises:
         UsageError: for a file of another form.
     """
     return _distinct(
-        ListedClip(video, None, MUSIC.clip_seconds, label, rule.side(video))
+        ListedClip(video, None, MUSIC.clip_seconds, label, rule.split(video))
         for path in paths
         for label, video in _music_entries(path)
     )
 
 
-def read_vggsound(path: Path, rule: SideRule) -> list[ListedClip]:
+def read_vggsound(path: Path, rule: SplitRule) -> list[ListedClip]:
     """The clips of ``vggsound.csv`` (YouTube id, start in seconds, label, split) in mixed order.
 
     The split that the file states is not used: the paper split all clips anew.
@@ -121,7 +121,7 @@ def read_vggsound(path: Path, rule: SideRule) -> list[ListedClip]:
         UsageError: for a file of another form.
     """
     return _distinct(
-        ListedClip(video, start, VGGSOUND.clip_seconds, label.replace(", ", " "), rule.side(video))
+        ListedClip(video, start, VGGSOUND.clip_seconds, label.replace(", ", " "), rule.split(video))
         for video, start, label in _vggsound_entries(path)
     )
 
@@ -132,7 +132,7 @@ def label_folder(label: str) -> str:
 
 
 def _distinct(clips: Iterable[ListedClip]) -> list[ListedClip]:
-    """Each clip once (the first label counts), so ordered that any part has all labels and sides."""
+    """Each clip once (the first label counts), so ordered that any part has all labels and splits."""
     by_name: dict[str, ListedClip] = {}
     for clip in clips:
         by_name.setdefault(clip.name, clip)

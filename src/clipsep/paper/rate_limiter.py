@@ -15,7 +15,7 @@ class Cancelled(Exception):
     """The work was called off while a worker waited."""
 
 
-class Pacer:
+class RateLimiter:
     """Tells every worker when it may ask next; safe to share.
 
     A failure holds all workers back, twice as long with every further one in a row: a server that
@@ -33,7 +33,7 @@ class Pacer:
         self._failures = 0
 
     def wait(self) -> float:
-        """Wait for one's turn; returns when it came. Raises Cancelled."""
+        """Wait until the next request may go out; returns that time. Raises Cancelled."""
         while not self._cancelled.is_set():
             with self._lock:
                 now = time.monotonic()
@@ -49,14 +49,14 @@ class Pacer:
         with self._lock:
             self._failures = 0
 
-    def failed(self, turn: float, reason: str, first_wait: float) -> None:
-        """The request that went out at ``turn`` failed: hold everyone back.
+    def failed(self, sent_at: float, reason: str, first_wait: float) -> None:
+        """The request that went out at ``sent_at`` failed: hold everyone back.
 
         Raises:
             ClipsepError: if there were more failures in a row than are borne.
         """
         with self._lock:
-            if turn <= self._held_since:
+            if sent_at <= self._held_since:
                 return  # it went out before the last hold: the same refusal, met by many
             self._failures += 1
             if self._failures > self._patience:

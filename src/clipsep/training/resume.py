@@ -40,8 +40,8 @@ class RunRecord(Callback):
             **{key: value for key, value in settings.items() if key not in _MAY_CHANGE},
             "data.shuffle_shards": config.data.shuffle_shards,
             # Data may move, and sizes are enough to notice others.
-            "the number of clips in data.train": len(inputs.mixtures.store),
-            "the number of clips in data.val": inputs.validation and len(inputs.validation.store),
+            "the number of clips in data.train": len(inputs.mixtures.dataset),
+            "the number of clips in data.val": inputs.validation and len(inputs.validation.dataset),
             "labels": checkpoint.labels,
         }
 

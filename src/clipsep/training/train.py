@@ -67,7 +67,7 @@ def train(
     model, note = initial_model(checkpoint, start, config)
     if progress and is_main_process():
         print(
-            describe_start(model, device, len(inputs.mixtures.store), config.output),
+            describe_start(model, device, len(inputs.mixtures.dataset), config.output),
             file=sys.stderr,
         )
         if note:

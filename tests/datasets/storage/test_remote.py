@@ -16,15 +16,15 @@ from fsspec.implementations.memory import MemoryFileSystem
 from torch.utils.data import DataLoader, Subset
 
 from clipsep.datasets.embed import embed
-from clipsep.datasets.embeddings import EmbeddingStore
+from clipsep.datasets.embeddings import StoredEmbeddings
 from clipsep.datasets.index import INDEX_FILE
-from clipsep.datasets.reader import ClipStore
+from clipsep.datasets.reader import PreparedDataset
 from clipsep.datasets.storage import folders
 from clipsep.datasets.storage.cache import FileCache
 from clipsep.errors import ClipsepError, UsageError
 from clipsep.training.data import mixing
 from clipsep.training.data.mixing import MixingSettings, MixtureDataset, MixtureItem
-from tests.helpers.datasets import LABELS, make_store
+from tests.helpers.datasets import LABELS, make_dataset
 from tests.helpers.remote import PeakSize, clear_memory, upload
 from tests.training.run_tiny import train_tiny
 
@@ -36,8 +36,8 @@ LENGTH = 50  # items: two epochs and some
 @pytest.fixture(scope="module")
 def root(tmp_path_factory) -> Path:
     """Seven shards of three clips."""
-    folder = tmp_path_factory.mktemp("store")
-    make_store(folder, N_CLIPS, seconds=1.0, per_shard=N_CLIPS // N_SHARDS)
+    folder = tmp_path_factory.mktemp("dataset")
+    make_dataset(folder, N_CLIPS, seconds=1.0, per_shard=N_CLIPS // N_SHARDS)
     return folder
 
 
@@ -49,13 +49,15 @@ def url(root: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 
 def mixtures(
-    store: ClipStore, train: bool = True, window: int | None = WINDOW, n_sources: int = 2
+    dataset: PreparedDataset, train: bool = True, window: int | None = WINDOW, n_sources: int = 2
 ) -> MixtureDataset:
-    embeddings = EmbeddingStore(store, "tiny")
+    embeddings = StoredEmbeddings(dataset, "tiny")
     embeddings.require_complete()
     settings = MixingSettings(margin=0, n_sources=n_sources)
     length = LENGTH if train else N_CLIPS
-    return MixtureDataset(store, embeddings, list(LABELS), settings, 4095, 7, train, length, window)
+    return MixtureDataset(
+        dataset, embeddings, list(LABELS), settings, 4095, 7, train, length, window
+    )
 
 
 def room_for(root: Path, n_shards: int) -> float:
@@ -75,8 +77,8 @@ def test_mixtures_are_those_of_the_folder_through_a_smaller_cache(
     root: Path, url: str, tmp_path: Path, workers: int
 ):
     cache = FileCache(tmp_path, room_for(root, 2 * WINDOW))
-    remote = mixtures(ClipStore(url, cache))
-    local = mixtures(ClipStore(root))
+    remote = mixtures(PreparedDataset(url, cache))
+    local = mixtures(PreparedDataset(root))
     loader = DataLoader(remote, batch_size=None, num_workers=workers)
     with PeakSize(cache.folder) as watch:
         for index, item in enumerate(loader):
@@ -84,19 +86,19 @@ def test_mixtures_are_those_of_the_folder_through_a_smaller_cache(
     assert index == LENGTH - 1
     assert 0 < watch.bytes <= cache.limit
     whole = sum(path.stat().st_size for path in root.rglob("*") if path.is_file())
-    assert cache.limit < 0.7 * whole, "the store must not fit"
+    assert cache.limit < 0.7 * whole, "the data set must not fit"
 
 
 def test_validation_is_that_of_the_folder(root: Path, url: str, tmp_path: Path):
-    remote = mixtures(ClipStore(url, FileCache(tmp_path)), train=False)
-    local = mixtures(ClipStore(root), train=False)
+    remote = mixtures(PreparedDataset(url, FileCache(tmp_path)), train=False)
+    local = mixtures(PreparedDataset(root), train=False)
     assert all(same(remote[i], local[i]) for i in range(N_CLIPS))
 
 
 def test_a_run_goes_on_where_it_was_killed(root: Path, url: str, tmp_path: Path):
     """With an empty cache, and in the middle of a window."""
-    local = mixtures(ClipStore(root))
-    remote = mixtures(ClipStore(url, FileCache(tmp_path)))
+    local = mixtures(PreparedDataset(root))
+    remote = mixtures(PreparedDataset(url, FileCache(tmp_path)))
     rest = range(26, LENGTH)
     loader = DataLoader(Subset(remote, list(rest)), batch_size=None)
     assert all(same(item, local[index]) for index, item in zip(rest, loader, strict=True))
@@ -113,12 +115,12 @@ def test_every_file_is_fetched_once_for_each_of_its_windows(
         return original(self, path, *args, **kwargs)
 
     monkeypatch.setattr(MemoryFileSystem, "get_file", counted)
-    items = mixtures(ClipStore(url, FileCache(tmp_path, room_for(root, 2 * WINDOW))))
+    items = mixtures(PreparedDataset(url, FileCache(tmp_path, room_for(root, 2 * WINDOW))))
     for index in range(N_CLIPS):
         items[index]
     # One epoch, and the first window of the next, which is fetched ahead.
     names = {
-        f"/bucket/train/{file}" for shard in items.store.shards for file in items._files(shard)
+        f"/bucket/train/{file}" for shard in items.dataset.shards for file in items._files(shard)
     }
     assert names <= set(fetches) <= {*names, f"/bucket/train/{INDEX_FILE}"}
     assert max(fetches.values()) <= 2
@@ -127,10 +129,10 @@ def test_every_file_is_fetched_once_for_each_of_its_windows(
 
 def test_the_next_window_is_there_before_it_is_needed(root: Path, url: str, tmp_path: Path):
     cache = FileCache(tmp_path)
-    items = mixtures(ClipStore(url, cache))
+    items = mixtures(PreparedDataset(url, cache))
     items[0]
     following = items._order.window(1)
-    expected = {f"{items.store.shards[i]}.arrow" for i in following.shards}
+    expected = {f"{items.dataset.shards[i]}.arrow" for i in following.shards}
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline:
         if expected <= {path.name for path in cache.folder.rglob("*.arrow")}:
@@ -144,31 +146,31 @@ def test_the_default_is_a_window_only_where_shards_must_be_fetched(
     root: Path, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(mixing, "REMOTE_WINDOW", 3)
-    remote = ClipStore(url, FileCache(tmp_path))
+    remote = PreparedDataset(url, FileCache(tmp_path))
     assert mixtures(remote, window=None)._order.n_windows == 3
-    assert mixtures(ClipStore(root), window=None)._order.n_windows == 1
+    assert mixtures(PreparedDataset(root), window=None)._order.n_windows == 1
 
 
 def test_windows_with_too_few_clips_are_refused(root: Path):
     with pytest.raises(UsageError, match=r"too few clips.*data\.shuffle_shards"):
-        mixtures(ClipStore(root), window=1, n_sources=4)
+        mixtures(PreparedDataset(root), window=1, n_sources=4)
 
 
 def test_a_cache_that_cannot_hold_two_windows_is_refused(root: Path, url: str, tmp_path: Path):
     small = FileCache(tmp_path, room_for(root, 2 * WINDOW - 1))
     expected = r"GB for training with 'memory://bucket/train' must fit in it: raise data\.cache_gb"
     with pytest.raises(UsageError, match=expected):
-        mixtures(ClipStore(url, small))
+        mixtures(PreparedDataset(url, small))
     enough = FileCache(tmp_path, room_for(root, 2 * WINDOW))
-    mixtures(ClipStore(url, enough))
+    mixtures(PreparedDataset(url, enough))
     with pytest.raises(UsageError, match="for validation with"):
-        mixtures(ClipStore(url, enough), train=False)
+        mixtures(PreparedDataset(url, enough), train=False)
 
 
 def test_damage_is_found_at_opening(root: Path, url: str, tmp_path: Path):
     files = fsspec.filesystem("memory")
     cache = FileCache(tmp_path)
-    shard = ClipStore(url, cache).shards[2]
+    shard = PreparedDataset(url, cache).shards[2]
 
     def damaged(name: str, content: bytes | None) -> None:
         path = f"/bucket/train/{name}"
@@ -177,7 +179,7 @@ def test_damage_is_found_at_opening(root: Path, url: str, tmp_path: Path):
         if content is not None:
             files.pipe_file(path, whole[: len(content)])
         try:
-            mixtures(ClipStore(url, cache))
+            mixtures(PreparedDataset(url, cache))
         finally:
             files.pipe_file(path, whole)
 
@@ -197,12 +199,12 @@ def test_damage_is_found_at_opening(root: Path, url: str, tmp_path: Path):
     with pytest.raises(ClipsepError, match=r"index\.arrow' is damaged"):
         damaged(INDEX_FILE, bytes(100))
     with pytest.raises(ClipsepError, match="is no data set"):
-        ClipStore("memory://bucket/elsewhere", cache)
+        PreparedDataset("memory://bucket/elsewhere", cache)
 
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_shard_that_vanishes_during_a_run_is_named(url: str, tmp_path: Path, workers: int):
-    items = mixtures(ClipStore(url, FileCache(tmp_path)))
+    items = mixtures(PreparedDataset(url, FileCache(tmp_path)))
     fsspec.filesystem("memory").rm("/bucket/train/shards", recursive=True)
     with pytest.raises(ClipsepError, match=r"'[^\n]*shards/0000[^\n]*' is no longer there[^\n]*$"):
         list(DataLoader(items, batch_size=None, num_workers=workers))
@@ -242,7 +244,7 @@ def test_pictures_are_embedded_where_they_lie(
     for place in (local, url):
         assert embed(place, "colour", workers=1).pictures == N_CLIPS
         assert embed(place, "colour", workers=1).pictures == 0, "done is done"
-    one, two = (EmbeddingStore(ClipStore(place), "colour") for place in (local, url))
+    one, two = (StoredEmbeddings(PreparedDataset(place), "colour") for place in (local, url))
     two.require_complete()
-    for clip in one.store.clips:
+    for clip in one.dataset.clips:
         assert np.array_equal(one.clip(clip), two.clip(clip))

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from torch.utils.data import DataLoader
 
-from clipsep.datasets.embeddings import EmbeddingStore
-from clipsep.datasets.reader import ClipStore
+from clipsep.datasets.embeddings import StoredEmbeddings
+from clipsep.datasets.reader import PreparedDataset
 from clipsep.datasets.storage.cache import FileCache
 from clipsep.errors import ClipsepError
 from clipsep.training.data.mixing import MixingSettings, MixtureDataset
-from tests.helpers.datasets import LABELS, make_store
+from tests.helpers.datasets import LABELS, make_dataset
 from tests.helpers.remote import s3_server, upload
 
 pytest.importorskip("moto")
@@ -28,33 +28,33 @@ def bucket() -> Iterator[str]:
         yield url
 
 
-def mixtures(store: ClipStore) -> MixtureDataset:
-    embeddings = EmbeddingStore(store, "tiny")
+def mixtures(dataset: PreparedDataset) -> MixtureDataset:
+    embeddings = StoredEmbeddings(dataset, "tiny")
     embeddings.require_complete()
     return MixtureDataset(
-        store, embeddings, list(LABELS), MixingSettings(margin=0), 4095, 7, True, 30, 2
+        dataset, embeddings, list(LABELS), MixingSettings(margin=0), 4095, 7, True, 30, 2
     )
 
 
 def test_a_bucket_gives_what_the_folder_gives(bucket: str, tmp_path: Path):
     """In processes that are forked after the client was used, too."""
-    local = make_store(tmp_path / "local", 12, seconds=1.0, per_shard=2)
+    local = make_dataset(tmp_path / "local", 12, seconds=1.0, per_shard=2)
     url = upload(tmp_path / "local", f"{bucket}/train")
     for workers in (0, 2):
-        store = ClipStore(url, FileCache(tmp_path / f"cache-{workers}"))
-        loader = DataLoader(mixtures(store), batch_size=None, num_workers=workers)
+        dataset = PreparedDataset(url, FileCache(tmp_path / f"cache-{workers}"))
+        loader = DataLoader(mixtures(dataset), batch_size=None, num_workers=workers)
         for index, mixture in enumerate(loader):
             expected = mixtures(local)[index]
             assert np.array_equal(mixture.sources, expected.sources)
             assert np.array_equal(mixture.image_query, expected.image_query)
-    embeddings = EmbeddingStore(store, "other")
-    assert embeddings.missing_shards() == store.shards
-    for shard in store.shards:
-        embeddings.write(shard, np.ones((store.frame_offsets(shard)[-1], 4)))
+    embeddings = StoredEmbeddings(dataset, "other")
+    assert embeddings.missing_shards() == dataset.shards
+    for shard in dataset.shards:
+        embeddings.write(shard, np.ones((dataset.frame_offsets(shard)[-1], 4)))
     embeddings.require_complete()
 
 
 def test_empty_places_are_named(bucket: str, tmp_path: Path):
     for place in (f"{bucket}/elsewhere", "s3://no-such-bucket/train"):
         with pytest.raises(ClipsepError, match=rf"'{place}' is no data set.*check the address"):
-            ClipStore(place, FileCache(tmp_path))
+            PreparedDataset(place, FileCache(tmp_path))

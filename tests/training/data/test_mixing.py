@@ -7,20 +7,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clipsep.datasets.embeddings import EmbeddingStore
-from clipsep.datasets.reader import ClipStore
-from clipsep.datasets.writer import StoreWriter
+from clipsep.datasets.embeddings import StoredEmbeddings
+from clipsep.datasets.reader import PreparedDataset
+from clipsep.datasets.writer import DatasetWriter
 from clipsep.errors import ClipsepError
 from clipsep.training.data.mixing import MixingSettings, MixtureDataset, cut_segment
-from tests.helpers.datasets import LABELS, make_store
+from tests.helpers.datasets import LABELS, make_dataset
 
 SAMPLES = 65535
 
 
-def dataset(store: ClipStore, train: bool = True, **settings) -> MixtureDataset:
+def dataset(prepared: PreparedDataset, train: bool = True, **settings) -> MixtureDataset:
     return MixtureDataset(
-        store,
-        EmbeddingStore(store, "tiny"),
+        prepared,
+        StoredEmbeddings(prepared, "tiny"),
         list(LABELS),
         MixingSettings(**settings),
         SAMPLES,
@@ -31,30 +31,30 @@ def dataset(store: ClipStore, train: bool = True, **settings) -> MixtureDataset:
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory) -> ClipStore:
-    return make_store(tmp_path_factory.mktemp("store"))
+def prepared(tmp_path_factory) -> PreparedDataset:
+    return make_dataset(tmp_path_factory.mktemp("prepared"))
 
 
-def test_an_item_is_a_function_of_seed_and_index(store: ClipStore):
-    one, two = dataset(store), dataset(store)
+def test_an_item_is_a_function_of_seed_and_index(prepared: PreparedDataset):
+    one, two = dataset(prepared), dataset(prepared)
     two[3], two[40]  # whatever was read before
     for index in (0, 5, 99):
         for a, b in zip(one[index], two[index], strict=True):
             assert np.array_equal(a, b)
-    assert not np.array_equal(one[0].sources, one[len(store)].sources)
+    assert not np.array_equal(one[0].sources, one[len(prepared)].sources)
 
 
-def test_clips_are_those_of_all_earlier_runs(store: ClipStore):
+def test_clips_are_those_of_all_earlier_runs(prepared: PreparedDataset):
     """The first of each item, and its partners: a run that an older version began must go on."""
-    items = dataset(store, n_sources=3)
+    items = dataset(prepared, n_sources=3)
     clips = [items._training_clips(i, np.random.default_rng((7, i))) for i in range(12)]
     drawn = ["".join(clip.id.split("-")[1][0] for clip in item) for item in clips]
     assert drawn[:6] == ["420", "520", "133", "204", "354", "051"]
     assert drawn[6:] == ["025", "144", "520", "320", "240", "421"]
 
 
-def test_partners_are_other_clips_all_alike(store: ClipStore):
-    items = dataset(store)
+def test_partners_are_other_clips_all_alike(prepared: PreparedDataset):
+    items = dataset(prepared)
     pairs = [items._training_clips(i, np.random.default_rng(i)) for i in range(3000)]
     counts = np.zeros((6, 6), int)
     for first, partner in pairs:
@@ -65,10 +65,12 @@ def test_partners_are_other_clips_all_alike(store: ClipStore):
 
 
 @pytest.mark.parametrize("labels", ["none", "shuffled"])
-def test_no_label_reaches_a_training_by_images(tmp_path: Path, store: ClipStore, labels: str):
+def test_no_label_reaches_a_training_by_images(
+    tmp_path: Path, prepared: PreparedDataset, labels: str
+):
     """With labels, without any, and with wrong ones, the same sounds are mixed and asked for."""
     names = ("hiss", "hum") if labels == "shuffled" else LABELS
-    other = make_store(tmp_path, labeled=labels != "none", labels=names)
+    other = make_dataset(tmp_path, labeled=labels != "none", labels=names)
     settings = {
         "single_source_prob": 0.5,
         "extra_source_prob": 0.5,
@@ -76,29 +78,29 @@ def test_no_label_reaches_a_training_by_images(tmp_path: Path, store: ClipStore,
         "target_rms": 0.1,
         "n_sources": 3,
     }
-    known, unknown = dataset(store, **settings), dataset(other, **settings)
+    known, unknown = dataset(prepared, **settings), dataset(other, **settings)
     for index in range(60):
         assert np.array_equal(known[index].sources, unknown[index].sources)
         assert np.array_equal(known[index].image_query, unknown[index].image_query)
 
 
-def test_every_item_draws_anew(store: ClipStore):
-    items = dataset(store, target_rms=0.1)
+def test_every_item_draws_anew(prepared: PreparedDataset):
+    items = dataset(prepared, target_rms=0.1)
     levels = [np.sqrt(np.mean(items[index].sources ** 2, axis=1)) for index in range(30)]
     assert len({level.tobytes() for level in levels}) == 30
 
 
-def test_no_clip_comes_twice_in_an_epoch(store: ClipStore):
-    items = dataset(store)
+def test_no_clip_comes_twice_in_an_epoch(prepared: PreparedDataset):
+    items = dataset(prepared)
     for epoch in range(3):
-        indices = range(epoch * len(store), (epoch + 1) * len(store))
+        indices = range(epoch * len(prepared), (epoch + 1) * len(prepared))
         rng = np.random.default_rng(0)
         first = {items._training_clips(index, rng)[0].id for index in indices}
-        assert len(first) == len(store)
+        assert len(first) == len(prepared)
 
 
-def test_shapes_labels_and_queries_belong_together(store: ClipStore):
-    item = dataset(store, n_sources=3)[1]
+def test_shapes_labels_and_queries_belong_together(prepared: PreparedDataset):
+    item = dataset(prepared, n_sources=3)[1]
     assert item.sources.shape == (3, SAMPLES) and item.sources.dtype == np.float32
     assert item.image_query.shape == (3, 4)
     assert (item.image_query.argmax(axis=1) == item.label).all()
@@ -108,28 +110,30 @@ def test_shapes_labels_and_queries_belong_together(store: ClipStore):
         assert (spectrum.max() > 100 * np.median(spectrum)) == (LABELS[label] == "hum")
 
 
-def test_sources_are_divided_by_their_number_after_the_gain(store: ClipStore):
+def test_sources_are_divided_by_their_number_after_the_gain(prepared: PreparedDataset):
     for index in range(8):
-        item = dataset(store, target_rms=0.1, gain_range=(0.5, 1.5))[index]
+        item = dataset(prepared, target_rms=0.1, gain_range=(0.5, 1.5))[index]
         rms = np.sqrt(np.mean(item.sources**2, axis=1))
         assert (rms >= 0.1 * 0.5 / 2 - 1e-4).all() and (rms <= 0.1 * 1.5 / 2 + 1e-4).all()
 
 
 @pytest.mark.parametrize("partner", ["any", "other_label"])
-def test_validation_is_the_middle_without_gain(store: ClipStore, partner: str):
-    items = dataset(store, train=False, validation_partner=partner)
+def test_validation_is_the_middle_without_gain(prepared: PreparedDataset, partner: str):
+    items = dataset(prepared, train=False, validation_partner=partner)
     same = 0
-    for index in range(len(store)):
-        item, clip = items[index], store.clips[index]
+    for index in range(len(prepared)):
+        item, clip = items[index], prepared.clips[index]
         same += item.label[0] == item.label[1]
         assert not np.array_equal(item.sources[0], item.sources[1])
-        middle = cut_segment(store.audio(clip), round((clip.n_frames // 2 - 0.5) * 16000), SAMPLES)
+        middle = cut_segment(
+            prepared.audio(clip), round((clip.n_frames // 2 - 0.5) * 16000), SAMPLES
+        )
         assert np.array_equal(item.sources[0], middle / 2)
     assert (same == 0) == (partner == "other_label")
 
 
-def test_centres_keep_the_margin_and_short_clips_work(store: ClipStore):
-    items = dataset(store, margin=3)
+def test_centres_keep_the_margin_and_short_clips_work(prepared: PreparedDataset):
+    items = dataset(prepared, margin=3)
     rng = np.random.default_rng(0)
     centres = [items._centre_frame(10, rng) for _ in range(300)]
     assert set(centres) == {3, 4, 5, 6}
@@ -147,14 +151,14 @@ def test_segments_are_padded_at_the_ends_and_repeated_when_short():
 
 
 def test_one_clip_cannot_be_mixed(tmp_path: Path):
-    StoreWriter(tmp_path)
-    store = make_store(tmp_path, clips=1)
+    DatasetWriter(tmp_path)
+    prepared = make_dataset(tmp_path, clips=1)
     with pytest.raises(ClipsepError, match="at least"):
-        dataset(store)
+        dataset(prepared)
 
 
-def test_solo_mixtures_hold_their_first_source_only(store: ClipStore):
-    plain, solo = dataset(store), dataset(store, single_source_prob=0.5)
+def test_solo_mixtures_hold_their_first_source_only(prepared: PreparedDataset):
+    plain, solo = dataset(prepared), dataset(prepared, single_source_prob=0.5)
     alone = 0
     for index in range(40):
         before, after = plain[index].sources, solo[index].sources
@@ -164,13 +168,13 @@ def test_solo_mixtures_hold_their_first_source_only(store: ClipStore):
         else:
             np.testing.assert_array_equal(before[1], after[1])
     assert 10 < alone < 30
-    assert dataset(store, train=False, single_source_prob=1.0)[0].sources[1].any(), (
+    assert dataset(prepared, train=False, single_source_prob=1.0)[0].sources[1].any(), (
         "validation stays as it is"
     )
 
 
-def test_more_sounds_join_the_mixture_and_change_nothing_else(store: ClipStore):
-    plain, more = dataset(store), dataset(store, extra_source_prob=0.5)
+def test_more_sounds_join_the_mixture_and_change_nothing_else(prepared: PreparedDataset):
+    plain, more = dataset(prepared), dataset(prepared, extra_source_prob=0.5)
     counts = []
     for index in range(60):
         before, after = plain[index], more[index]
@@ -181,23 +185,23 @@ def test_more_sounds_join_the_mixture_and_change_nothing_else(store: ClipStore):
         counts.append(int(first) + int(second))
     shares = np.bincount(counts, minlength=3) / len(counts)
     assert shares[0] > 0.3 and shares[1] > 0.1 and shares[2] > 0.1
-    assert len(dataset(store, train=False, extra_source_prob=1.0)[0].sources) == 2, (
+    assert len(dataset(prepared, train=False, extra_source_prob=1.0)[0].sources) == 2, (
         "validation stays as it is"
     )
 
 
-def test_a_silent_partner_is_of_another_kind_than_what_sounds(store: ClipStore):
+def test_a_silent_partner_is_of_another_kind_than_what_sounds(prepared: PreparedDataset):
     """Up to the luck of three draws, where half of the clips are of the first one's kind."""
-    items = dataset(store, single_source_prob=1.0)
+    items = dataset(prepared, single_source_prob=1.0)
     same = np.mean([item.label[0] == item.label[1] for item in map(items.__getitem__, range(100))])
     assert same < 0.25
-    for a, b in zip(items[5], dataset(store, single_source_prob=1.0)[5], strict=True):
+    for a, b in zip(items[5], dataset(prepared, single_source_prob=1.0)[5], strict=True):
         assert np.array_equal(a, b)
 
 
-def test_more_sounds_are_no_clips_of_the_mixture(store: ClipStore, monkeypatch):
+def test_more_sounds_are_no_clips_of_the_mixture(prepared: PreparedDataset, monkeypatch):
     drawn: list[str] = []
-    items = dataset(store, extra_source_prob=1.0)
+    items = dataset(prepared, extra_source_prob=1.0)
     draw = items._draw
     monkeypatch.setattr(items, "_draw", lambda clip, rng: drawn.append(clip.id) or draw(clip, rng))
     repeats = 0
@@ -208,11 +212,11 @@ def test_more_sounds_are_no_clips_of_the_mixture(store: ClipStore, monkeypatch):
     assert repeats < 25, "of 120 draws, about 50 without drawing again"
 
 
-def test_speed_changes_pitch_and_keeps_the_length(store: ClipStore):
-    """The tones of the store's "hum" clips, 200 to 400 Hz, move by up to a fifth and no further."""
+def test_speed_changes_pitch_and_keeps_the_length(prepared: PreparedDataset):
+    """The tones of the prepared's "hum" clips, 200 to 400 Hz, move by up to a fifth and no further."""
     plain, changed = (
-        dataset(store, gain_range=(1, 1)),
-        dataset(store, gain_range=(1, 1), speed_perturb=0.2),
+        dataset(prepared, gain_range=(1, 1)),
+        dataset(prepared, gain_range=(1, 1), speed_perturb=0.2),
     )
     ratios = []
     for index in range(30):

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import torch
 
-from clipsep.datasets.embeddings import EmbeddingStore
-from clipsep.datasets.reader import ClipStore
+from clipsep.datasets.embeddings import StoredEmbeddings
+from clipsep.datasets.reader import PreparedDataset
 from clipsep.datasets.storage.cache import FileCache
 from clipsep.errors import ClipsepError, UsageError
 from clipsep.messages import counted
@@ -50,46 +50,48 @@ def load_inputs(config: TrainingConfig) -> TrainingInputs:
         ClipsepError: if data are missing, damaged, or unfit for what the config wants to train.
     """
     cache = FileCache(config.data.cache, config.data.cache_gb)
-    store = ClipStore(config.data.train, cache)
-    validation = ClipStore(config.data.val, cache) if config.data.val else None
-    for data in filter(None, (store, validation)):
+    dataset = PreparedDataset(config.data.train, cache)
+    validation = PreparedDataset(config.data.val, cache) if config.data.val else None
+    for data in filter(None, (dataset, validation)):
         _require_labels(config, data)
-    encoder = _load_encoder(config, store)
-    labels = _labels(config, store, validation)
+    encoder = _load_encoder(config, dataset)
+    labels = _labels(config, dataset, validation)
     return TrainingInputs(
         labels=labels,
         encoder=encoder,
         text_queries=_text_queries(config, encoder, labels, validation),
-        mixtures=_mixtures(config, store, encoder, labels, train=True),
+        mixtures=_mixtures(config, dataset, encoder, labels, train=True),
         validation=(
             _mixtures(config, validation, encoder, labels, train=False) if validation else None
         ),
     )
 
 
-def _labels(config: TrainingConfig, store: ClipStore, validation: ClipStore | None) -> list[str]:
+def _labels(
+    config: TrainingConfig, dataset: PreparedDataset, validation: PreparedDataset | None
+) -> list[str]:
     """Those of training, then what only validation has, which a model trained on words cannot know."""
     if validation is None:
-        return store.labels
-    unknown = sorted(set(validation.labels) - set(store.labels))
+        return dataset.labels
+    unknown = sorted(set(validation.labels) - set(dataset.labels))
     if unknown and config.query in ("text", "hybrid"):
         raise UsageError(
             f"The validation data have labels that training has not: {unknown[0]}; leave them out, or "
             "train with query=image."
         )
-    return [*store.labels, *unknown]
+    return [*dataset.labels, *unknown]
 
 
 def _mixtures(
     config: TrainingConfig,
-    store: ClipStore,
+    dataset: PreparedDataset,
     encoder: QueryEncoder | None,
     labels: list[str],
     train: bool,
 ) -> MixtureDataset:
     return MixtureDataset(
-        store,
-        _embeddings(config, store, encoder),
+        dataset,
+        _embeddings(config, dataset, encoder),
         labels,
         config.mixing,
         config.spectral.segment_samples,
@@ -100,42 +102,42 @@ def _mixtures(
     )
 
 
-def _require_labels(config: TrainingConfig, store: ClipStore) -> None:
+def _require_labels(config: TrainingConfig, dataset: PreparedDataset) -> None:
     """Raise ClipsepError if labels are queries, and clips have none or all the same."""
     if config.query not in ("text", "hybrid"):
         return
-    unlabeled = _unlabeled(store)
+    unlabeled = _unlabeled(dataset)
     if unlabeled:
         raise ClipsepError(
-            f"'{store.root}' has {counted(unlabeled, 'clip')} without a label, which this config needs: "
+            f"'{dataset.root}' has {counted(unlabeled, 'clip')} without a label, which this config needs: "
             "prepare it with --labels."
         )
-    if len(store.labels) == 1:
+    if len(dataset.labels) == 1:
         raise ClipsepError(
-            f"All clips of '{store.root}' have the label '{store.labels[0]}', so that every text query "
+            f"All clips of '{dataset.root}' have the label '{dataset.labels[0]}', so that every text query "
             "would be the same: add other kinds of sound, or train with query=image."
         )
 
 
-def _unlabeled(store: ClipStore) -> int:
-    return store.clips.n_unlabeled
+def _unlabeled(dataset: PreparedDataset) -> int:
+    return dataset.clips.n_unlabeled
 
 
-def _load_encoder(config: TrainingConfig, store: ClipStore) -> QueryEncoder | None:
+def _load_encoder(config: TrainingConfig, dataset: PreparedDataset) -> QueryEncoder | None:
     if config.query == "none":
         return None
     if config.query_encoder == "labels":
-        return LabelEncoder(store.labels)
+        return LabelEncoder(dataset.labels)
     return load_query_encoder(config.query_encoder)
 
 
 def _embeddings(
-    config: TrainingConfig, store: ClipStore, encoder: QueryEncoder | None
-) -> EmbeddingStore | None:
+    config: TrainingConfig, dataset: PreparedDataset, encoder: QueryEncoder | None
+) -> StoredEmbeddings | None:
     """Stored picture embeddings, unless the model never sees a picture."""
     if encoder is None or config.query == "text" or config.query_encoder == "labels":
         return None
-    embeddings = EmbeddingStore(store, encoder.id)
+    embeddings = StoredEmbeddings(dataset, encoder.id)
     embeddings.require_complete()
     return embeddings
 
@@ -144,7 +146,7 @@ def _text_queries(
     config: TrainingConfig,
     encoder: QueryEncoder | None,
     labels: list[str],
-    validation: ClipStore | None,
+    validation: PreparedDataset | None,
 ) -> torch.Tensor | None:
     """None where texts cannot tell validation clips apart, or with an encoder without words."""
     if encoder is None or not labels:

@@ -15,9 +15,9 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 from torch.utils.data import Dataset, default_collate
 
-from clipsep.datasets.embeddings import EmbeddingStore
+from clipsep.datasets.embeddings import StoredEmbeddings
 from clipsep.datasets.index import INDEX_FILE, Clip
-from clipsep.datasets.reader import SAMPLE_RATE, ClipStore
+from clipsep.datasets.reader import SAMPLE_RATE, PreparedDataset
 from clipsep.errors import ClipsepError, UsageError
 from clipsep.messages import counted
 from clipsep.training.data.clip_order import ClipOrder, Window
@@ -26,7 +26,7 @@ REMOTE_WINDOW = 16  # shards that are shuffled together where each has to be fet
 MAX_EXTRA_SOURCES = 2  # sources beside the queried ones
 _DRAWS = 3  # of a clip that should be unlike others; data of one kind have no such clip
 _ALIKE = 0.5  # clips whose pictures have a higher cosine are taken to sound alike, as in losses.py
-_FPS = 1  # pictures per second in a store
+_FPS = 1  # frames per second in a data set
 _LOUDEST_GAIN = 100.0  # of the RMS normalisation: silence stays silence
 
 
@@ -137,8 +137,8 @@ class MixtureDataset(Dataset):
 
     def __init__(
         self,
-        store: ClipStore,
-        embeddings: EmbeddingStore | None,
+        dataset: PreparedDataset,
+        embeddings: StoredEmbeddings | None,
         labels: list[str],
         settings: MixingSettings,
         samples: int,
@@ -147,24 +147,24 @@ class MixtureDataset(Dataset):
         length: int | None = None,
         shuffle_shards: int | None = None,
     ):
-        if len(store) < settings.n_sources:
+        if len(dataset) < settings.n_sources:
             raise ClipsepError(
-                f"'{store.root}' has {counted(len(store), 'clip')}: mixing {settings.n_sources} needs at "
-                "least as many."
+                f"'{dataset.root}' has {counted(len(dataset), 'clip')}: mixing {settings.n_sources} needs "
+                "at least as many."
             )
-        self.store, self.embeddings, self.settings = store, embeddings, settings
+        self.dataset, self.embeddings, self.settings = dataset, embeddings, settings
         self.samples, self.seed, self.train = samples, seed, train
-        self.length = length or len(store)
+        self.length = length or len(dataset)
         self._label_index = {label: i for i, label in enumerate(labels)}
-        window = shuffle_shards or (REMOTE_WINDOW if store.root.remote else None)
-        self._order = ClipOrder(store.clips.shard_numbers, seed, window)
+        window = shuffle_shards or (REMOTE_WINDOW if dataset.root.remote else None)
+        self._order = ClipOrder(dataset.clips.shard_numbers, seed, window)
         self._entered = -1  # number of the window in use
         if train and self._order.fewest_clips < settings.n_sources:
             raise UsageError(
-                f"{window} shards of '{store.root}' may hold too few clips to mix: raise "
+                f"{window} shards of '{dataset.root}' may hold too few clips to mix: raise "
                 "data.shuffle_shards."
             )
-        if store.root.remote:
+        if dataset.root.remote:
             self._claim_room(2 * window if train else settings.n_sources * self.length)
 
     def __len__(self) -> int:
@@ -194,13 +194,13 @@ class MixtureDataset(Dataset):
     def _training_clips(self, index: int, rng: np.random.Generator) -> list[Clip]:
         """Each epoch visits every clip once; its partners are any other clips of the same window."""
         window, first = self._order.locate(index)
-        if self.store.root.remote and window.number != self._entered:
+        if self.dataset.root.remote and window.number != self._entered:
             self._enter(window)
         n_partners = self.settings.n_sources - 1
         # Never the clip itself, as published: the last one stands in for it in the draw.
         drawn = [window.clips[rng.integers(len(window.clips) - 1)] for _ in range(n_partners)]
         partners = [window.clips[-1] if clip == first else clip for clip in drawn]
-        return [self.store.clips[i] for i in (first, *partners)]
+        return [self.dataset.clips[i] for i in (first, *partners)]
 
     def _silence_partners(
         self, index: int, clips: list[Clip], sources: list[_Source], rng: np.random.Generator
@@ -242,13 +242,13 @@ class MixtureDataset(Dataset):
         """Any of the item's window; an unfit one only if a few draws find no other."""
         window, _ = self._order.locate(index)
         for _ in range(_DRAWS):
-            clip = self.store.clips[window.clips[rng.integers(len(window.clips))]]
+            clip = self.dataset.clips[window.clips[rng.integers(len(window.clips))]]
             if not unfit(clip):
                 break
         return clip
 
     def _test_clips(self, index: int, rng: np.random.Generator) -> list[Clip]:
-        first = self.store.clips[index % len(self.store)]
+        first = self.dataset.clips[index % len(self.dataset)]
         n_partners = self.settings.n_sources - 1
         return [first, *(self._test_partner(first, rng) for _ in range(n_partners))]
 
@@ -256,7 +256,7 @@ class MixtureDataset(Dataset):
         """Another clip, if there is one of the kind that the settings want."""
         by_label = self.settings.validation_partner == "other_label" and first.label is not None
         for _ in range(100):
-            partner = self.store.clips[rng.integers(len(self.store))]
+            partner = self.dataset.clips[rng.integers(len(self.dataset))]
             if partner.label != first.label if by_label else partner.id != first.id:
                 break
         return partner
@@ -264,23 +264,23 @@ class MixtureDataset(Dataset):
     def _enter(self, window: Window) -> None:
         """Let go of the last window; fetch this one, as far as it is not there yet, and the next."""
         self._entered = window.number
-        self.store.unmap()
+        self.dataset.unmap()
         following = self._order.window(window.number + 1)
-        shards = [self.store.shards[i] for i in (*window.shards, *following.shards)]
-        self.store.root.fetch_ahead(
+        shards = [self.dataset.shards[i] for i in (*window.shards, *following.shards)]
+        self.dataset.root.fetch_ahead(
             [INDEX_FILE, *(file for shard in shards for file in self._files(shard))]
         )
 
     def _claim_room(self, n_shards: int) -> None:
         """Refuse a cache in which so many shards cannot be kept: they would be fetched over and over."""
-        root = self.store.root
-        sizes = [sum(map(root.size, self._files(shard))) for shard in self.store.shards]
+        root = self.dataset.root
+        sizes = [sum(map(root.size, self._files(shard))) for shard in self.dataset.shards]
         needed = root.size(INDEX_FILE) + sum(sorted(sizes, reverse=True)[:n_shards])
         root.cache.claim(f"{'training' if self.train else 'validation'} with '{root}'", needed)
 
     def _files(self, shard: str) -> list[str]:
         """What is read of a shard, as paths below the data set's root."""
-        files = [self.store.shard_file(shard)]
+        files = [self.dataset.shard_file(shard)]
         return [*files, self.embeddings.file(shard)] if self.embeddings else files
 
     def _draw(self, clip: Clip, rng: np.random.Generator) -> _Source:
@@ -288,7 +288,7 @@ class MixtureDataset(Dataset):
         centre = (frame + 0.5) / _FPS  # a picture is taken in the middle of its second
         if self.train and self.settings.jitter:
             centre += rng.uniform(-self.settings.jitter, self.settings.jitter)
-        audio = self.store.audio(clip)
+        audio = self.dataset.audio(clip)
         speed = 1.0
         if self.train and self.settings.speed_perturb:
             speed = rng.uniform(1 - self.settings.speed_perturb, 1 + self.settings.speed_perturb)
