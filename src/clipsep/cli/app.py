@@ -93,8 +93,11 @@ def main(argv: list[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # what it cannot show must not end finished work
             stream.reconfigure(errors="backslashreplace")
-    with _termination_heard(argv):
-        return _run(argv)
+    try:
+        with _termination_heard(argv):
+            return _run(argv)
+    except SystemExit as error:
+        return int(error.code or 0)
 
 
 @contextmanager
@@ -103,9 +106,20 @@ def _termination_heard(argv: list[str]) -> Iterator[None]:
     if argv[:1] == ["serve"] or threading.current_thread() is not threading.main_thread():
         yield  # `serve` has its own way
         return
-    before = signal.signal(signal.SIGTERM, _end)
+    heard = threading.Event()
+
+    def end(*_: object) -> None:
+        heard.set()
+        sys.exit(TERMINATED)
+
+    before = signal.signal(signal.SIGTERM, end)
     try:
         yield
+    except Exception:
+        # Some libraries catch everything, and fail at what they were doing.
+        if not heard.is_set():
+            raise
+        sys.exit(TERMINATED)
     finally:
         signal.signal(signal.SIGTERM, before)
 
@@ -135,10 +149,6 @@ def _run(argv: list[str]) -> int:
     if code == INTERRUPTED:
         print(_interrupted(argv), file=sys.stderr)
     return code or 0
-
-
-def _end(*_: object) -> None:
-    sys.exit(TERMINATED)
 
 
 def _print_version(asked: bool) -> None:
