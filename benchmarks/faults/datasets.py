@@ -15,29 +15,28 @@ from benchmarks.faults.isolation import CHANGED, HARMLESS, run_attempts
 from benchmarks.faults.media import test_sound
 from benchmarks.faults.mutations import flip_bit, mutate
 from benchmarks.faults.tally import Tally
-from clipsep.datasets import reader, writer
 from clipsep.datasets.check import check_dataset
-from clipsep.datasets.embeddings import EmbeddingStore
+from clipsep.datasets.embeddings import StoredEmbeddings
+from clipsep.datasets.reader import PreparedDataset
+from clipsep.datasets.writer import DatasetWriter, stage_clip
 
 ENCODER = "any"
 DIM = 8
-_Store = getattr(reader, "PreparedDataset", None) or reader.ClipStore
-_Writer = getattr(writer, "DatasetWriter", None) or writer.StoreWriter
 
 
 def write_data_set(root: Path) -> None:
     """Three clips in a shard, with embeddings."""
     rng = np.random.default_rng(0)
-    _Writer(root)
+    DatasetWriter(root)
     for number in range(3):
         frames = [Image.fromarray(rng.integers(0, 255, (16, 16, 3), np.uint8)) for _ in range(2)]
         sound = test_sound(1, 16_000, 2.0 + number)[0]
-        writer.stage_clip(root, f"{number}.mp4", "1", ["dog", "cat", None][number], sound, frames)
-    _Writer(root).close()
-    store = _Store(root)
-    embeddings = EmbeddingStore(store, ENCODER)
-    for shard in store.shards:
-        embeddings.write(shard, rng.standard_normal((store.n_pictures(shard), DIM)))
+        stage_clip(root, f"{number}.mp4", "1", ["dog", "cat", None][number], sound, frames)
+    DatasetWriter(root).close()
+    dataset = PreparedDataset(root)
+    embeddings = StoredEmbeddings(dataset, ENCODER)
+    for shard in dataset.shards:
+        embeddings.write(shard, rng.standard_normal((dataset.n_pictures(shard), DIM)))
 
 
 def damage_data_sets(folder: Path, count: int, seed: int) -> Iterator[Tally]:
@@ -102,14 +101,14 @@ def _check(
 
 def _everything(root: Path) -> str:
     """A digest of all that training and embedding read."""
-    store = _Store(root)
-    embeddings = EmbeddingStore(store, ENCODER)
+    dataset = PreparedDataset(root)
+    embeddings = StoredEmbeddings(dataset, ENCODER)
     embeddings.require_complete()
     digest = hashlib.sha256()
-    for clip in store.clips:
+    for clip in dataset.clips:
         digest.update(repr((clip.id, clip.label, clip.seconds, clip.n_frames)).encode())
-        digest.update(store.audio(clip).tobytes())
-        for frame in store.frames(clip):
+        digest.update(dataset.audio(clip).tobytes())
+        for frame in dataset.frames(clip):
             digest.update(frame.tobytes())
         digest.update(embeddings.clip(clip).tobytes())
     return digest.hexdigest()

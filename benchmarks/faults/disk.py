@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks.faults.isolation import CHANGED, HARMLESS, Outcome
-from benchmarks.faults.kills import contents, run_alone, unfinished
 from benchmarks.faults.jobs import all_jobs
+from benchmarks.faults.kills import contents, run_alone, unfinished
 from benchmarks.faults.tally import Tally
 
 SIZES_KB = (64, 256, 512, 1024, 2048)

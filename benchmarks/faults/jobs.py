@@ -26,7 +26,7 @@ model:
   noise_heads: 2
 spectral: {segment_frames: 16}
 loss: {kind: nit}
-optimizer: {learning_rate: 0.01, warmup_steps: 2, EMA: 0.9}
+optimizer: {learning_rate: 0.01, warmup_steps: 2, ema_decay: 0.9}
 steps: 24
 batch_size: 2
 validate_every: 6
@@ -41,7 +41,6 @@ device: cpu
 def make_material(folder: Path) -> None:
     """Videos, a data set with embeddings, recordings and a list of mixtures."""
     from clipsep.cli import main
-    from clipsep.training.config import OptimizerSettings
 
     videos = folder / "videos"
     videos.mkdir()
@@ -53,8 +52,7 @@ def make_material(folder: Path) -> None:
     ):
         if main(command):
             raise SystemExit(f"{command[0]} failed")
-    decay = "ema_decay" if "ema_decay" in OptimizerSettings.model_fields else "average"
-    (folder / "train.yaml").write_text(_TRAINING.replace("EMA", decay))
+    (folder / "train.yaml").write_text(_TRAINING)
     recordings = folder / "recordings"
     recordings.mkdir()
     rng = np.random.default_rng(2)

@@ -85,7 +85,9 @@ def kill_job(job: Job, folder: Path, kills: int, seed: int) -> Iterator[Tally]:
             _wait(process)
             effective += 1
             if not wait_until(lambda child=process: not _members(child), 10.0):
-                problems.append(f"processes outlive the parent after {how.name}: {_members(process)}")
+                problems.append(
+                    f"processes outlive the parent after {how.name}: {_members(process)}"
+                )
                 for member in _members(process):
                     os.kill(member, signal.SIGKILL)
             if how == signal.SIGTERM:

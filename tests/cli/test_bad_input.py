@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import resource
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -323,3 +325,16 @@ def test_an_interrupt_leaves_nothing(recording, model, tmp_path, monkeypatch, ca
     assert main(list(map(str, argv))) == 130
     assert capsys.readouterr().err.count("\n") == 1
     assert contents(tmp_path) == before
+
+
+def test_a_termination_that_a_library_swallows_ends_the_program(monkeypatch, capsys):
+    def swallow(*_: object) -> None:
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(5)
+        except SystemExit:
+            raise TypeError("what a library makes of it") from None
+
+    monkeypatch.setattr("clipsep.checkpoint.shipped_models", swallow)
+    assert main(["models"]) == 143
+    assert capsys.readouterr().err == ""
