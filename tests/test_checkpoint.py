@@ -231,7 +231,7 @@ def test_hub_id(saved: Path, monkeypatch: pytest.MonkeyPatch):
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
     assert load_checkpoint("owner/model").folder == saved
-    files = ["config.json", "model.safetensors", "model.onnx"]
+    files = ["config.json", "model.safetensors", "model.onnx", "known_sounds.safetensors"]
     # Nothing else is fetched: no pickles, no code.
     assert asked == {"repository": "owner/model", "files": files}
 

@@ -21,6 +21,7 @@ from safetensors import SafetensorError, safe_open
 
 from clipsep.errors import ClipsepError, UsageError
 from clipsep.extras import require
+from clipsep.feedback import ConfidenceSettings, KnownSettings
 from clipsep.messages import counted, first_problem
 from clipsep.models.settings import ModelSettings
 from clipsep.spectral import SpectralSettings
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 CONFIG_NAME = "config.json"
 WEIGHTS_NAME = "model.safetensors"
 ONNX_NAME = "model.onnx"  # for ONNX Runtime: the graph, which reads the weights beside it
+KNOWN_NAME = "known_sounds.safetensors"  # embeddings that were learnt (`clipsep.queries.known`)
 # What batch normalisation counts by itself.
 _STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
@@ -47,6 +49,8 @@ class CheckpointConfig(BaseModel):
         prompts: the prompt set that text queries go through.
         labels: in the order of the label table (LabelSep), else empty.
         known_sounds: labels of the sounds it was trained with, for `clipsep scan`; may be empty.
+        known: how queries compare with what was learnt; None without `KNOWN_NAME` beside it.
+        confidence: calibration of the confidence in answers; None without one.
         training: what the model was trained on and how it scored, for people.
         sha256: of the weights file.
     """
@@ -62,6 +66,8 @@ class CheckpointConfig(BaseModel):
     prompts: str = "photo"
     labels: list[str] = []
     known_sounds: list[str] = []
+    known: KnownSettings | None = None
+    confidence: ConfidenceSettings | None = None
     training: dict[str, Any] = {}
     sha256: str = ""
 
@@ -80,7 +86,8 @@ def save_checkpoint(
 ) -> None:
     """Write a checkpoint folder; each file is complete or not there.
 
-    An export of other weights that is there is removed.
+    An export of other weights that is there is removed; so is what was measured with them, the
+    feedback on queries and answers.
 
     Args:
         dtype: of the stored weights, float32 by default; they are used in float32.
@@ -94,17 +101,24 @@ def save_checkpoint(
         for name, tensor in model.state_dict().items()
     }
     weights = safetensors.torch.save(tensors)
-    config = config.model_copy(update={"sha256": hashlib.sha256(weights).hexdigest()})
+    digest = hashlib.sha256(weights).hexdigest()
+    config = config.model_copy(update={"sha256": digest, "known": None, "confidence": None})
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / ONNX_NAME).unlink(missing_ok=True)
+        for name in (ONNX_NAME, KNOWN_NAME):
+            (folder / name).unlink(missing_ok=True)
         write_whole(folder / WEIGHTS_NAME, weights)
-        text = json.dumps(config.model_dump(mode="json"), indent=2, ensure_ascii=False)
-        write_whole(folder / CONFIG_NAME, (text + "\n").encode())
+        save_config(folder, config)
     except OSError as error:
         raise ClipsepError(
             f"Cannot write the model to '{folder}': {error.strerror or error}."
         ) from error
+
+
+def save_config(folder: Path, config: CheckpointConfig) -> None:
+    """Write config.json of a checkpoint folder."""
+    text = json.dumps(config.model_dump(mode="json"), indent=2, ensure_ascii=False)
+    write_whole(folder / CONFIG_NAME, (text + "\n").encode())
 
 
 def load_checkpoint(name: str | Path) -> Checkpoint:
@@ -203,7 +217,7 @@ def _from_hub(repository: str) -> Path:
 
     try:
         folder = snapshot_download(
-            repository, allow_patterns=[CONFIG_NAME, WEIGHTS_NAME, ONNX_NAME]
+            repository, allow_patterns=[CONFIG_NAME, WEIGHTS_NAME, ONNX_NAME, KNOWN_NAME]
         )
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError, ValueError) as error:
         raise ClipsepError(

@@ -11,7 +11,8 @@ import torch
 from PIL import Image
 
 from clipsep.errors import UsageError
-from clipsep.evaluation.queries import IMAGE, TEXT, PairQueries, absent_sounds, random_picture
+from clipsep.evaluation.queries import PairQueries, absent_sounds, random_picture
+from clipsep.feedback import IMAGE, TEXT
 from tests.helpers.encoders import FakeEncoder
 
 

@@ -44,6 +44,15 @@ Ray = Annotated[
         help="Work on Ray: local (started here), auto or HOST:PORT.",
     ),
 ]
+Sensitivity = Annotated[
+    float,
+    typer.Option(
+        metavar="NUMBER",
+        min=0.0,
+        max=1.0,
+        help="Above 0.5 finds more, and lets more of other sounds through; below, less.",
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from clipsep.cli.console import AsJson, Device, cells, progress_bar, stdout, table_of
+from clipsep.cli.console import AsJson, Device, Sensitivity, cells, progress_bar, stdout, table_of
 from clipsep.errors import UsageError
 
 if TYPE_CHECKING:
@@ -77,6 +77,7 @@ def evaluate(
         ),
     ] = None,
     binary: Annotated[bool, typer.Option("--binary", help="Masks of 0 and 1, not soft.")] = False,
+    sensitivity: Sensitivity = 0.5,
     every: Annotated[
         int, typer.Option(metavar="N", min=1, help="Score every Nth mixture, for a quick look.")
     ] = 1,
@@ -111,6 +112,7 @@ def evaluate(
             images=images,
             prompts=prompts,
             binary=binary,
+            sensitivity=sensitivity,
             query_encoder=query_encoder,
             device=device,
             workers=workers,

@@ -3,29 +3,70 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from clipsep.cli.console import AsJson, Device, cells, stdout, table_of
+from clipsep.errors import ClipsepError
 from clipsep.messages import printable
 
 
-def models() -> None:
-    """List the models that come with the package."""
+def models(
+    sounds: Annotated[
+        bool, typer.Option("--sounds", help="List the sounds that a model was trained with.")
+    ] = False,
+    model: Annotated[
+        str,
+        typer.Option(
+            metavar="MODEL", help="Of --sounds: shipped model, folder or Hugging Face id."
+        ),
+    ] = "mini",
+    as_json: AsJson = False,
+) -> None:
+    """List the shipped models, or the sounds they know."""
+    if sounds:
+        _print_sounds(model, as_json)
+        return
     from clipsep.checkpoint import shipped_models, summarize
     from clipsep.engines import engines_of
 
+    found = {folder: summarize(folder) for folder in shipped_models().values()}
+    if as_json:
+        entries = [
+            {**asdict(summary), "folder": str(folder), "engines": engines_of(folder)}
+            for folder, summary in found.items()
+        ]
+        print(json.dumps(entries, indent=2))
+        return
     table = table_of("name", "parameters", "size", "query encoder", "engines", "what for")
-    for folder in shipped_models().values():
-        summary = summarize(folder)
+    for folder, summary in found.items():
         engines = ", ".join(engines_of(folder))
         table.add_row(
             *cells(summary.name, *_sizes(summary), summary.encoder, engines, summary.purpose)
         )
     stdout().print(table)
     print("A folder or a Hugging Face id (owner/model) of another model can be used as well.")
+
+
+def _print_sounds(model: str, as_json: bool) -> None:
+    from clipsep.checkpoint import find_checkpoint, load_config
+
+    config = load_config(find_checkpoint(model))
+    wordings = config.known.wordings if config.known else {}
+    if as_json:
+        sounds = {label: wordings.get(label, []) for label in config.known_sounds}
+        print(json.dumps(sounds, indent=2, ensure_ascii=False))
+        return
+    if not config.known_sounds:
+        raise ClipsepError(
+            f"The model '{config.name}' does not say which sounds it was trained with."
+        )
+    for label in config.known_sounds:
+        others = ", ".join(wordings.get(label, []))
+        print(printable(f"{label} ({others})" if others else label))
 
 
 def info(

@@ -9,7 +9,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from clipsep.cli.console import AsJson, Device, Ray, Workers, cells, progress_bar, stdout, table_of
+from clipsep.cli.console import (
+    AsJson,
+    Device,
+    Ray,
+    Sensitivity,
+    Workers,
+    cells,
+    progress_bar,
+    stdout,
+    table_of,
+)
+from clipsep.cli.feedback import feedback_cells, note_on
 from clipsep.errors import UsageError
 from clipsep.messages import counted, printable
 
@@ -46,6 +57,7 @@ def separate(
         ),
     ] = None,
     binary: Annotated[bool, typer.Option("--binary", help="Masks of 0 and 1, not soft.")] = False,
+    sensitivity: Sensitivity = 0.5,
     device: Device = "auto",
     engine: Annotated[
         str, typer.Option(metavar="NAME", help="auto, onnx (needs no PyTorch) or pytorch.")
@@ -70,7 +82,16 @@ def separate(
         from clipsep.separation.bulk import SeparationRequest
 
         request = SeparationRequest(
-            queries, model, query_encoder, residual, binary, format, plot, device, engine
+            queries,
+            model,
+            query_encoder,
+            residual,
+            binary,
+            format,
+            plot,
+            device,
+            engine,
+            sensitivity,
         )
         _separate_many(inputs, request, output, workers, ray, as_json)
         return
@@ -79,7 +100,7 @@ def separate(
     separator = Separator.from_pretrained(model, device, query_encoder, engine=engine)
     with progress_bar(f"separating {inputs[0].name}") as progress:
         report = separator.separate_file(
-            inputs[0], queries, output, residual, binary, format, plot, progress
+            inputs[0], queries, output, residual, binary, format, plot, progress, sensitivity
         )
     if as_json:
         print(json.dumps(report.as_dict(), indent=2, allow_nan=False))
@@ -121,18 +142,22 @@ def _separate_many(
 
 
 def _print_report(report: FileReport) -> None:
-    table = table_of("query", "level", "share of energy", "file", right=(1, 2))
+    columns = ("query", "known", "confidence", "level", "share of energy", "file")
+    table = table_of(*columns, right=(2, 3, 4))
     tracks = dict(report.targets)
     if report.residual:
         tracks["(residual)"] = report.residual
     for name, track in tracks.items():
-        table.add_row(
-            *cells(name, _level(track.level), f"{100 * track.energy_share:.1f} %", track.path)
-        )
-    table.add_row(*cells("(mixture)", _level(report.level), "100.0 %", report.source))
+        share = f"{100 * track.energy_share:.1f} %"
+        feedback = feedback_cells(report.feedback.get(name))
+        table.add_row(*cells(name, *feedback, _level(track.level), share, track.path))
+    table.add_row(*cells("(mixture)", "", "", _level(report.level), "100.0 %", report.source))
     stdout().print(table)
     if report.picture:
         print(f"Spectrograms: {report.picture}")
+    for name, feedback in report.feedback.items():
+        if note := note_on(name, feedback):
+            print(f"clipsep: note: {printable(note)}", file=sys.stderr)
 
 
 def _note_clipping(samples: int, of_what: str) -> None:

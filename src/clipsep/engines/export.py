@@ -24,6 +24,7 @@ from torch import nn
 
 from clipsep.checkpoint import (
     CONFIG_NAME,
+    KNOWN_NAME,
     ONNX_NAME,
     WEIGHTS_NAME,
     CheckpointConfig,
@@ -74,8 +75,9 @@ def export_checkpoint(model: str | Path, output: Path | None = None) -> Export:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if folder.resolve() != source.resolve():
-            for name in (CONFIG_NAME, WEIGHTS_NAME):
-                shutil.copyfile(source / name, folder / name)
+            for name in (CONFIG_NAME, WEIGHTS_NAME, KNOWN_NAME):
+                if name != KNOWN_NAME or checkpoint.config.known is not None:
+                    shutil.copyfile(source / name, folder / name)
         content = _onnx_file(checkpoint.model, checkpoint.config, folder / WEIGHTS_NAME)
         write_whole(folder / ONNX_NAME, content)
     except OSError as error:

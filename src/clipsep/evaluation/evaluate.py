@@ -21,13 +21,16 @@ from clipsep.devices import check_device, one_thread
 from clipsep.errors import UsageError
 from clipsep.evaluation.lists import read_any, split_name
 from clipsep.evaluation.mixtures import Pair
-from clipsep.evaluation.queries import IMAGE, TEXT, PairQueries, absent_sounds
+from clipsep.evaluation.queries import PairQueries, absent_sounds
 from clipsep.evaluation.report.statistics import Report
 from clipsep.evaluation.scoring import PairJob, PairScorer, PairScores, find_estimate
 from clipsep.extras import is_installed
+from clipsep.feedback import IMAGE, TEXT
 from clipsep.parallel.run import local_workers, run_many
 from clipsep.queries import QueryEncoder, load_query_encoder
+from clipsep.queries.known import KnownSounds
 from clipsep.queries.labels import LabelEncoder
+from clipsep.separation.query_masks import SENSITIVITY, sensitivity_bias
 
 Progress = Callable[[float, float | None], None]  # (done, of how many)
 QUERIES = {TEXT: (TEXT,), IMAGE: (IMAGE,), "both": (TEXT, IMAGE)}
@@ -44,6 +47,7 @@ def evaluate(
     images: str | Path | None = None,
     prompts: str | None = None,
     binary: bool = False,
+    sensitivity: float = SENSITIVITY,
     query_encoder: str | None = None,
     device: str = "auto",
     workers: int | None = None,
@@ -71,6 +75,7 @@ def evaluate(
             random, instead of those that the list names.
         prompts: another prompt set than the model's, such as the published "ensemble".
         binary: masks of 0 and 1.
+        sensitivity: as of `clipsep.Separator.separate`.
         query_encoder: where the model's encoder is, e.g. ``clip:/path/to/folder``.
         workers: processes; by default one per core, or one where there is a GPU.
         every: score every so manieth pair only, for a quick look.
@@ -82,6 +87,7 @@ def evaluate(
         ClipsepError: if a sound or picture cannot be read.
     """
     check_device(device)
+    sensitivity_bias(sensitivity)
     if (model is None) == (estimates is None):
         raise UsageError("Give a model or a folder of estimates, and not both.")
     folder = config = encoder = None
@@ -102,7 +108,8 @@ def evaluate(
     if kinds:
         prompts = prompts or config.prompts
         encoder = _encoder(config, query_encoder, device)
-        queries = PairQueries(encoder, prompts, Path(images) if images else None)
+        known = KnownSounds.load(folder, config)
+        queries = PairQueries(encoder, prompts, Path(images) if images else None, known)
     examples_at = _spaced(len(chosen), examples)
     jobs: list[PairJob] = []
     scored: dict[str, PairScores] = {}
@@ -111,7 +118,7 @@ def evaluate(
         for job in _jobs(chosen, absent_sounds(listed), kinds, queries, examples_at):
             jobs.append(job)
             report_every(len(jobs), 2 * len(chosen))
-        scorer = PairScorer(folder, device, binary, finished)
+        scorer = PairScorer(folder, device, binary, finished, sensitivity)
         for job, scores in run_many(scorer, jobs, workers or local_workers(device)):
             scored[job.pair.id] = scores
             report_every(len(jobs) + len(scored), 2 * len(chosen))
@@ -130,6 +137,7 @@ def evaluate(
             "prompts": prompts if TEXT in kinds and encoder.id != LabelEncoder.id else None,
             "images": str(images) if images else None,
             "masks": "binary" if binary else "soft",
+            "sensitivity": sensitivity,
         },
         environment=_environment(),
         pairs=[scored[pair.id] for pair in chosen],

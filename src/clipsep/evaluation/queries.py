@@ -14,11 +14,11 @@ from PIL import Image
 
 from clipsep.errors import UsageError
 from clipsep.evaluation.mixtures import Pair, load_pictures
+from clipsep.feedback import TEXT
 from clipsep.queries import QueryEncoder
+from clipsep.queries.known import KnownSounds
 from clipsep.queries.parsing import PICTURE_SUFFIXES, named_queries
 from clipsep.queries.prompts import encode_prompted
-
-TEXT, IMAGE = "text", "image"
 
 
 class PairQueries:
@@ -30,10 +30,18 @@ class PairQueries:
         prompts: the prompt set that texts go through.
         images: a folder of pictures with one folder per label, see `random_picture`; None for the
             pictures that the pairs name.
+        known: of the model, which queries are drawn towards; None leaves them as they are.
     """
 
-    def __init__(self, encoder: QueryEncoder, prompts: str, images: Path | None):
+    def __init__(
+        self,
+        encoder: QueryEncoder,
+        prompts: str,
+        images: Path | None,
+        known: KnownSounds | None = None,
+    ):
         self._encoder, self._prompts, self._images = encoder, prompts, images
+        self._known = known
         self._embeddings: dict[tuple[str, str], np.ndarray] = {}
 
     def embed(self, kind: str, pair: Pair) -> np.ndarray:
@@ -45,7 +53,10 @@ class PairQueries:
         key = (kind, pair.query if kind == TEXT else pair.id)
         if key not in self._embeddings:
             embedding = self._text(pair.query) if kind == TEXT else self._pictures(pair)
-            self._embeddings[key] = np.asarray(embedding, np.float32)
+            embedding = np.asarray(embedding, np.float32)
+            if self._known is not None:
+                embedding = self._known.draw(embedding[None], kind)[0]
+            self._embeddings[key] = embedding
         return self._embeddings[key]
 
     def pictures(self, pair: Pair) -> list[Image.Image]:

@@ -18,6 +18,7 @@ from clipsep.evaluation.mixtures import Pair, load_sources
 from clipsep.evaluation.separation import MixtureSeparator
 from clipsep.media import read_audio
 from clipsep.metrics import bss_metrics, is_silent, sdr, si_sdr
+from clipsep.separation.query_masks import SENSITIVITY
 
 MIXTURE, ESTIMATE = "mixture", "estimate"
 AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".m4a")
@@ -86,12 +87,18 @@ class PairScorer:
     Args:
         folder: of the model.
         estimates: of finished estimates instead, one file per pair; then there is no model.
+        sensitivity: as of `clipsep.Separator.separate`.
     """
 
     def __init__(
-        self, folder: Path | None, device: str, binary: bool, estimates: Path | None = None
+        self,
+        folder: Path | None,
+        device: str,
+        binary: bool,
+        estimates: Path | None = None,
+        sensitivity: float = SENSITIVITY,
     ):
-        self.device = device
+        self.device, self._sensitivity = device, sensitivity
         self._folder, self._binary, self._estimates = folder, binary, estimates
         self._seconds = 0.0
         self._separator: MixtureSeparator | None = None
@@ -138,7 +145,9 @@ class PairScorer:
     ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
         """The model's estimates, and those for the absent sound, from one pass of the network."""
         if self._separator is None:
-            self._separator = MixtureSeparator(self._folder, self.device, self._binary)
+            self._separator = MixtureSeparator(
+                self._folder, self.device, self._binary, self._sensitivity
+            )
         embeddings = [*job.queries.values(), *job.absent_queries.values()]
         queries = np.stack(embeddings) if embeddings else None
         began = time.perf_counter()

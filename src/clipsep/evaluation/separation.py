@@ -11,7 +11,9 @@ import numpy as np
 
 from clipsep.checkpoint import load_config
 from clipsep.engines import load_engine
-from clipsep.separation.streaming import StreamingFilter, masks_of
+from clipsep.queries.known import Familiarity
+from clipsep.separation.query_masks import SENSITIVITY, QueryMasks
+from clipsep.separation.streaming import StreamingFilter
 
 
 class MixtureSeparator:
@@ -21,24 +23,30 @@ class MixtureSeparator:
         folder: of a model of any kind; its noise heads are not used.
         binary: masks of 0 and 1 on the network's bands instead of soft ones. (The published option
             sets them after the interpolation to the bins of the STFT.)
+        sensitivity: as of `clipsep.Separator.separate`.
     """
 
-    def __init__(self, folder: Path, device: str, binary: bool):
+    def __init__(self, folder: Path, device: str, binary: bool, sensitivity: float = SENSITIVITY):
         config = load_config(folder)
         # One thread: rounding must not depend on how many processes share the cores.
         self._engine = load_engine(folder, config, device=device, threads=1)
-        self._settings, self._name = config.spectral, config.name
-        self._binary = binary
+        self._config, self._settings = config, config.spectral
+        self._binary, self._sensitivity = binary, sensitivity
         self._is_pit = config.model.kind == "pit"
 
     def separate(
-        self, mixture: np.ndarray, sample_rate: int, queries: np.ndarray | None
+        self,
+        mixture: np.ndarray,
+        sample_rate: int,
+        queries: np.ndarray | None,
+        familiarity: list[Familiarity | None] | None = None,
     ) -> np.ndarray:
         """Separate one mixture.
 
         Args:
             mixture: float32 [T].
-            queries: their embeddings, float32 [N, D]; None for a model that takes none (PIT).
+            queries: their embeddings, float32 [N, D], drawn already; None for a PIT model.
+            familiarity: of the queries, for the confidence.
 
         Returns:
             one estimate per query, float32 [N, T]; of a model without queries two, by its first mask m
@@ -48,10 +56,13 @@ class MixtureSeparator:
             ClipsepError: if the model gives values that are not finite.
         """
 
+        masks = QueryMasks(
+            self._engine, self._config, queries, familiarity, self._binary, self._sensitivity
+        )
+
         def predict(log_magnitude: np.ndarray) -> np.ndarray:
-            logits = self._engine.mask_logits(log_magnitude, queries)
-            masks = masks_of(logits[0], self._binary, self._name)
-            return np.stack([masks[0], 1 - masks[0]]) if self._is_pit else masks
+            first = masks(log_magnitude)
+            return np.stack([first[0], 1 - first[0]]) if self._is_pit else first
 
         stream = StreamingFilter(predict, self._settings, sample_rate, channels=1)
         return stream.push(mixture[None], last=True)[:, 0]

@@ -33,6 +33,7 @@ from clipsep.parallel.task import Progress, require_shared_folder
 from clipsep.queries.parsing import PICTURE_SUFFIXES, named_queries
 from clipsep.separation.journal import SeparationReport
 from clipsep.separation.outputs import FileReport, output_paths
+from clipsep.separation.query_masks import SENSITIVITY, sensitivity_bias
 from clipsep.separation.separator import EncodedQueries, Separator
 
 _LEFTOVER = re.compile(r"\.(.+)\.[0-9a-f]+\.part")  # how AudioWriter calls an unfinished file
@@ -64,6 +65,7 @@ class SeparationRequest:
     plot: bool = False
     device: str = "auto"
     engine: str = "auto"
+    sensitivity: float = SENSITIVITY
 
     @cached_property
     def names(self) -> list[str]:
@@ -184,6 +186,7 @@ def separate_files(
         raise UsageError(
             f"unknown output format '{request.format}': choose one of {', '.join(OUTPUT_FORMATS)}."
         )
+    sensitivity_bias(request.sensitivity)
     request, output = request.with_absolute_paths(), output.absolute()
     outputs = _outputs(recordings, request, output)
     request.digest  # noqa: B018 - names a model that is of no use before anything is written
@@ -257,6 +260,7 @@ class _Separate:
             request.binary,
             request.format,
             request.plot,
+            sensitivity=request.sensitivity,
         )
 
     @cached_property

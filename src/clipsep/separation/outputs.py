@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import numpy as np
 
 from clipsep.media import AudioStreamInfo, AudioWriter
 from clipsep.queries.parsing import RESIDUAL
+from clipsep.separation.confidence import QueryFeedback
 from clipsep.separation.figure import SpectrogramFigure
 
 
@@ -43,7 +44,10 @@ class TrackReport:
 
 @dataclass
 class FileReport:
-    """What `Separator.separate_file` wrote: one track per query, and the residual if asked for."""
+    """What `Separator.separate_file` wrote: one track per query, and the residual if asked for.
+
+    ``feedback`` says of each query whether the model knows such a sound and whether it is there.
+    """
 
     source: Path
     sample_rate: int
@@ -53,11 +57,16 @@ class FileReport:
     targets: dict[str, TrackReport]
     residual: TrackReport | None = None
     picture: Path | None = None
+    feedback: dict[str, QueryFeedback] = field(default_factory=dict)
 
     @property
     def tracks(self) -> list[TrackReport]:
         """The targets, and the residual if there is one."""
         return [*self.targets.values(), *([self.residual] if self.residual else [])]
+
+    def feedback_on(self, query: str) -> QueryFeedback:
+        """Empty where there is none."""
+        return self.feedback.get(query, QueryFeedback())
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON; levels as those of the tracks."""
@@ -67,7 +76,10 @@ class FileReport:
             "channels": self.channels,
             "seconds": self.seconds,
             "level_dbfs": self.level,
-            "targets": [{"query": name, **track.as_dict()} for name, track in self.targets.items()],
+            "targets": [
+                {"query": name, **track.as_dict(), **self.feedback_on(name).as_dict()}
+                for name, track in self.targets.items()
+            ],
             "residual": self.residual.as_dict() if self.residual else None,
             "picture": str(self.picture) if self.picture else None,
         }
@@ -140,7 +152,7 @@ class SeparationFiles:
         if self._figure:
             self._figure.add({"mixture": mixture, **parts})
 
-    def report(self) -> FileReport:
+    def report(self, feedback: dict[str, QueryFeedback] | None = None) -> FileReport:
         tracks = {
             name: TrackReport(
                 track.path,
@@ -160,6 +172,7 @@ class SeparationFiles:
             targets=tracks,
             residual=residual,
             picture=self._picture,
+            feedback=feedback or {},
         )
 
     def _open(self, path: Path) -> AudioWriter:

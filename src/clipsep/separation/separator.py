@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -17,15 +17,19 @@ from clipsep._version import __version__
 from clipsep.checkpoint import CheckpointConfig, find_checkpoint, load_config
 from clipsep.engines import Engine, load_engine
 from clipsep.errors import ClipsepError, UsageError
+from clipsep.feedback import IMAGE, TEXT
 from clipsep.media import AudioReader, check_writable
 from clipsep.messages import counted
 from clipsep.queries import QueryEncoder, load_query_encoder
 from clipsep.queries.cache import QueryCache
+from clipsep.queries.known import Familiarity, KnownSounds
 from clipsep.queries.labels import LabelEncoder
 from clipsep.queries.parsing import Query, named_queries
 from clipsep.queries.prompts import encode_prompted
+from clipsep.separation.confidence import QueryFeedback
 from clipsep.separation.outputs import FileReport, SeparationFiles
-from clipsep.separation.streaming import MaskFunction, StreamingFilter, masks_of
+from clipsep.separation.query_masks import SENSITIVITY, QueryMasks, sensitivity_bias
+from clipsep.separation.streaming import StreamingFilter
 from clipsep.separation.waveforms import as_sample_rate, as_waveform, check_samples, same_channels
 
 Progress = Callable[[float, float | None], None]  # (seconds done, seconds in all if known)
@@ -40,19 +44,29 @@ class SeparationResult:
         targets: by the name of the query: a text itself, a picture's file name, or "image 1", ...
         residual: the mixture minus all targets, so that everything always adds up to the mixture.
         sample_rate: as the input's, in Hz.
+        feedback: by the name of the query: whether the model knows such a sound, and how sure it is
+            that the sound is there; of a stream, from the segments so far.
     """
 
     targets: dict[str, np.ndarray]
     residual: np.ndarray
     sample_rate: int
+    feedback: dict[str, QueryFeedback] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class EncodedQueries:
-    """Names of the queries and their embeddings [N, D], ready for any number of recordings."""
+    """Queries that are ready for any number of recordings.
+
+    Attributes:
+        names: N of them.
+        embeddings: [N, D], drawn towards the sounds that the model knows.
+        familiarity: how each compares with what the model was trained on; None where it is not known.
+    """
 
     names: list[str]
     embeddings: np.ndarray
+    familiarity: list[Familiarity | None] | None = None
 
 
 class Separator:
@@ -63,6 +77,7 @@ class Separator:
         engine: that runs it, see `clipsep.engines.load_engine`.
         encoder: the query encoder it was trained with; loaded when needed if not given.
         overlap: share of the model's segments that is cross-faded, 0 to 0.5.
+        known: the sounds that the model was trained with; None if that is not known.
 
     Raises:
         UsageError: if the encoder is another than the model's, or the model takes no queries.
@@ -74,6 +89,7 @@ class Separator:
         engine: Engine,
         encoder: QueryEncoder | None = None,
         overlap: float = 0.125,
+        known: KnownSounds | None = None,
     ):
         if config.model.kind == "pit":
             raise UsageError(f"The model '{config.name}' takes no queries (it is a PIT baseline).")
@@ -85,6 +101,7 @@ class Separator:
         self.config = config
         self.engine = engine
         self.overlap = overlap
+        self.known = known
         self._encoder = encoder
         self._threads: int | None = None
         self._cache = _cache_of(config) if encoder is None else None
@@ -115,7 +132,7 @@ class Separator:
         config = load_config(folder)
         encoder = load_query_encoder(query_encoder, threads=threads) if query_encoder else None
         runs = load_engine(folder, config, engine, device, threads)
-        separator = cls(config, runs, encoder, overlap)
+        separator = cls(config, runs, encoder, overlap, KnownSounds.load(folder, config))
         separator._threads = threads
         return separator
 
@@ -125,6 +142,7 @@ class Separator:
         sample_rate: int,
         queries: Sequence[Query] | EncodedQueries,
         binary: bool = False,
+        sensitivity: float = SENSITIVITY,
     ) -> SeparationResult:
         """Separate a recording in memory.
 
@@ -135,14 +153,18 @@ class Separator:
             sample_rate: in Hz.
             queries: texts, PIL images or paths of pictures; or what `encode` made of them.
             binary: masks of 0 and 1 instead of soft ones.
+            sensitivity: between 0 and 1: more finds more of each sound and lets more of the others
+                through; 0.5 takes masks as the model gives them. The odds that a spot of the spectrogram
+                belongs to the sound are multiplied by sensitivity / (1 - sensitivity).
 
         Raises:
-            UsageError: for a bad query or an array of another shape.
+            UsageError: for a bad query, sensitivity, or an array of another shape.
             ClipsepError: if the sound is empty, too short, or has samples that are NaN, infinite or
                 beyond 1e12, or if the model gives no numbers.
         """
         sample_rate = as_sample_rate(sample_rate)
-        blocks = list(self.stream([as_waveform(waveform)], sample_rate, queries, binary))
+        waveforms = [as_waveform(waveform)]
+        blocks = list(self.stream(waveforms, sample_rate, queries, binary, sensitivity))
         return SeparationResult(
             {
                 name: np.concatenate([block.targets[name] for block in blocks], axis=-1)
@@ -150,6 +172,7 @@ class Separator:
             },
             np.concatenate([block.residual for block in blocks], axis=-1),
             sample_rate,
+            blocks[-1].feedback,
         )
 
     def stream(
@@ -158,6 +181,7 @@ class Separator:
         sample_rate: int,
         queries: Sequence[Query] | EncodedQueries,
         binary: bool = False,
+        sensitivity: float = SENSITIVITY,
     ) -> Iterator[SeparationResult]:
         """Separate sound that arrives in blocks, in constant memory.
 
@@ -172,8 +196,9 @@ class Separator:
             ClipsepError, UsageError: as `separate`.
         """
         sample_rate = as_sample_rate(sample_rate)
+        sensitivity_bias(sensitivity)  # refuses a wrong one before the first block is asked for
         encoded = self.encode(queries)
-        return self._stream(blocks, sample_rate, encoded, binary)
+        return self._stream(blocks, sample_rate, encoded, binary, sensitivity)
 
     def separate_file(
         self,
@@ -185,6 +210,7 @@ class Separator:
         format: str = "wav",
         plot: bool = False,
         progress: Progress | None = None,
+        sensitivity: float = SENSITIVITY,
     ) -> FileReport:
         """Separate a sound or video file of any length into one file per query.
 
@@ -194,11 +220,13 @@ class Separator:
             residual: write the residual too.
             format: one of `clipsep.media.OUTPUT_FORMATS`.
             plot: also draw ``<input>.spectrogram.png`` with the spectrograms of all parts.
+            sensitivity: as of `separate`.
 
         Raises:
             UsageError, ClipsepError: if the input, the queries or the output are of no use.
         """
         path, output_dir = Path(path), Path(output_dir)
+        sensitivity_bias(sensitivity)
         names = (
             queries.names if isinstance(queries, EncodedQueries) else list(named_queries(queries))
         )
@@ -209,11 +237,12 @@ class Separator:
             with output:
                 encoded = self.encode(queries)
                 rate = reader.info.sample_rate
-                for block in self._stream(reader, rate, encoded, binary, str(path)):
+                source = str(path)
+                for block in self._stream(reader, rate, encoded, binary, sensitivity, source):
                     output.write(block.targets, block.residual)
                     if progress:
                         progress(output.seconds, reader.info.seconds)
-        return output.report()
+        return output.report(block.feedback)
 
     def encode(self, queries: Sequence[Query] | EncodedQueries) -> EncodedQueries:
         """Queries ready to be used with many recordings; loads the encoder if that was not done yet.
@@ -224,8 +253,17 @@ class Separator:
         if isinstance(queries, EncodedQueries):
             return queries
         named = named_queries(queries)
-        embeddings = [self._embedding(query) for query in named.values()]
-        return EncodedQueries(list(named), np.stack(embeddings))
+        read = [self._read(query) for query in named.values()]
+        embeddings, familiarity = zip(*read, strict=True)
+        return EncodedQueries(list(named), np.stack(embeddings), list(familiarity))
+
+    def _read(self, query: str | Image) -> tuple[np.ndarray, Familiarity | None]:
+        """The embedding [D] that the network gets, and what it is like."""
+        embedding = self._embedding(query)
+        if self.known is None:
+            return embedding, None
+        kind = TEXT if isinstance(query, str) else IMAGE
+        return self.known.draw(embedding[None], kind)[0], self.known.compare(embedding, kind)
 
     def _embedding(self, query: str | Image) -> np.ndarray:
         """[D], from the cache if the model's own encoder has read the query before."""
@@ -248,15 +286,19 @@ class Separator:
         sample_rate: int,
         queries: EncodedQueries,
         binary: bool,
+        sensitivity: float,
         source: str = "The sound",
     ) -> Iterator[SeparationResult]:
+        masks = QueryMasks(
+            self.engine, self.config, queries.embeddings, queries.familiarity, binary, sensitivity
+        )
         filtered: StreamingFilter | None = None
         waiting = _SampleQueue()
         received = 0
         for block, ndim in _pieces(blocks, sample_rate):
             received += block.shape[1]
             filtered = filtered or StreamingFilter(
-                self._mask_function(queries.embeddings, binary),
+                masks,
                 self.config.spectral,
                 sample_rate,
                 len(block),
@@ -265,21 +307,14 @@ class Separator:
             waiting.push(block)
             targets = filtered.push(block)
             if targets is not None:
-                yield _result(queries.names, targets, waiting, sample_rate, ndim)
+                yield _result(queries.names, targets, waiting, sample_rate, ndim, masks)
         if received < SHORTEST_SECONDS * sample_rate:
             raise ClipsepError(
                 f"{source} is too short, {counted(received, 'sample')}: separation needs at least "
                 f"{SHORTEST_SECONDS * 1000:.0f} ms ({math.ceil(SHORTEST_SECONDS * sample_rate)})."
             )
         targets = filtered.push(block[:, :0], last=True)
-        yield _result(queries.names, targets, waiting, sample_rate, ndim)
-
-    def _mask_function(self, embeddings: np.ndarray, binary: bool) -> MaskFunction:
-        def predict(log_magnitude: np.ndarray) -> np.ndarray:
-            logits = self.engine.mask_logits(log_magnitude, embeddings)
-            return masks_of(logits[0], binary, self.config.name)
-
-        return predict
+        yield _result(queries.names, targets, waiting, sample_rate, ndim, masks)
 
     def _query_encoder(self) -> QueryEncoder:
         if self._encoder is None:
@@ -331,9 +366,16 @@ class _SampleQueue:
 
 
 def _result(
-    names: list[str], arrays: np.ndarray, waiting: _SampleQueue, sample_rate: int, ndim: int
+    names: list[str],
+    arrays: np.ndarray,
+    waiting: _SampleQueue,
+    sample_rate: int,
+    ndim: int,
+    masks: QueryMasks,
 ) -> SeparationResult:
     residual = waiting.pop(arrays.shape[-1]) - arrays.sum(axis=0)
     if ndim == 1:
         arrays, residual = arrays[:, 0], residual[0]
-    return SeparationResult(dict(zip(names, arrays, strict=True)), residual, sample_rate)
+    targets = dict(zip(names, arrays, strict=True))
+    feedback = dict(zip(names, masks.feedback, strict=True))
+    return SeparationResult(targets, residual, sample_rate, feedback)

@@ -1,0 +1,38 @@
+"""What is said on the terminal about queries and answers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from clipsep.separation.confidence import QueryFeedback
+
+_HARDLY = 0.5  # a lower confidence: the sound is rather not there
+
+
+def feedback_cells(feedback: QueryFeedback | None) -> tuple[str, str]:
+    """Cells of a table: known, near or unknown with the nearest known sound, and the confidence."""
+    if feedback is None:
+        return "", ""
+    known, confidence = feedback.familiarity, feedback.confidence
+    level = ""
+    if known is not None:
+        level = f"near: {known.nearest[0]}" if known.level == "near" else known.level
+    return level, "" if confidence is None else f"{100 * confidence:.0f} %"
+
+
+def note_on(query: str, feedback: QueryFeedback) -> str | None:
+    """A sentence for a query that found hardly anything, or that the model was not trained for."""
+    known, confidence = feedback.familiarity, feedback.confidence
+    hardly = confidence is not None and confidence < _HARDLY
+    strange = known is not None and known.level == "unknown"
+    if not hardly and not strange:
+        return None
+    found = (
+        f"hardly anything found for '{query}' (confidence {100 * confidence:.0f} %)"
+        if hardly
+        else f"'{query}' is not like any sound that the model was trained with"
+    )
+    if known is None or known.level == "known":
+        return f"{found}."
+    return f"{found}; nearest sounds it knows: {', '.join(known.nearest)}."

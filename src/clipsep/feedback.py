@@ -1,0 +1,69 @@
+"""What a checkpoint's config.json holds for feedback on queries and answers: numbers alone.
+
+How they are used is in `clipsep.queries.known` and `clipsep.separation.confidence`.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Kind = Literal["text", "image"]
+TEXT: Kind = "text"
+IMAGE: Kind = "image"
+Level = Literal["known", "near", "unknown"]
+
+
+class Thresholds(BaseModel):
+    """Cosines between a query's embedding and the nearest one that was learnt.
+
+    Attributes:
+        known: from here on, nine of ten queries meant the sound that is nearest.
+        near: from here on, half of them did.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    known: float = Field(ge=-1, le=1)
+    near: float = Field(ge=-1, le=1)
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Thresholds:
+        if self.near > self.known:
+            raise ValueError("'near' is above 'known'")
+        return self
+
+
+class KnownSettings(BaseModel):
+    """How queries compare with what a model was trained on.
+
+    Attributes:
+        wordings: other ways to ask for a known sound that it was trained with, by its label.
+        temperature: of the softmax over the cosines with the known sounds, by which a query is drawn.
+        share: how far a query is drawn towards their weighted mean: 0 leaves it as it is.
+        thresholds: of texts and of images, whose embeddings lie at other distances.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    wordings: dict[str, list[str]] = {}
+    temperature: float = Field(0.05, gt=0)
+    share: float = Field(0.0, ge=0, le=1)
+    thresholds: dict[Kind, Thresholds]
+
+
+class ConfidenceSettings(BaseModel):
+    """A logistic regression from features of an answer to the probability that its sound is there.
+
+    Attributes:
+        offset: its constant.
+        weights: by the feature, one of `clipsep.separation.confidence.FEATURES`.
+        silence_below: segments whose probability is lower are silenced, gradually; 0 for none.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    offset: float
+    weights: dict[str, float]
+    silence_below: float = Field(0.0, ge=0, lt=1)

@@ -1,0 +1,170 @@
+"""Laws of sensitivity and confidence: monotone, the middle changes nothing."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from clipsep import UsageError
+from clipsep.checkpoint import CheckpointConfig
+from clipsep.feedback import ConfidenceSettings
+from clipsep.models.settings import ModelSettings
+from clipsep.queries.known import Familiarity
+from clipsep.separation.confidence import ConfidenceMeter, kept_of, mask_features
+from clipsep.separation.query_masks import QueryMasks, sensitivity_bias
+from clipsep.spectral import SpectralSettings
+
+SETTINGS = ConfidenceSettings(
+    offset=-1.0, weights={"evident": 1.0, "overall": 0.1, "share": 0.5, "familiarity": 0.3}
+)
+
+
+class FixedLogits:
+    """An engine that gives the same logits for every segment, moved by each query's first number."""
+
+    name, device = "fixed", "cpu"
+
+    def __init__(self, n_bands: int = 8, frames: int = 10):
+        self.logits = 3 * np.random.default_rng(0).standard_normal((n_bands, frames))
+
+    def mask_logits(self, log_magnitude, queries):
+        moved = self.logits + queries[:, 0, None, None]
+        return moved[None].astype(np.float32)
+
+
+def config(confidence: ConfidenceSettings | None = SETTINGS) -> CheckpointConfig:
+    return CheckpointConfig(
+        name="tiny",
+        model=ModelSettings(query_dim=2),
+        spectral=SpectralSettings(),
+        query_encoder="hash",
+        confidence=confidence,
+    )
+
+
+def queries(*levels: float) -> np.ndarray:
+    return np.array([[level, 0.0] for level in levels], np.float32)
+
+
+def segment(seed: int = 1) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal((1, 1, 8, 10)).astype(np.float32)
+
+
+def masks(sensitivity: float, binary: bool = False) -> np.ndarray:
+    made = QueryMasks(FixedLogits(), config(), queries(0, 1), None, binary, sensitivity)
+    return made(segment())
+
+
+def test_the_middle_changes_nothing():
+    plain = QueryMasks(FixedLogits(), config(), queries(0, 1))(segment())
+    assert np.array_equal(masks(0.5), plain)
+    assert sensitivity_bias(0.5) == 0
+
+
+@pytest.mark.parametrize("binary", [False, True])
+def test_more_sensitivity_never_takes_less(binary: bool):
+    taken = [masks(sensitivity, binary) for sensitivity in np.linspace(0, 1, 11)]
+    for lower, higher in pairwise(taken):
+        assert (higher >= lower).all()
+    assert (taken[-1] > taken[0]).any()
+
+
+def test_sensitivity_multiplies_the_odds():
+    plain, more = masks(0.5), masks(0.75)
+    assert more / (1 - more) == pytest.approx(3 * plain / (1 - plain), rel=1e-3)
+
+
+def test_opposite_sensitivities_cancel():
+    assert sensitivity_bias(0.8) == pytest.approx(-sensitivity_bias(0.2))
+    assert np.isfinite([sensitivity_bias(0), sensitivity_bias(1)]).all()
+
+
+@pytest.mark.parametrize("wrong", [-0.1, 1.1, float("nan")])
+def test_other_numbers_are_refused(wrong: float):
+    with pytest.raises(UsageError, match="sensitivity"):
+        sensitivity_bias(wrong)
+
+
+def confidence(made: QueryMasks) -> list[float]:
+    return [one.confidence for one in made.feedback]
+
+
+def test_confidence_does_not_depend_on_sensitivity_or_binary_masks():
+    found = []
+    for binary, sensitivity in ((False, 0.5), (True, 0.5), (False, 0.9), (False, 0.1)):
+        made = QueryMasks(FixedLogits(), config(), queries(0, 1), None, binary, sensitivity)
+        made(segment())
+        found.append(confidence(made))
+    assert found == [found[0]] * 4
+
+
+def test_a_query_that_takes_more_is_more_certain():
+    made = QueryMasks(FixedLogits(), config(), queries(-4, -2, 0, 2))
+    made(segment())
+    found = confidence(made)
+    assert found == sorted(found) and 0 < found[0] < found[-1] < 1
+
+
+def test_confidence_is_that_of_the_most_evident_segment():
+    made = QueryMasks(FixedLogits(), config(), queries(0))
+    alone = []
+    for seed in range(4):
+        single = QueryMasks(FixedLogits(), config(), queries(0))
+        single(segment(seed)), made(segment(seed))
+        alone += confidence(single)
+    assert confidence(made) == [max(alone)]
+
+
+def test_loudness_does_not_matter():
+    logits = FixedLogits().mask_logits(None, queries(0, 1))[0]
+    quiet = mask_features(segment()[0, 0] - 5, logits)
+    assert quiet == pytest.approx(mask_features(segment()[0, 0], logits), abs=1e-5)
+
+
+def test_features_of_masks_that_are_known():
+    log_magnitude = np.zeros((4, 5))
+    logits = np.stack([np.full((4, 5), 2.0), np.full((4, 5), -50.0)])
+    logits[1, 0, :] = 6.0  # a quarter of the energy
+    evident, overall, share = mask_features(log_magnitude, logits).T
+    assert evident == pytest.approx([2.0, 6.0], abs=0.1)
+    assert overall == pytest.approx([2.0, (6 - 3 * 12) / 4], abs=1e-4)
+    assert share == pytest.approx(np.log([0.8808**2, 0.25 * 0.9975**2]), abs=1e-3)
+
+
+def test_a_familiar_query_is_trusted_more():
+    strange = Familiarity("unknown", 0.2, ("rain",), -1.0)
+    familiar = Familiarity("known", 0.9, ("rain",), 2.0)
+    meter = ConfidenceMeter(SETTINGS, [strange, familiar, None])
+    logits = np.zeros((3, 8, 10), np.float32)
+    first, second, third = meter.add(segment()[0, 0], logits)
+    assert first < third < second
+
+
+def test_nothing_is_in_digital_silence():
+    meter = ConfidenceMeter(SETTINGS, [None])
+    assert meter.add(np.full((8, 10), -9.2), np.full((1, 8, 10), 5.0)) == 0
+    assert meter.confidence == 0
+
+
+def test_without_a_calibration_there_is_no_confidence():
+    made = QueryMasks(FixedLogits(), config(None), queries(0))
+    made(segment())
+    assert confidence(made) == [None]
+
+
+def test_silencing_is_monotone_and_leaves_what_is_likely():
+    probability = np.linspace(0, 1, 21)
+    kept = kept_of(probability, 0.2)
+    assert (np.diff(kept) >= 0).all() and (kept[probability >= 0.2] == 1).all()
+    assert kept[0] < 1e-6 and kept_of(probability, 0.2, 1.0).min() >= kept.min()
+    assert (kept_of(probability, 0.0) == 1).all()
+
+
+def test_silencing_makes_masks_smaller_where_the_sound_is_not():
+    silencing = SETTINGS.model_copy(update={"silence_below": 0.5})
+    plain = QueryMasks(FixedLogits(), config(), queries(-12, 6))(segment())
+    silenced = QueryMasks(FixedLogits(), config(silencing), queries(-12, 6))(segment())
+    assert silenced[0].sum() < 0.2 * plain[0].sum()
+    assert np.array_equal(silenced[1], plain[1])
