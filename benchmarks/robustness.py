@@ -30,7 +30,7 @@ LABEL = "label"
 LEVELS = (10, 5, 0, -5, -10)  # dB of the target over the interferer
 SOURCES = (2, 3, 4)
 
-Row = dict[str, str]  # of a list of pairs
+Row = dict[str, str]  # of a list of mixtures
 Score = Callable[[list[Row]], Report]
 
 
@@ -78,9 +78,9 @@ def read_rows(path: Path) -> list[Row]:
 
 
 def score(rows: list[Row], corpus: Path, model: str, every: int, workers: int | None) -> Report:
-    """Evaluate a model on a list of pairs whose paths are relative to ``corpus``."""
+    """Evaluate a model on a list of mixtures whose paths are relative to ``corpus``."""
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "pairs.csv"
+        path = Path(folder) / "mixtures.csv"
         with open(path, "w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, rows[0])
             writer.writeheader()
@@ -101,7 +101,7 @@ def print_wordings(rows: list[Row], score_rows: Score) -> None:
     for way, words in wordings.items():
         report = score_rows(with_words(rows, words))
         plain = plain or report
-        sdr = report.statistic(report.answers[0], "sdr")
+        sdr = report.statistic(report.model_estimates[0], "sdr")
         cells = [way, f"{spelt_alike(words)} of {len(words)}", mean(sdr), f"{sdr.median:.2f}"]
         cells += ["", ""] if way == LABEL else compare(differences(report, plain))
         print(f"| {' | '.join(cells)} |", flush=True)
@@ -115,10 +115,11 @@ def differences(report: Report, plain: Report) -> dict[str, float]:
     """Mean change in SDR against ``plain``, a report on the same mixtures, by class."""
     return {
         label: Statistic.of(
-            pair.scores[report.answers[0]].sdr - reference.scores[plain.answers[0]].sdr
-            for pair, reference in zip(pairs, plain.by_class[label], strict=True)
+            mixture.scores[report.model_estimates[0]].sdr
+            - reference.scores[plain.model_estimates[0]].sdr
+            for mixture, reference in zip(mixtures, plain.by_class[label], strict=True)
         ).mean
-        for label, pairs in report.by_class.items()
+        for label, mixtures in report.by_class.items()
     }
 
 
@@ -150,14 +151,14 @@ def print_lists(heading: str, lists: dict[str, list[Row]], score_rows: Score) ->
     print("|---|--:|--:|--:|--:|--:|")
     for name, rows in lists.items():
         report = score_rows(rows)
-        answer = report.answers[0]
-        sdr = report.statistic(answer, "sdr")
+        estimate = report.model_estimates[0]
+        sdr = report.statistic(estimate, "sdr")
         cells = [
             name,
             mean(report.statistic(MIXTURE, "sdr")),
             mean(sdr),
             f"{sdr.median:.2f}",
-            mean(report.statistic(answer, "sdr_improvement")),
+            mean(report.statistic(estimate, "sdr_improvement")),
             mean(report.statistic(BINARY, "sdr")),
         ]
         print(f"| {' | '.join(cells)} |", flush=True)
@@ -178,7 +179,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split(":")[0])
     parser.add_argument("corpus", type=Path, metavar="CORPUS")
     parser.add_argument("--model", default="mini")
-    parser.add_argument("--every", type=int, default=1, metavar="N", help="every Nth pair only")
+    parser.add_argument("--every", type=int, default=1, metavar="N", help="every Nth mixture only")
     parser.add_argument("--workers", type=int, metavar="N", help="processes, by default one a core")
     parser.add_argument("--part", choices=PARTS, help="all by default")
     args = parser.parse_args()

@@ -56,7 +56,7 @@ def test_while_she_speaks_each_query_gets_its_share(parts):
 def test_it_separates_the_fixed_validation_mixtures():
     """Every fifth of them: 24 of 120, three quarters of the classes."""
     corpus = Path(os.environ["CLIPSEP_CORPUS"])
-    pairs, images = corpus / "pairs_val.csv", corpus / "images" / "val"
-    report = evaluate("mini", pairs, "both", images=images, every=5, workers=1, device="cpu")
-    for answer in ("text query", "picture query"):
-        assert report.statistic(answer, "sdr").mean > 6
+    mixtures, images = corpus / "pairs_val.csv", corpus / "images" / "val"
+    report = evaluate("mini", mixtures, "both", images=images, every=5, workers=1, device="cpu")
+    for estimate in ("text query", "picture query"):
+        assert report.statistic(estimate, "sdr").mean > 6

@@ -30,7 +30,7 @@ optimizer: {learning_rate: 0.01, warmup_steps: 2, ema_decay: 0.9}
 steps: 24
 batch_size: 2
 validate_every: 6
-validation_pairs: 4
+validation_mixtures: 4
 save_every: 3
 log_every: 1
 examples: 0

@@ -46,7 +46,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("study", type=Path)
     parser.add_argument("--runs", type=Path, default=Path("runs"))
-    parser.add_argument("--answer", default="text query")
+    parser.add_argument("--estimate", default="text query")
     args = parser.parse_args()
     study = yaml.safe_load(args.study.read_text(encoding="utf-8"))
     sizes, means = [], []
@@ -55,10 +55,12 @@ def main() -> None:
             scores = run_folder(args.runs, args.study.stem, variant, seed) / "scores.json"
             if scores.is_file():
                 sizes.append(float(variant.split()[0]))
-                means.append(np.mean([pair[args.answer] for pair in read_scores(scores, None)]))
+                means.append(
+                    np.mean([mixture[args.estimate] for mixture in read_scores(scores, None)])
+                )
     x, sdr = np.array(sizes), np.array(means)
     law = fit(x, sdr)
-    print(f"SDR = {law.a:.2f} - {law.b:.2f} x^-{law.c:.2f} dB ({args.answer}, {len(x)} runs)\n")
+    print(f"SDR = {law.a:.2f} - {law.b:.2f} x^-{law.c:.2f} dB ({args.estimate}, {len(x)} runs)\n")
     if law.c == EXPONENTS[0]:
         print(
             "The exponent is the smallest tried: a logarithm, whose end cannot be told from here.\n"

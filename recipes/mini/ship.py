@@ -26,7 +26,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("--name", help="under which it is shipped; by default its own")
-    parser.add_argument("--prompts", help="the prompt set that scored best on the validation pairs")
+    parser.add_argument(
+        "--prompts", help="the prompt set that scored best on the validation mixtures"
+    )
     args = parser.parse_args()
     checkpoint = load_checkpoint(args.checkpoint)
     config = checkpoint.config

@@ -21,7 +21,7 @@ from clipsep.evaluation.evaluate import evaluate
 from clipsep.training.config import load_config
 from clipsep.training.train import train
 
-_ANSWERS = {
+_ESTIMATES = {
     "text query": "SDR by text, dB",
     "picture query": "SDR by picture, dB",
     "best of 2 masks": "SDR of the better mask, dB",
@@ -47,15 +47,18 @@ def train_and_score(
     kinds = settings.get("queries", ["text", "image"])  # none for PIT: the best of its masks
     report = evaluate(
         folder / "last",  # choosing among validations would look at labels
-        corpus / study["pairs"],
+        corpus / study["mixtures"],
         "both" if len(kinds) == 2 else next(iter(kinds), None),
-        images=corpus / "images" / Path(study["pairs"]).stem.removeprefix("pairs_"),
+        images=corpus / "images" / Path(study["mixtures"]).stem.removeprefix("pairs_"),
         device="cpu",
         workers=1,
     )
     scores = [
-        {"label": pair.pair.label, **{name: scores.sdr for name, scores in pair.scores.items()}}
-        for pair in report.pairs
+        {
+            "label": scored.mixture.label,
+            **{name: scores.sdr for name, scores in scored.scores.items()},
+        }
+        for scored in report.mixtures
     ]
     finished = folder / "scores.json.part"
     finished.write_text(json.dumps(scores))
@@ -65,23 +68,27 @@ def train_and_score(
 def print_table(study: dict, runs: Path, name: str) -> None:
     """Mean over the list, then mean over seeds and the seeds' own standard deviation."""
     print(
-        f"| variant | runs | {' | '.join(_ANSWERS.values())} |\n|---|---|{'---|' * len(_ANSWERS)}"
+        f"| variant | runs | {' | '.join(_ESTIMATES.values())} |\n|---|---|{'---|' * len(_ESTIMATES)}"
     )
     for variant in study["variants"]:
         files = [run_folder(runs, name, variant, seed) / "scores.json" for seed in study["seeds"]]
         scores = [read_scores(file, study.get("classes")) for file in files if file.is_file()]
-        cells = [_spread(scores, answer) for answer in _ANSWERS]
+        cells = [_spread(scores, estimate) for estimate in _ESTIMATES]
         print(f"| {variant} | {len(scores)} | {' | '.join(cells)} |")
 
 
 def read_scores(file: Path, classes: list[str] | None) -> list[dict]:
     """Of the mixtures whose target is of one of the classes, or of all."""
     scores = json.loads(file.read_text())
-    return [pair for pair in scores if classes is None or pair["label"] in classes]
+    return [mixture for mixture in scores if classes is None or mixture["label"] in classes]
 
 
-def _spread(runs: list[list[dict]], answer: str) -> str:
-    means = [np.mean([pair[answer] for pair in run]) for run in runs if run and answer in run[0]]
+def _spread(runs: list[list[dict]], estimate: str) -> str:
+    means = [
+        np.mean([mixture[estimate] for mixture in run])
+        for run in runs
+        if run and estimate in run[0]
+    ]
     if not means:
         return "-"
     spread = f" ± {np.std(means, ddof=1):.2f}" if len(means) > 1 else ""
@@ -107,7 +114,7 @@ def main() -> None:
             if not (folder / "scores.json").is_file():
                 train_and_score(folder, study, settings, seed, args.data, args.corpus)
                 print(f"{folder} done", flush=True)
-    print(f"{args.study.name}, {study['pairs']}, seeds {study['seeds']}, {date.today()}\n")
+    print(f"{args.study.name}, {study['mixtures']}, seeds {study['seeds']}, {date.today()}\n")
     print_table(study, args.runs, name)
 
 

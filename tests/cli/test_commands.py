@@ -19,8 +19,8 @@ from tests.helpers.encoders import FakeEncoder
 from tests.helpers.networks import published_model, randomize
 
 COMMANDS = [
-    *("separate", "download", "prepare", "import-list", "embed", "train", "pairs", "evaluate"),
-    *("compare", "mixtures", "models", "info", "import-published"),
+    *("separate", "prepare", "embed", "train", "evaluate"),
+    *("compare", "mixtures", "models", "info", "paper"),
 ]
 
 
@@ -100,7 +100,7 @@ def test_info_shows_config_and_training(model, capsys):
 def test_a_published_checkpoint_becomes_a_model(tmp_path, capsys):
     weights = randomize(published_model()).state_dict()
     torch.save({f"module.{key}": value for key, value in weights.items()}, tmp_path / "last.pt")
-    assert run("import-published", tmp_path / "last.pt", "-o", tmp_path / "clipsep") == 0
+    assert run("paper", "import-checkpoint", tmp_path / "last.pt", "-o", tmp_path / "clipsep") == 0
     assert str(tmp_path / "clipsep") in capsys.readouterr().out
     assert run("info", tmp_path / "clipsep", "--json") == 0
     content = json.loads(capsys.readouterr().out)
@@ -109,9 +109,9 @@ def test_a_published_checkpoint_becomes_a_model(tmp_path, capsys):
 
 def test_a_file_that_is_no_published_checkpoint(refused, tmp_path):
     path = tmp_path / "last.pt"
-    refused(2, "import-published", path, "-o", tmp_path / "out", names=path)
+    refused(2, "paper", "import-checkpoint", path, "-o", tmp_path / "out", names=path)
     path.write_bytes(b"no weights" * 100)
-    refused(1, "import-published", path, "-o", tmp_path / "out", names=path)
+    refused(1, "paper", "import-checkpoint", path, "-o", tmp_path / "out", names=path)
 
 
 # Data and training
@@ -163,7 +163,7 @@ def test_prepare_tells_what_a_lost_shard_took_along(videos, tmp_path, capsys):
 def test_import_list_tells_what_a_lost_shard_took_along(tmp_path, capsys, monkeypatch):
     report = PrepareReport(stored=1, already_there=1, lost=2, rejected={"c.wav": "No pictures."})
     monkeypatch.setattr("clipsep.paper.import_list.import_list", lambda *_: report)
-    assert run("import-list", tmp_path / "list.csv", "-o", "data") == 0
+    assert run("paper", "import-list", tmp_path / "list.csv", "-o", "data") == 0
     assert capsys.readouterr().out.splitlines() == [
         "rejected c.wav: No pictures.",
         "clips: 2 stored in data (1 of them now), 1 rejected.",
@@ -219,7 +219,7 @@ spectral: {{{{segment_frames: 64}}}}
 steps: 1000
 batch_size: 1
 validate_every: 2
-validation_pairs: 1
+validation_mixtures: 1
 device: cpu
 """
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from clipsep.cli import main
-from clipsep.evaluation.mixtures import Interferer, Pair, write_pairs
+from clipsep.evaluation.mixtures import Interferer, Mixture, write_mixture_list
 from tests.helpers.audio import tones, write
 from tests.helpers.encoders import FakeEncoder
 
@@ -22,7 +22,7 @@ def fake_query_encoder(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def pairs(tmp_path: Path) -> Path:
+def mixtures(tmp_path: Path) -> Path:
     """Three mixtures of three sounds."""
     sounds = tones(16_000, 3)
     labels = ("dog", "rain", "tuba")
@@ -30,12 +30,12 @@ def pairs(tmp_path: Path) -> Path:
         write(tmp_path / f"{label}.wav", sounds[n : n + 1], 16_000)
         for n, label in enumerate(labels)
     ]
-    path = tmp_path / "pairs.csv"
+    path = tmp_path / "mixtures.csv"
     rows = []
     for n, label in enumerate(labels):
         other = Interferer(files[n - 1], 0, labels[n - 1])
-        rows.append(Pair(str(n), files[n], 0, (other,), 0.0, label, label))
-    write_pairs(rows, path)
+        rows.append(Mixture(str(n), files[n], 0, (other,), 0.0, label, label))
+    write_mixture_list(rows, path)
     return path
 
 
@@ -43,8 +43,8 @@ def run(*argv: object) -> int:
     return main([str(argument) for argument in ("evaluate", *argv)])
 
 
-def test_it_prints_a_table(model, pairs, capsys):
-    assert run(model, "--pairs", pairs, "--workers", 1) == 0
+def test_it_prints_a_table(model, mixtures, capsys):
+    assert run(model, "--mixtures", mixtures, "--workers", 1) == 0
     out, err = capsys.readouterr()
     for row in ("mixture", "ideal binary mask", "ideal ratio mask", "text query"):
         assert row in out
@@ -52,55 +52,55 @@ def test_it_prints_a_table(model, pairs, capsys):
     assert err == ""
 
 
-def test_it_writes_a_report(model, pairs, tmp_path, capsys):
+def test_it_writes_a_report(model, mixtures, tmp_path, capsys):
     folder = tmp_path / "report"
-    assert run(model, "--pairs", pairs, "-o", folder, "--examples", 1, "--workers", 1) == 0
+    assert run(model, "--mixtures", mixtures, "-o", folder, "--examples", 1, "--workers", 1) == 0
     names = {
-        *("report.json", "pairs.csv", "report.md", "report.tex"),
+        *("report.json", "mixtures.csv", "report.md", "report.tex"),
         *("classes.png", "examples.html"),
     }
     assert {path.name for path in folder.iterdir()} == names
     assert str(folder / "report.md") in capsys.readouterr().out
 
 
-def test_json_is_all_that_is_printed(model, pairs, capsys):
-    assert run(model, "--pairs", pairs, "--every", 2, "--workers", 1, "--json") == 0
+def test_json_is_all_that_is_printed(model, mixtures, capsys):
+    assert run(model, "--mixtures", mixtures, "--every", 2, "--workers", 1, "--json") == 0
     out, err = capsys.readouterr()
     content = json.loads(out)
     assert content["overall"]["text query"]["sdr"]["n"] == 2
-    assert content["pairs_list"] | {"path": "", "sha256": ""} == {
+    assert content["mixture_list"] | {"path": "", "sha256": ""} == {
         "path": "",
         "sha256": "",
-        "pairs": 3,
+        "mixtures": 3,
         "every": 2,
         "scored": 2,
     }
     assert err == ""
 
 
-def test_wrong_requests_are_refused(refused, model, pairs, tmp_path):
-    evaluate = ("evaluate", model, "--pairs", pairs, "--workers", 1)
-    refused(2, "evaluate", "none", "--pairs", pairs, names="none")
-    refused(2, "evaluate", model, names="--pairs")
-    refused(2, "evaluate", model, "--pairs", tmp_path / "gone.csv", names="gone.csv")
+def test_wrong_requests_are_refused(refused, model, mixtures, tmp_path):
+    evaluate = ("evaluate", model, "--mixtures", mixtures, "--workers", 1)
+    refused(2, "evaluate", "none", "--mixtures", mixtures, names="none")
+    refused(2, "evaluate", model, names="--mixtures")
+    refused(2, "evaluate", model, "--mixtures", tmp_path / "gone.csv", names="gone.csv")
     refused(2, *evaluate, "--query", "smell", names="smell")
     refused(2, *evaluate, "--examples", 3, names="-o")
     refused(2, *evaluate, "--query", "image", "--images", tmp_path, names=tmp_path / "dog")
     refused(1, *evaluate, "--query", "image", names="--images")
     refused(2, *evaluate, "--prompts", "song", names="song")
     refused(2, *evaluate, "--device", "abacus", names="abacus")
-    refused(1, *evaluate, "-o", pairs / "report", names=pairs)
+    refused(1, *evaluate, "-o", mixtures / "report", names=mixtures)
 
 
-def test_a_missing_sound_is_named_with_its_line(refused, model, pairs):
-    pairs.with_name("tuba.wav").unlink()
-    refused(2, "evaluate", model, "--pairs", pairs, names="line 2: the sound")
+def test_a_missing_sound_is_named_with_its_line(refused, model, mixtures):
+    mixtures.with_name("tuba.wav").unlink()
+    refused(2, "evaluate", model, "--mixtures", mixtures, names="line 2: the sound")
 
 
-def test_the_way_of_anybody_s_separator(pairs, tmp_path, capsys):
+def test_the_way_of_anybody_s_separator(mixtures, tmp_path, capsys):
     """Mixtures as files, estimates of them scored, two reports compared."""
     folder = tmp_path / "files"
-    assert main(["mixtures", str(pairs), "-o", str(folder)]) == 0
+    assert main(["mixtures", str(mixtures), "-o", str(folder)]) == 0
     assert "evaluate --estimates" in capsys.readouterr().out
     reports = []
     for kind in ("mixture", "reference"):
@@ -115,9 +115,9 @@ def test_the_way_of_anybody_s_separator(pairs, tmp_path, capsys):
     assert json.loads(capsys.readouterr().out)["differences"][0]["mean"] == 0
 
 
-def test_a_list_is_named_once(model, pairs, capsys):
+def test_a_list_is_named_once(model, mixtures, capsys):
     assert run(model) == 2
-    assert run(model, "--pairs", pairs, "--list", "audiosep:x.csv") == 2
-    assert run("--pairs", pairs) == 2
+    assert run(model, "--mixtures", mixtures, "--list", "audiosep:x.csv") == 2
+    assert run("--mixtures", mixtures) == 2
     err = capsys.readouterr().err
     assert err.count("--list KIND:FILE") == 2 and "Give a model or a folder of estimates" in err

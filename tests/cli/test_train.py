@@ -19,7 +19,7 @@ CONFIGS = Path(__file__).parents[2] / "configs"
         ("image-only", "clipsep separate INPUT --image PICTURE --model runs/best"),
         ("mini-image-only", "clipsep separate INPUT --image PICTURE --model runs/best"),
         ("labelsep", "clipsep separate INPUT -q TEXT --model runs/best"),
-        ("mini-pit", "clipsep evaluate runs/best --pairs CSV"),
+        ("mini-pit", "clipsep evaluate runs/best --mixtures CSV"),
     ],
 )
 def test_the_next_command_fits_the_model(config: str, command: str):

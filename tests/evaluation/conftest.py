@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from clipsep.checkpoint import CheckpointConfig, save_checkpoint
-from clipsep.evaluation.mixtures import Interferer, Pair, write_pairs
+from clipsep.evaluation.mixtures import Interferer, Mixture, write_mixture_list
 from clipsep.models.registry import build_model
 from clipsep.models.settings import ModelSettings, PatchUNetSettings
 from clipsep.spectral import SpectralSettings
@@ -47,22 +47,22 @@ def sounds(tmp_path: Path) -> dict[str, Path]:
 
 
 @pytest.fixture
-def pair(sounds: dict[str, Path]) -> Callable[..., Pair]:
-    """Makes a pair of labels, at equal levels if no others are asked for."""
+def mixture(sounds: dict[str, Path]) -> Callable[..., Mixture]:
+    """Makes a mixture of labels, at equal levels if no others are asked for."""
 
-    def make(number: int, target: str, *others: str, snr_db: float | None = 0.0) -> Pair:
+    def make(number: int, target: str, *others: str, snr_db: float | None = 0.0) -> Mixture:
         interferers = tuple(Interferer(sounds[other], 0, other) for other in others)
-        return Pair(f"{number:04d}", sounds[target], 0, interferers, snr_db, target, target)
+        return Mixture(f"{number:04d}", sounds[target], 0, interferers, snr_db, target, target)
 
     return make
 
 
 @pytest.fixture
-def pairs(pair: Callable[..., Pair], tmp_path: Path) -> Path:
-    """A list of four pairs."""
-    path = tmp_path / "pairs.csv"
+def mixtures(mixture: Callable[..., Mixture], tmp_path: Path) -> Path:
+    """A list of four mixtures."""
+    path = tmp_path / "mixtures.csv"
     targets = zip(LABELS, (*LABELS[1:], LABELS[0]), strict=True)
-    write_pairs([pair(number, *labels) for number, labels in enumerate(targets)], path)
+    write_mixture_list([mixture(number, *labels) for number, labels in enumerate(targets)], path)
     return path
 
 

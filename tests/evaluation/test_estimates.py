@@ -18,19 +18,21 @@ from clipsep.metrics import sdr
 
 
 @pytest.fixture
-def finished(pairs, tmp_path) -> Path:
+def finished(mixtures, tmp_path) -> Path:
     """Estimates with a tenth of the interferer left: 20 dB better than the mixture."""
     folder = tmp_path / "anyone"
     folder.mkdir()
-    for pair in read_any(pairs):
-        sources = load_sources(pair)
-        soundfile.write(folder / f"{pair.id}.wav", sources[0] + 0.1 * sources[1], 16_000, "FLOAT")
+    for mixture in read_any(mixtures):
+        sources = load_sources(mixture)
+        soundfile.write(
+            folder / f"{mixture.id}.wav", sources[0] + 0.1 * sources[1], 16_000, "FLOAT"
+        )
     return folder
 
 
-def test_finished_estimates_are_scored_as_they_are(pairs, finished, tmp_path):
-    report = evaluate(None, pairs, estimates=finished, workers=1, examples=1)
-    assert report.answers == ["estimate"] and report.model["name"] == "anyone"
+def test_finished_estimates_are_scored_as_they_are(mixtures, finished, tmp_path):
+    report = evaluate(None, mixtures, estimates=finished, workers=1, examples=1)
+    assert report.model_estimates == ["estimate"] and report.model["name"] == "anyone"
     assert report.statistic("estimate", "sdr_improvement").mean == pytest.approx(20, abs=1e-3)
     assert report.statistic("estimate", "si_sdr_improvement").mean == pytest.approx(20, abs=0.5)
     assert report.share_worse("estimate") == 0 and report.share_worse("mixture") == 0
@@ -39,33 +41,33 @@ def test_finished_estimates_are_scored_as_they_are(pairs, finished, tmp_path):
     assert "finished estimates" in (tmp_path / "report" / "report.md").read_text()
 
 
-def test_a_louder_mixture_is_worse_than_the_mixture(pairs, finished):
-    first = read_any(pairs)[0]
+def test_a_louder_mixture_is_worse_than_the_mixture(mixtures, finished):
+    first = read_any(mixtures)[0]
     mixture = load_sources(first).sum(axis=0)
     soundfile.write(finished / f"{first.id}.wav", -mixture, 16_000, "FLOAT")
-    report = evaluate(None, pairs, estimates=finished, workers=1)
+    report = evaluate(None, mixtures, estimates=finished, workers=1)
     assert report.share_worse("estimate") == 0.25
 
 
-def test_a_model_leaves_the_same_scores_as_its_files(model, pairs, tmp_path):
-    by_model = evaluate(model(), pairs, workers=1, examples=4)
-    for scored in by_model.pairs:
+def test_a_model_leaves_the_same_scores_as_its_files(model, mixtures, tmp_path):
+    by_model = evaluate(model(), mixtures, workers=1, examples=4)
+    for scored in by_model.mixtures:
         sound = scored.sounds["text query"]
-        soundfile.write(tmp_path / f"{scored.pair.id}.wav", sound, 16_000, "FLOAT")
-    by_files = evaluate(None, pairs, estimates=tmp_path, workers=1)
-    for first, second in zip(by_model.pairs, by_files.pairs, strict=True):
+        soundfile.write(tmp_path / f"{scored.mixture.id}.wav", sound, 16_000, "FLOAT")
+    by_files = evaluate(None, mixtures, estimates=tmp_path, workers=1)
+    for first, second in zip(by_model.mixtures, by_files.mixtures, strict=True):
         assert second.scores["estimate"] == pytest.approx(first.scores["text query"], abs=1e-9)
 
 
-def test_estimates_that_do_not_fit_are_named(model, pairs, finished):
+def test_estimates_that_do_not_fit_are_named(model, mixtures, finished):
     soundfile.write(finished / "0001.wav", np.zeros(8000), 16_000)
     with pytest.raises(ClipsepError, match=r"0001\.wav' is 0\.50 s long, but the mixture 4\.10 s"):
-        evaluate(None, pairs, estimates=finished, workers=1)
+        evaluate(None, mixtures, estimates=finished, workers=1)
     (finished / "0002.wav").unlink()
-    with pytest.raises(UsageError, match=r"no file for pair 0002: expected 0002\.wav"):
-        evaluate(None, pairs, estimates=finished, workers=1)
+    with pytest.raises(UsageError, match=r"no file for mixture 0002: expected 0002\.wav"):
+        evaluate(None, mixtures, estimates=finished, workers=1)
     with pytest.raises(UsageError, match="not both"):
-        evaluate(model(), pairs, estimates=finished)
+        evaluate(model(), mixtures, estimates=finished)
 
 
 def test_mixtures_of_any_length_and_rate(model, sounds, tmp_path):
@@ -75,26 +77,26 @@ def test_mixtures_of_any_length_and_rate(model, sounds, tmp_path):
     rows.append("tuba.wav,rain.wav;dog.wav,0,tuba,tuba,rain;dog,32000,0.8")
     path.write_text("\n".join(rows) + "\n")
     report = evaluate(model(), f"snr:{path}", workers=1, examples=1)
-    assert report.pairs[0].sounds["text query"].shape == (25_600,)
+    assert report.mixtures[0].sounds["text query"].shape == (25_600,)
     assert list(report.by_snr) == [-5, 0, 5] and list(report.by_n_sounds) == [2, 3]
     for snr, group in report.by_snr.items():
         assert group[0].scores["mixture"].sdr == pytest.approx(snr, abs=1e-3)
     assert report.speed()["real_time_factor"] > 0
-    sources = load_sources(report.pairs[0].pair)
-    expected = float(sdr(sources[0], report.pairs[0].sounds["text query"]))
-    assert report.pairs[0].scores["text query"].sdr == pytest.approx(expected)
+    sources = load_sources(report.mixtures[0].mixture)
+    expected = float(sdr(sources[0], report.mixtures[0].sounds["text query"]))
+    assert report.mixtures[0].scores["text query"].sdr == pytest.approx(expected)
     write_report(report, tmp_path / "report")
     text = (tmp_path / "report" / "report.md").read_text()
     assert "## By SNR of the list in dB" in text and "## By sounds in the mixture" in text
 
 
-def test_mixtures_written_as_files_are_the_list_s(pairs, finished, tmp_path):
+def test_mixtures_written_as_files_are_the_list_s(mixtures, finished, tmp_path):
     """Scores of the same estimates against the files and against the list itself."""
-    path = write_mixtures(pairs, tmp_path / "files")
+    path = write_mixtures(mixtures, tmp_path / "files")
     by_files = evaluate(None, f"files:{path}", estimates=finished, workers=1)
-    by_list = evaluate(None, pairs, estimates=finished, workers=1)
-    for first, second in zip(by_files.pairs, by_list.pairs, strict=True):
-        assert first.pair.id == second.pair.id and first.pair.query == second.pair.query
+    by_list = evaluate(None, mixtures, estimates=finished, workers=1)
+    for first, second in zip(by_files.mixtures, by_list.mixtures, strict=True):
+        assert first.mixture.id == second.mixture.id and first.mixture.query == second.mixture.query
         assert first.scores["estimate"].sdr == pytest.approx(
             second.scores["estimate"].sdr, abs=1e-4
         )

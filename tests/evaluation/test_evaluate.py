@@ -9,7 +9,7 @@ import pytest
 
 from clipsep.errors import ClipsepError, UsageError
 from clipsep.evaluation.evaluate import evaluate
-from clipsep.evaluation.mixtures import load_sources, write_pairs
+from clipsep.evaluation.mixtures import load_sources, write_mixture_list
 from clipsep.evaluation.report.statistics import Report
 from clipsep.evaluation.separation import MixtureSeparator
 from clipsep.metrics import bss_metrics, sdr
@@ -23,114 +23,119 @@ def numbers(report: Report) -> dict:
     return {**report.to_dict(), "environment": None}
 
 
-def test_processes_do_not_matter(model, pairs, images):
+def test_processes_do_not_matter(model, mixtures, images):
     reports = [
-        evaluate(model(), pairs, "both", images=images, workers=workers) for workers in (1, 2)
+        evaluate(model(), mixtures, "both", images=images, workers=workers) for workers in (1, 2)
     ]
     assert numbers(reports[0]) == numbers(reports[1])
 
 
-def test_other_pairs_do_not_matter(model, pairs):
-    whole, some = evaluate(model(), pairs, workers=1), evaluate(model(), pairs, workers=1, every=3)
-    assert [scored.pair.id for scored in some.pairs] == ["0000", "0003"]
-    assert some.to_dict()["pairs"] == whole.to_dict()["pairs"][::3]
-    assert some.pairs_list["pairs"] == 4 and some.pairs_list["scored"] == 2
+def test_other_mixtures_do_not_matter(model, mixtures):
+    whole, some = (
+        evaluate(model(), mixtures, workers=1),
+        evaluate(model(), mixtures, workers=1, every=3),
+    )
+    assert [scored.mixture.id for scored in some.mixtures] == ["0000", "0003"]
+    assert some.to_dict()["mixtures"] == whole.to_dict()["mixtures"][::3]
+    assert some.mixture_list["mixtures"] == 4 and some.mixture_list["scored"] == 2
 
 
-def test_the_mixture_has_the_level_of_the_list(model, pair, tmp_path):
+def test_the_mixture_has_the_level_of_the_list(model, mixture, tmp_path):
     path = tmp_path / "levels.csv"
-    write_pairs([pair(number, "dog", "rain", snr_db=3.0 * number) for number in range(3)], path)
+    write_mixture_list(
+        [mixture(number, "dog", "rain", snr_db=3.0 * number) for number in range(3)], path
+    )
     report = evaluate(model(), path, workers=1)
-    for number, scored in enumerate(report.pairs):
-        mixture, answer = scored.scores["mixture"], scored.scores["text query"]
+    for number, scored in enumerate(report.mixtures):
+        mixture, estimate = scored.scores["mixture"], scored.scores["text query"]
         assert mixture.sdr == pytest.approx(3.0 * number, abs=1e-3)
         assert mixture.sdr_improvement == 0
-        assert answer.sdr_improvement == pytest.approx(answer.sdr - mixture.sdr)
+        assert estimate.sdr_improvement == pytest.approx(estimate.sdr - mixture.sdr)
 
 
-def test_ideal_masks_are_better_than_any_other(model, pairs):
-    report = evaluate(model(), pairs, workers=1)
-    for scored in report.pairs:
+def test_ideal_masks_are_better_than_any_other(model, mixtures):
+    report = evaluate(model(), mixtures, workers=1)
+    for scored in report.mixtures:
         for ideal in ("ideal binary mask", "ideal ratio mask"):
             assert scored.scores[ideal].sdr > max(10, scored.scores["text query"].sdr)
 
 
-def test_a_model_that_keeps_nothing(model, pairs, images):
-    report = evaluate(model(bias=NOTHING), pairs, "both", images=images, binary=True, workers=1)
+def test_a_model_that_keeps_nothing(model, mixtures, images):
+    report = evaluate(model(bias=NOTHING), mixtures, "both", images=images, binary=True, workers=1)
     assert report.silent_estimates == {"text query": 4, "picture query": 4}
-    for answer in ("text query", "picture query"):
-        share = report.let_through(answer)
+    for estimate in ("text query", "picture query"):
+        share = report.leakage(estimate)
         assert (share.mean, share.median, share.n) == (0, 0, 4)
-        assert report.let_through(answer, in_decibels=True).left_out == 4
-        assert report.statistic(answer, "sdr").mean == 0
-        assert report.statistic(answer, "sir").left_out == 4
-        assert report.statistic(answer, "sdr", skip_silent=True).n == 0
+        assert report.leakage(estimate, in_decibels=True).left_out == 4
+        assert report.statistic(estimate, "sdr").mean == 0
+        assert report.statistic(estimate, "sir").left_out == 4
+        assert report.statistic(estimate, "sdr", skip_silent=True).n == 0
 
 
-def test_a_model_that_keeps_everything(model, pairs):
-    report = evaluate(model(bias=EVERYTHING), pairs, binary=True, workers=1)
-    assert report.let_through("text query").mean == pytest.approx(1, abs=1e-3)
+def test_a_model_that_keeps_everything(model, mixtures):
+    report = evaluate(model(bias=EVERYTHING), mixtures, binary=True, workers=1)
+    assert report.leakage("text query").mean == pytest.approx(1, abs=1e-3)
     assert report.statistic("text query", "sdr_improvement").mean == pytest.approx(0, abs=1e-3)
     assert report.silent_estimates == {}
 
 
-def test_silent_sources_are_counted(model, pair, tmp_path):
-    path = tmp_path / "pairs.csv"
+def test_silent_sources_are_counted(model, mixture, tmp_path):
+    path = tmp_path / "mixtures.csv"
     cases = [("dog", "rain"), ("dog", "silence"), ("silence", "rain")]
-    pairs = [pair(number, *case, snr_db=None) for number, case in enumerate(cases)]
-    write_pairs(pairs, path)
+    mixtures = [mixture(number, *case, snr_db=None) for number, case in enumerate(cases)]
+    write_mixture_list(mixtures, path)
     report = evaluate(model(), path, workers=1)
     assert report.silent_references == 2
     mixture = report.statistic("mixture", "sdr")
     assert (mixture.n, mixture.left_out) == (1, 2)  # plus and minus infinity
-    answer = report.statistic("text query", "sdr")
-    assert (answer.n, answer.left_out) == (2, 1)
+    estimate = report.statistic("text query", "sdr")
+    assert (estimate.n, estimate.left_out) == (2, 1)
     assert report.statistic("text query", "sdr", skip_silent=True).n == 1
 
 
-def test_published_pairs_are_scored_as_far_as_the_published_code_does(model, pair, tmp_path):
-    path = tmp_path / "pairs.csv"
-    write_pairs([pair(0, "dog", "rain", snr_db=None), pair(1, "dog", "rain")], path)
-    published, ours = evaluate(model(), path, workers=1, examples=2).pairs
+def test_published_mixtures_are_scored_as_far_as_the_published_code_does(model, mixture, tmp_path):
+    path = tmp_path / "mixtures.csv"
+    write_mixture_list([mixture(0, "dog", "rain", snr_db=None), mixture(1, "dog", "rain")], path)
+    published, ours = evaluate(model(), path, workers=1, examples=2).mixtures
     assert published.sounds["text query"].shape == (65_280,)
     assert ours.sounds["text query"].shape == (65_535,)
-    target = load_sources(published.pair)[0, :65_280]
+    target = load_sources(published.mixture)[0, :65_280]
     assert published.scores["text query"].sdr == pytest.approx(
         float(sdr(target, published.sounds["text query"]))
     )
 
 
-def test_every_interferer_is_a_reference(model, pair, tmp_path):
-    path = tmp_path / "pairs.csv"
-    write_pairs([pair(0, "dog", "rain", "tuba")], path)
-    (scored,) = evaluate(model(), path, workers=1, examples=1).pairs
-    expected = bss_metrics(load_sources(scored.pair), scored.sounds["text query"])
+def test_every_interferer_is_a_reference(model, mixture, tmp_path):
+    path = tmp_path / "mixtures.csv"
+    write_mixture_list([mixture(0, "dog", "rain", "tuba")], path)
+    (scored,) = evaluate(model(), path, workers=1, examples=1).mixtures
+    expected = bss_metrics(load_sources(scored.mixture), scored.sounds["text query"])
     assert scored.scores["text query"].sir == pytest.approx(float(expected.sir), abs=1e-3)
     assert scored.scores["mixture"].sdr == pytest.approx(
         -3.01, abs=0.02
     )  # the two are uncorrelated
 
 
-def test_a_model_without_queries_is_scored_by_its_best_mask(model, pairs):
-    report = evaluate(model("pit"), pairs, workers=1)
-    assert report.answers == ["best of 2 masks"] and report.settings["queries"] == []
+def test_a_model_without_queries_is_scored_by_its_best_mask(model, mixtures):
+    report = evaluate(model("pit"), mixtures, workers=1)
+    assert report.model_estimates == ["best of 2 masks"] and report.settings["queries"] == []
     separator = MixtureSeparator(model("pit"), "cpu", binary=False)
-    for scored in report.pairs:
-        sources = load_sources(scored.pair)
+    for scored in report.mixtures:
+        sources = load_sources(scored.mixture)
         masked = separator.separate(sources.sum(axis=0), 16_000, None)
         assert masked.shape == (2, 65_535)
         # As published the second estimate is what the first mask leaves, not the second mask's.
         assert masked.sum(axis=0) == pytest.approx(sources.sum(axis=0), abs=1e-5)
         best = max(float(sdr(sources[0], sound)) for sound in masked)
         assert scored.scores["best of 2 masks"].sdr == pytest.approx(best, abs=1e-4)
-        assert not scored.let_through
+        assert not scored.leakage
     with pytest.raises(UsageError, match="takes no queries"):
-        evaluate(model("pit"), pairs, "text")
+        evaluate(model("pit"), mixtures, "text")
 
 
-def test_a_model_of_labels_knows_no_others(model, pairs, images, monkeypatch):
-    report = evaluate(model("labelsep", labels=LABELS), pairs, workers=1)
-    assert report.answers == ["text query"] and len(report.pairs) == 4
+def test_a_model_of_labels_knows_no_others(model, mixtures, images, monkeypatch):
+    report = evaluate(model("labelsep", labels=LABELS), mixtures, workers=1)
+    assert report.model_estimates == ["text query"] and len(report.mixtures) == 4
     assert report.settings["prompts"] is None
 
     def never(*_: object):
@@ -138,57 +143,57 @@ def test_a_model_of_labels_knows_no_others(model, pairs, images, monkeypatch):
 
     monkeypatch.setattr("clipsep.evaluation.evaluate.run_many", never)
     with pytest.raises(UsageError, match='"church bell" is not one of'):
-        evaluate(model("labelsep", bias=1.0, labels=("dog", "rain", "tuba")), pairs)
+        evaluate(model("labelsep", bias=1.0, labels=("dog", "rain", "tuba")), mixtures)
     with pytest.raises(UsageError, match="cannot take a picture"):
-        evaluate(model("labelsep", labels=LABELS), pairs, "image", images=images)
+        evaluate(model("labelsep", labels=LABELS), mixtures, "image", images=images)
 
 
-def test_binary_masks_and_prompts_are_options(model, pairs):
-    plain = evaluate(model(), pairs, workers=1)
+def test_binary_masks_and_prompts_are_options(model, mixtures):
+    plain = evaluate(model(), mixtures, workers=1)
     for other in ({"binary": True}, {"prompts": "ensemble"}):
-        changed = evaluate(model(), pairs, workers=1, **other)
-        assert changed.pairs[0].scores["text query"] != plain.pairs[0].scores["text query"]
-        assert changed.pairs[0].scores["mixture"] == plain.pairs[0].scores["mixture"]
+        changed = evaluate(model(), mixtures, workers=1, **other)
+        assert changed.mixtures[0].scores["text query"] != plain.mixtures[0].scores["text query"]
+        assert changed.mixtures[0].scores["mixture"] == plain.mixtures[0].scores["mixture"]
 
 
-def test_examples_are_spread_over_the_list(model, pairs):
-    report = evaluate(model(), pairs, workers=1, examples=2)
-    assert [scored.sounds is not None for scored in report.pairs] == [True, False, False, True]
-    every = evaluate(model(), pairs, workers=1, examples=9)
-    assert all(scored.sounds for scored in every.pairs)
+def test_examples_are_spread_over_the_list(model, mixtures):
+    report = evaluate(model(), mixtures, workers=1, examples=2)
+    assert [scored.sounds is not None for scored in report.mixtures] == [True, False, False, True]
+    every = evaluate(model(), mixtures, workers=1, examples=9)
+    assert all(scored.sounds for scored in every.mixtures)
 
 
-def test_progress_ends_where_it_said(model, pairs):
+def test_progress_ends_where_it_said(model, mixtures):
     steps: list[tuple[float, float | None]] = []
-    evaluate(model(), pairs, workers=1, progress=lambda *step: steps.append(step))
+    evaluate(model(), mixtures, workers=1, progress=lambda *step: steps.append(step))
     assert steps == [(done, 8) for done in range(9)]
 
 
-def test_what_cannot_be_evaluated_is_named(model, pairs, tmp_path):
+def test_what_cannot_be_evaluated_is_named(model, mixtures, tmp_path):
     with pytest.raises(UsageError, match="'smell' is no kind of query"):
-        evaluate(model(), pairs, "smell")
+        evaluate(model(), mixtures, "smell")
     with pytest.raises(UsageError, match="There is no model"):
-        evaluate(tmp_path / "none", pairs)
+        evaluate(tmp_path / "none", mixtures)
     with pytest.raises(UsageError, match=r"no pictures in .* those of 'dog' belong"):
-        evaluate(model(), pairs, "image", images=tmp_path / "none")
-    with pytest.raises(ClipsepError, match="Pair 0000 names no pictures"):
-        evaluate(model(), pairs, "image")
+        evaluate(model(), mixtures, "image", images=tmp_path / "none")
+    with pytest.raises(ClipsepError, match="Mixture 0000 names no pictures"):
+        evaluate(model(), mixtures, "image")
     with pytest.raises(UsageError, match='Unknown prompt set "song"'):
-        evaluate(model(), pairs, prompts="song")
-    pairs.with_name("church bell.wav").unlink()
+        evaluate(model(), mixtures, prompts="song")
+    mixtures.with_name("church bell.wav").unlink()
     with pytest.raises(UsageError, match=r"line 3: the sound '.*church bell\.wav'"):
-        evaluate(model(), pairs)
+        evaluate(model(), mixtures)
 
 
-def test_a_sound_that_cannot_be_read_ends_the_evaluation(model, pairs):
-    pairs.with_name("tuba.wav").write_bytes(b"no sound")
+def test_a_sound_that_cannot_be_read_ends_the_evaluation(model, mixtures):
+    mixtures.with_name("tuba.wav").write_bytes(b"no sound")
     with pytest.raises(ClipsepError, match=r"tuba\.wav"):
-        evaluate(model(), pairs, workers=1)
+        evaluate(model(), mixtures, workers=1)
 
 
-def test_the_list_may_lie_elsewhere(model, pairs, tmp_path):
-    moved = tmp_path / "lists" / "pairs.csv"
+def test_the_list_may_lie_elsewhere(model, mixtures, tmp_path):
+    moved = tmp_path / "lists" / "mixtures.csv"
     moved.parent.mkdir()
-    moved.write_bytes(pairs.read_bytes())
+    moved.write_bytes(mixtures.read_bytes())
     report = evaluate(model(), moved, root=Path(tmp_path), workers=1)
     assert np.isfinite(report.statistic("text query", "sdr").mean)

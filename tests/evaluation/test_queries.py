@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from clipsep.errors import UsageError
-from clipsep.evaluation.queries import PairQueries, absent_sounds, random_picture
+from clipsep.evaluation.queries import MixtureQueries, absent_sounds, random_picture
 from clipsep.feedback import IMAGE, TEXT
 from tests.helpers.encoders import FakeEncoder
 
@@ -32,37 +32,37 @@ class CountingEncoder(FakeEncoder):
         return super().encode_images(images)
 
 
-def test_what_is_asked_again_is_embedded_once(pair, images):
+def test_what_is_asked_again_is_embedded_once(mixture, images):
     encoder = CountingEncoder()
-    queries = PairQueries(encoder, "plain", images)
-    pairs = [pair(0, "dog", "rain"), pair(1, "dog", "tuba"), pair(2, "tuba", "dog")]
+    queries = MixtureQueries(encoder, "plain", images)
+    mixtures = [mixture(0, "dog", "rain"), mixture(1, "dog", "tuba"), mixture(2, "tuba", "dog")]
     for kind in (TEXT, TEXT, IMAGE, IMAGE):
-        for one in pairs:
+        for one in mixtures:
             queries.embed(kind, one)
-    assert encoder.seen == 2 + 3  # texts, and a picture for each pair
+    assert encoder.seen == 2 + 3  # texts, and a picture for each mixture
 
 
-def test_prompts_are_averaged(pair):
+def test_prompts_are_averaged(mixture):
     encoder = FakeEncoder()
-    embedded = PairQueries(encoder, "ensemble", None).embed(TEXT, pair(0, "dog", "rain"))
+    embedded = MixtureQueries(encoder, "ensemble", None).embed(TEXT, mixture(0, "dog", "rain"))
     small, plain = "a photo of the small dog.", "a photo of dog."
     others = ["a low resolution photo of a dog.", "a photo of many dog."]
     expected = encoder.encode_texts([plain, small, small, *others]).mean(dim=0)
     assert np.allclose(embedded, expected.numpy(), atol=1e-6)
 
 
-def test_pictures_of_the_list_are_averaged(pair, tmp_path):
+def test_pictures_of_the_list_are_averaged(mixture, tmp_path):
     for number in range(1, 6):
         Image.new("RGB", (8, 8 + number)).save(tmp_path / f"{number:06d}.jpg")
-    one = replace(pair(0, "dog", "rain"), target_frames=tmp_path, target_frame=3)
+    one = replace(mixture(0, "dog", "rain"), target_frames=tmp_path, target_frame=3)
     encoder = FakeEncoder()
     expected = encoder.encode_images([Image.new("RGB", (8, 8 + n)) for n in (2, 3, 4)]).mean(dim=0)
-    embedded = PairQueries(encoder, "plain", None).embed(IMAGE, one)
+    embedded = MixtureQueries(encoder, "plain", None).embed(IMAGE, one)
     assert np.allclose(embedded, expected.numpy(), atol=1e-6)
 
 
-def test_the_picture_of_a_pair_is_always_the_same(pair, images):
-    one = pair(7, "church bell", "rain")
+def test_the_picture_of_a_mixture_is_always_the_same(mixture, images):
+    one = mixture(7, "church bell", "rain")
     folder = images / "church_bell"
     (folder / "notes.txt").touch()  # no picture
     expected = random.Random("0007").choice(["0.jpg", "1.jpg", "2.jpg"])
@@ -73,21 +73,25 @@ def test_the_picture_of_a_pair_is_always_the_same(pair, images):
         random_picture(replace(one, label="siren"), images)
 
 
-def test_an_absent_sound_is_not_in_the_mixture(pair):
-    pairs = [pair(0, "dog", "rain"), pair(1, "rain", "tuba", "dog"), pair(2, "tuba", "dog")]
-    pairs += [pair(number, "church bell", "rain") for number in range(3, 9)]
-    absent = absent_sounds(pairs)
-    assert set(absent) == {one.id for one in pairs}
-    for one in pairs:
+def test_an_absent_sound_is_not_in_the_mixture(mixture):
+    mixtures = [
+        mixture(0, "dog", "rain"),
+        mixture(1, "rain", "tuba", "dog"),
+        mixture(2, "tuba", "dog"),
+    ]
+    mixtures += [mixture(number, "church bell", "rain") for number in range(3, 9)]
+    absent = absent_sounds(mixtures)
+    assert set(absent) == {one.id for one in mixtures}
+    for one in mixtures:
         present = {one.label, *(interferer.label for interferer in one.interferers)}
         assert absent[one.id].label not in present
     assert absent["0001"].label == "church bell"  # nothing else is left
     assert {absent[f"{number:04d}"].label for number in range(3, 9)} == {"dog", "tuba"}
-    assert absent_sounds(pairs[:1] + pairs[1:])["0004"] == absent["0004"]
+    assert absent_sounds(mixtures[:1] + mixtures[1:])["0004"] == absent["0004"]
 
 
-def test_where_labels_are_unknown_nothing_is_known_to_be_absent(pair):
-    first, second = pair(0, "dog", "rain"), pair(1, "tuba", "rain")
+def test_where_labels_are_unknown_nothing_is_known_to_be_absent(mixture):
+    first, second = mixture(0, "dog", "rain"), mixture(1, "tuba", "rain")
     unknown = replace(first, interferers=(replace(first.interferers[0], label=None),))
     assert set(absent_sounds([unknown, second])) == {"0001"}
     assert set(absent_sounds([replace(first, label=None), second])) == set()

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from clipsep.errors import UsageError
-from clipsep.evaluation.mixtures import load_sources, read_pairs, write_pairs
+from clipsep.evaluation.mixtures import load_sources, read_mixture_list, write_mixture_list
 from clipsep.paper.mixtures import (
-    published_pairs,
+    published_mixtures,
     published_partners,
     published_start,
 )
@@ -66,36 +66,36 @@ def test_segments_are_the_published_ones(n_frames: int, frame: int, start: int):
     assert published_start(n_frames) == start
 
 
-def test_a_pair_joins_a_target_and_its_partner(tmp_path: Path):
+def test_a_mixture_joins_a_target_and_its_partner(tmp_path: Path):
     targets, others = [f"t{i}" for i in range(12)], [f"o{i}" for i in range(7)]
     make_files(tmp_path, targets + others)
-    report = published_pairs(
+    report = published_mixtures(
         make_list(tmp_path / "targets.csv", targets),
         make_list(tmp_path / "others.csv", others, n_frames=11),
         tmp_path,
     )
     assert not report.left_out and not report.trained_on
-    assert [pair.target.stem for pair in report.pairs] == targets
-    for number, pair in enumerate(report.pairs):
-        (interferer,) = pair.interferers
+    assert [mixture.target.stem for mixture in report.mixtures] == targets
+    for number, mixture in enumerate(report.mixtures):
+        (interferer,) = mixture.interferers
         assert interferer.path == tmp_path / f"data/audio/o{DRAWN[7][number]}.wav"
         assert interferer.label == f"label o{DRAWN[7][number]}"
-        assert (pair.target_start, interferer.start) == (55_233, 39_233)
-        assert pair.id == f"{number:04d}"
-        assert pair.query == pair.label == f"label t{number}"
-        assert pair.snr_db is None
-        assert pair.target_frames == tmp_path / f"data/frames/t{number}"
-        assert pair.target_frame == 6
+        assert (mixture.target_start, interferer.start) == (55_233, 39_233)
+        assert mixture.id == f"{number:04d}"
+        assert mixture.query == mixture.label == f"label t{number}"
+        assert mixture.snr_db is None
+        assert mixture.target_frames == tmp_path / f"data/frames/t{number}"
+        assert mixture.target_frame == 6
 
 
-def test_a_written_pair_sounds(tmp_path: Path):
+def test_a_written_mixture_sounds(tmp_path: Path):
     make_files(tmp_path, ["x"])
     write(tmp_path / "data/audio/x.wav", tones(16_000, 1, 12.0), 16_000)
     list_file = make_list(tmp_path / "list.csv", ["x"])
-    report = published_pairs(list_file, list_file, tmp_path)
-    write_pairs(report.pairs, tmp_path / "lists" / "pairs.csv")
-    (pair,) = read_pairs(tmp_path / "lists" / "pairs.csv")
-    assert load_sources(pair).any() and pair.target_frames.is_dir()
+    report = published_mixtures(list_file, list_file, tmp_path)
+    write_mixture_list(report.mixtures, tmp_path / "lists" / "mixtures.csv")
+    (mixture,) = read_mixture_list(tmp_path / "lists" / "mixtures.csv")
+    assert load_sources(mixture).any() and mixture.target_frames.is_dir()
 
 
 def test_downloaded_videos_stand_for_listed_files(tmp_path: Path):
@@ -109,34 +109,36 @@ def test_downloaded_videos_stand_for_listed_files(tmp_path: Path):
     for name in names:
         (tmp_path / "videos" / name).parent.mkdir(parents=True)
         (tmp_path / "videos" / name).touch()
-    report = published_pairs(
+    report = published_mixtures(
         make_list(tmp_path / "targets.csv", [target]),
         make_list(tmp_path / "others.csv", [other]),
         tmp_path,
         [tmp_path / "videos"],
     )
-    (pair,) = report.pairs
-    assert pair.target == pair.target_frames == tmp_path / "videos" / names[0]
-    assert pair.interferers[0].path == tmp_path / "videos" / names[2]
-    assert report.trained_on == [pair.target]
+    (mixture,) = report.mixtures
+    assert mixture.target == mixture.target_frames == tmp_path / "videos" / names[0]
+    assert mixture.interferers[0].path == tmp_path / "videos" / names[2]
+    assert report.trained_on == [mixture.target]
 
 
-def test_a_pair_without_all_of_its_files_is_left_out_and_the_others_keep_their_ids(tmp_path: Path):
+def test_a_mixture_without_all_of_its_files_is_left_out_and_the_others_keep_their_ids(
+    tmp_path: Path,
+):
     make_files(tmp_path, ["a", "b", "c"])
     (tmp_path / "data/frames/b").rmdir()
     targets = make_list(tmp_path / "targets.csv", ["a", "b", "c"])
-    report = published_pairs(targets, make_list(tmp_path / "others.csv", ["a"]), tmp_path)
-    assert [pair.id for pair in report.pairs] == ["0000", "0002"]
+    report = published_mixtures(targets, make_list(tmp_path / "others.csv", ["a"]), tmp_path)
+    assert [mixture.id for mixture in report.mixtures] == ["0000", "0002"]
     assert report.left_out == {"0001": "data/frames/b"}
 
 
 def test_a_target_needs_a_label(tmp_path: Path):
     (tmp_path / "list.csv").write_text("a.wav,f,12\n")
     with pytest.raises(UsageError, match=r"'a\.wav' has no label"):
-        published_pairs(tmp_path / "list.csv", tmp_path / "list.csv")
+        published_mixtures(tmp_path / "list.csv", tmp_path / "list.csv")
 
 
 def test_folders_of_videos_have_to_be_there(tmp_path: Path):
     list_file = make_list(tmp_path / "list.csv", ["x"])
     with pytest.raises(UsageError, match="--videos"):
-        published_pairs(list_file, list_file, tmp_path, [tmp_path / "gone"])
+        published_mixtures(list_file, list_file, tmp_path, [tmp_path / "gone"])

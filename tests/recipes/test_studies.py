@@ -46,11 +46,11 @@ def test_every_variant_is_a_valid_run(script, monkeypatch, tmp_path, path: Path,
         config.output.mkdir(parents=True)
         runs.append(config)
 
-    pair = SimpleNamespace(
-        pair=SimpleNamespace(label="dog"), scores={"mixture": SimpleNamespace(sdr=1.5)}
+    mixture = SimpleNamespace(
+        mixture=SimpleNamespace(label="dog"), scores={"mixture": SimpleNamespace(sdr=1.5)}
     )
     monkeypatch.setattr(study, "train", train)
-    monkeypatch.setattr(study, "evaluate", lambda *_, **__: SimpleNamespace(pairs=[pair]))
+    monkeypatch.setattr(study, "evaluate", lambda *_, **__: SimpleNamespace(mixtures=[mixture]))
     folder = study.run_folder(tmp_path, path.stem, variant, seed)
     settings = content["variants"][variant]
     study.train_and_score(folder, content, settings, seed, Path("elsewhere"), tmp_path)

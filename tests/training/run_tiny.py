@@ -48,7 +48,7 @@ def tiny_config(root: Path, **changes) -> TrainingConfig:
         "steps": 12,
         "batch_size": 2,
         "validate_every": 4,
-        "validation_pairs": 4,
+        "validation_mixtures": 4,
         "save_every": 3,
         "log_every": 1,
         "device": "cpu",

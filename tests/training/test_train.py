@@ -309,7 +309,7 @@ def test_a_run_goes_on_where_its_data_moved_and_with_other_ways_to_get_there(roo
     (root / "train").rename(root / "moved")
     data = {"train": str(root / "moved"), "val": str(root / "val")}
     free = {"examples": 0, "log_every": 2, "save_every": 1, "validate_every": 2, "accumulate": 2}
-    best = train_tiny(root, steps=6, data=data, validation_pairs=2, **free)
+    best = train_tiny(root, steps=6, data=data, validation_mixtures=2, **free)
     assert load_checkpoint(root / "run/last").config.training["step"] == 6
     assert best == root / "run/best"
 

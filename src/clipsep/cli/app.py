@@ -21,8 +21,8 @@ from clipsep._version import __version__
 from clipsep.cli.check import check
 from clipsep.cli.datasets import embed, prepare
 from clipsep.cli.evaluate import compare, evaluate, mixtures
-from clipsep.cli.models import bench, export, import_published, info, models
-from clipsep.cli.paper import download, import_list, pairs
+from clipsep.cli.models import bench, export, info, models
+from clipsep.cli.paper import paper
 from clipsep.cli.separate import separate
 from clipsep.cli.serve import serve
 from clipsep.cli.train import train
@@ -37,7 +37,7 @@ app = typer.Typer(
 )
 INTERRUPTED = 130
 TERMINATED = 143
-_RESUMABLE = ("download", "import-list", "prepare", "embed", "train")
+_RESUMABLE = ("paper download", "paper import-list", "prepare", "embed", "train")
 # What is not installed with the plain package, and the extra that brings it.
 _EXTRA_OF = {
     "huggingface_hub": "hub",
@@ -75,12 +75,9 @@ for command in (
     info,
     export,
     bench,
-    import_published,
 ):
     app.command()(command)
-app.add_typer(download, name="download")
-for command in (import_list, pairs):
-    app.command()(command)
+app.add_typer(paper, name="paper")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -187,9 +184,10 @@ def _how_to_install(error: ModuleNotFoundError) -> str:
 
 
 def _interrupted(argv: list[str]) -> str:
-    if argv and argv[0] in _RESUMABLE:
-        return "clipsep: interrupted: run the same command again to go on."
-    if argv and argv[0] == "separate":
+    command = " ".join(argv[:2] if argv[:1] == ["paper"] else argv[:1])
+    if command in _RESUMABLE:
+        return "clipsep: interrupted: run the same command again to continue."
+    if command == "separate":
         return "clipsep: interrupted: only finished files were written."
     return "clipsep: interrupted: nothing was written."
 

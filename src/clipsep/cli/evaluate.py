@@ -25,7 +25,7 @@ def evaluate(
             show_default=False,
         ),
     ] = None,
-    pairs: Annotated[
+    mixtures: Annotated[
         Path | None, typer.Option(metavar="CSV", help="List of test mixtures.")
     ] = None,
     public_list: Annotated[
@@ -92,8 +92,8 @@ def evaluate(
     SDR, its improvement over the mixture, SI-SDR, SIR and SAR, for the mixture, for ideal masks and
     for the model, and how much a query of an absent sound lets through.
     """
-    if (pairs is None) == (public_list is None):
-        raise UsageError("Name the test mixtures by --pairs CSV or by --list KIND:FILE.")
+    if (mixtures is None) == (public_list is None):
+        raise UsageError("Name the test mixtures by --mixtures CSV or by --list KIND:FILE.")
     if examples and output is None:
         raise UsageError("--examples belongs to a report: say with -o where to write it.")
     from clipsep.evaluation.evaluate import evaluate as run_evaluation
@@ -105,7 +105,7 @@ def evaluate(
     with progress_bar(f"evaluating {model or estimates}") as progress:
         report = run_evaluation(
             model,
-            public_list or pairs,
+            public_list or mixtures,
             query,
             estimates=estimates,
             root=root,
@@ -131,7 +131,7 @@ def evaluate(
 
 def mixtures(
     public_list: Annotated[
-        str, typer.Argument(metavar="LIST", help="KIND:FILE, or a CSV as of evaluate --pairs.")
+        str, typer.Argument(metavar="LIST", help="KIND:FILE, or a CSV as of evaluate --mixtures.")
     ],
     output: Annotated[Path, typer.Option("-o", "--output", metavar="FOLDER", help="Where to.")],
     audio: Annotated[
@@ -215,7 +215,7 @@ def _print_report(report: Report) -> None:
         mean, median = decibel_text(sdr.mean) + error, decibel_text(sdr.median)
         table.add_row(*cells(name, mean, median, *others))
     stdout().print(table)
-    for answer in report.answers:
+    for answer in report.model_estimates:
         if text := worse_than_mixture_text(report, answer):
             print(text)
         if text := absent_sound_text(report, answer):

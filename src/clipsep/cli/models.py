@@ -1,4 +1,4 @@
-"""Commands about models: `models`, `info`, `export`, `bench` and `import-published`."""
+"""Commands about models: `models`, `info`, `export` and `bench`."""
 
 from __future__ import annotations
 
@@ -180,26 +180,6 @@ def bench(
             )
         )
     stdout().print(table)
-
-
-def import_published(
-    checkpoint: Annotated[Path, typer.Argument(metavar="CHECKPOINT.pt")],
-    output: Annotated[
-        Path, typer.Option("-o", "--output", metavar="FOLDER", help="Folder of the new model.")
-    ],
-    args: Annotated[
-        Path | None,
-        typer.Option(metavar="JSON", help="The train-args.json published beside the weights."),
-    ] = None,
-) -> None:
-    """Import weights of the published CLIPSep."""
-    from clipsep.paper.checkpoints import import_published as import_checkpoint
-
-    config = import_checkpoint(checkpoint, output, args)
-    print(
-        f"{output} is now the model '{config.name}' ({config.model.kind}, query encoder "
-        f"{config.query_encoder}): clipsep separate INPUT -q TEXT --model {output}"
-    )
 
 
 def _sizes(summary: Any) -> tuple[str, str]:

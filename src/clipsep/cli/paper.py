@@ -1,4 +1,4 @@
-"""Commands about the paper's data: `download music`, `download vggsound`, `import-list` and `pairs`."""
+"""`clipsep paper ...`: what only reproducing Dong et al. (2023) needs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,11 @@ if TYPE_CHECKING:
     from clipsep.paper.download import DownloadSettings
     from clipsep.paper.public_sets import ListedClip, PublicSet
 
+paper = typer.Typer(
+    help="Reproduce the paper: its data, its test mixtures, its weights.", rich_markup_mode=None
+)
 download = typer.Typer(help="Download the videos of a public data set.", rich_markup_mode=None)
+paper.add_typer(download, name="download")
 
 Output = Annotated[
     Path, typer.Option("-o", "--output", metavar="FOLDER", help="Folder for the videos.")
@@ -112,6 +116,7 @@ def vggsound(
     _download(_chosen(read_vggsound(index, rule), split, only, limit), output, VGGSOUND, settings)
 
 
+@paper.command()
 def import_list(
     list_file: Annotated[
         Path, typer.Argument(metavar="LIST.csv", help="Lines of wav,frame_dir,n_frames,label.")
@@ -140,22 +145,24 @@ def import_list(
         raise typer.Exit(1)
 
 
-def pairs(
+@paper.command()
+def mixtures(
     targets: Annotated[
-        Path, typer.Argument(metavar="TARGETS.csv", help="Published list; one pair per clip.")
+        Path, typer.Argument(metavar="TARGETS.csv", help="Published list; one mixture per clip.")
     ],
     interferers: Annotated[
         Path, typer.Argument(metavar="INTERFERERS.csv", help="Published list to draw from.")
     ],
     output: Annotated[
-        Path, typer.Option("-o", "--output", metavar="PAIRS.csv", help="List of pairs to write.")
+        Path,
+        typer.Option("-o", "--output", metavar="MIXTURES.csv", help="List of mixtures to write."),
     ],
     root: Annotated[
         Path, typer.Option(metavar="FOLDER", help="Where the lists' relative paths begin.")
     ] = Path("."),
     videos: Annotated[
         list[Path] | None,
-        typer.Option(metavar="FOLDER", help="Made by 'clipsep download'; may be repeated."),
+        typer.Option(metavar="FOLDER", help="Made by 'clipsep paper download'; may be repeated."),
     ] = None,
 ) -> None:
     """Rebuild the published test mixtures.
@@ -163,27 +170,48 @@ def pairs(
     MUSIC+ is MUSIC/solo/test.csv with vggsound/test-good-no-music.csv, VGGSound-Clean+ is
     vggsound/test-good.csv with vggsound/test-no-music.csv.
     """
-    from clipsep.evaluation.mixtures import write_pairs
-    from clipsep.paper.mixtures import published_pairs
+    from clipsep.evaluation.mixtures import write_mixture_list
+    from clipsep.paper.mixtures import published_mixtures
 
-    report = published_pairs(targets, interferers, root, videos or [])
+    report = published_mixtures(targets, interferers, root, videos or [])
     left_out = len(report.left_out)
-    total = len(report.pairs) + left_out
+    total = len(report.mixtures) + left_out
     first = next(iter(report.left_out.values()), None)
-    if not report.pairs:
+    if not report.mixtures:
         raise ClipsepError(
-            f"No pair of {total} has all of its files (there is no '{first}'): check --root, or give "
+            f"No mixture of {total} has all of its files (there is no '{first}'): check --root, or give "
             "--videos."
         )
-    write_pairs(report.pairs, output)
-    print(f"{len(report.pairs)} of {counted(total, 'pair')} in {output}.")
+    write_mixture_list(report.mixtures, output)
+    print(f"{len(report.mixtures)} of {counted(total, 'mixture')} in {output}.")
     if report.left_out:
-        print(f"Left out for want of files: {counted(left_out, 'pair')}, the first: {first}")
+        print(f"Left out for want of files: {counted(left_out, 'mixture')}, the first: {first}")
     if report.trained_on:
         print(
             f"Among training videos: {counted(len(report.trained_on), 'target')}; before you train, run "
-            f"'clipsep download' with --test {targets}."
+            f"'clipsep paper download' with --test {targets}."
         )
+
+
+@paper.command()
+def import_checkpoint(
+    checkpoint: Annotated[Path, typer.Argument(metavar="CHECKPOINT.pt")],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", metavar="FOLDER", help="Folder of the new model.")
+    ],
+    args: Annotated[
+        Path | None,
+        typer.Option(metavar="JSON", help="The train-args.json published beside the weights."),
+    ] = None,
+) -> None:
+    """Import weights of the published CLIPSep."""
+    from clipsep.paper.checkpoints import import_published
+
+    config = import_published(checkpoint, output, args)
+    print(
+        f"{output} is now the model '{config.name}' ({config.model.kind}, query encoder "
+        f"{config.query_encoder}): clipsep separate INPUT -q TEXT --model {output}"
+    )
 
 
 def _chosen(

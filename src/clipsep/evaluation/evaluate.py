@@ -20,10 +20,10 @@ from clipsep.checkpoint import WEIGHTS_NAME, CheckpointConfig, find_checkpoint, 
 from clipsep.devices import check_device, one_thread
 from clipsep.errors import UsageError
 from clipsep.evaluation.lists import read_any, split_name
-from clipsep.evaluation.mixtures import Pair
-from clipsep.evaluation.queries import PairQueries, absent_sounds
+from clipsep.evaluation.mixtures import Mixture
+from clipsep.evaluation.queries import MixtureQueries, absent_sounds
 from clipsep.evaluation.report.statistics import Report
-from clipsep.evaluation.scoring import PairJob, PairScorer, PairScores, find_estimate
+from clipsep.evaluation.scoring import MixtureJob, MixtureScorer, MixtureScores, find_estimate
 from clipsep.extras import is_installed
 from clipsep.feedback import IMAGE, TEXT
 from clipsep.parallel.run import local_workers, run_many
@@ -34,12 +34,12 @@ from clipsep.separation.query_masks import SENSITIVITY, sensitivity_bias
 
 Progress = Callable[[float, float | None], None]  # (done, of how many)
 QUERIES = {TEXT: (TEXT,), IMAGE: (IMAGE,), "both": (TEXT, IMAGE)}
-_ANSWERS = {TEXT: "text query", IMAGE: "picture query"}
+_ESTIMATES = {TEXT: "text query", IMAGE: "picture query"}
 
 
 def evaluate(
     model: str | Path | None,
-    pairs: str | Path,
+    mixtures: str | Path,
     query: str | None = None,
     *,
     estimates: str | Path | None = None,
@@ -58,28 +58,28 @@ def evaluate(
     """Score a model on a list of test mixtures, as the paper does (Dong et al., 2023, section 4).
 
     Only the target is scored, over the whole mixture; masks are soft, noise heads are not used. Beside
-    the answers to queries the mixture itself and ideal masks are scored, and each query of a sound
-    that is not in the mixture is measured by the energy it lets through. A model without queries (PIT)
+    the model's estimates the mixture itself and ideal masks are scored, and the estimate for a sound that
+    is not in the mixture is measured by its energy (leakage). A model without queries (PIT)
     is scored by the better of its first mask and what that leaves, as published: an upper bound. The
-    result depends on neither the number of processes nor which other pairs are scored.
+    result depends on neither the number of processes nor which other mixtures are scored.
 
     Args:
         model: name of a shipped one, folder or hub id; None with ``estimates``.
-        pairs: CSV file, see `clipsep.evaluation.mixtures`, or KIND:FILE, a public list of a kind that
+        mixtures: CSV file, see `clipsep.evaluation.mixtures`, or KIND:FILE, a public list of a kind that
             `clipsep.evaluation.lists` reads, for example ``audiosep:esc50_eval.csv``.
         query: "text" (the default), "image" or "both".
-        estimates: folder with a sound file per pair, called by its id, that any separator has made of
+        estimates: folder with a sound file per mixture, called by its id, that any separator has made of
             the mixture; they are scored instead of a model's.
         root: folder that the list's paths are relative to; by default the list's own.
-        images: folder of pictures with one folder per label, of which each pair is given one at
+        images: folder of pictures with one folder per label, of which each mixture is given one at
             random, instead of those that the list names.
         prompts: another prompt set than the model's, such as the published "ensemble".
         binary: masks of 0 and 1.
         sensitivity: as of `clipsep.Separator.separate`.
         query_encoder: where the model's encoder is, e.g. ``clip:/path/to/folder``.
         workers: processes; by default one per core, or one where there is a GPU.
-        every: score every so manieth pair only, for a quick look.
-        examples: keep the sounds of so many pairs, evenly spaced over the list.
+        every: score only every n-th mixture, for a quick look.
+        examples: keep the sounds of so many mixtures, evenly spaced over the list.
 
     Raises:
         UsageError: for a wrong request: unknown model or query, a list that cannot be used, a sound
@@ -96,12 +96,12 @@ def evaluate(
         folder = find_checkpoint(model)
         config = load_config(folder)
         kinds = _kinds(config, query)
-    listed = read_any(pairs, Path(root) if root else None)
+    listed = read_any(mixtures, Path(root) if root else None)
     chosen = listed[::every]
     finished = Path(estimates) if estimates is not None else None
     if finished is not None:
-        for pair in chosen:
-            find_estimate(finished, pair)
+        for mixture in chosen:
+            find_estimate(finished, mixture)
     report_every = progress or (lambda done, total: None)
     report_every(0, 2 * len(chosen))
     queries = None
@@ -109,25 +109,25 @@ def evaluate(
         prompts = prompts or config.prompts
         encoder = _encoder(config, query_encoder, device)
         known = KnownSounds.load(folder, config)
-        queries = PairQueries(encoder, prompts, Path(images) if images else None, known)
+        queries = MixtureQueries(encoder, prompts, Path(images) if images else None, known)
     examples_at = _spaced(len(chosen), examples)
-    jobs: list[PairJob] = []
-    scored: dict[str, PairScores] = {}
+    jobs: list[MixtureJob] = []
+    scored: dict[str, MixtureScores] = {}
     # Rounding must not depend on the cores, and threads would wait for each other's processes.
     with one_thread():
         for job in _jobs(chosen, absent_sounds(listed), kinds, queries, examples_at):
             jobs.append(job)
             report_every(len(jobs), 2 * len(chosen))
-        scorer = PairScorer(folder, device, binary, finished, sensitivity)
+        scorer = MixtureScorer(folder, device, binary, finished, sensitivity)
         for job, scores in run_many(scorer, jobs, workers or local_workers(device)):
-            scored[job.pair.id] = scores
+            scored[job.mixture.id] = scores
             report_every(len(jobs) + len(scored), 2 * len(chosen))
     return Report(
         model=_describe_model(folder, config) if config else _describe_estimates(finished, chosen),
-        pairs_list={
-            "path": str(pairs),
-            "sha256": hashlib.sha256(split_name(pairs)[1].read_bytes()).hexdigest(),
-            "pairs": len(listed),
+        mixture_list={
+            "path": str(mixtures),
+            "sha256": hashlib.sha256(split_name(mixtures)[1].read_bytes()).hexdigest(),
+            "mixtures": len(listed),
             "every": every,
             "scored": len(chosen),
         },
@@ -140,9 +140,9 @@ def evaluate(
             "sensitivity": sensitivity,
         },
         environment=_environment(),
-        pairs=[scored[pair.id] for pair in chosen],
+        mixtures=[scored[mixture.id] for mixture in chosen],
         pictures={
-            job.pair.id: queries.pictures(job.pair)[0]
+            job.mixture.id: queries.pictures(job.mixture)[0]
             for job in jobs
             if job.keep_sounds and IMAGE in kinds
         },
@@ -175,22 +175,22 @@ def _encoder(config: CheckpointConfig, name: str | None, device: str) -> QueryEn
 
 
 def _jobs(
-    pairs: list[Pair],
-    absent: dict[str, Pair],
+    mixtures: list[Mixture],
+    absent: dict[str, Mixture],
     kinds: tuple[str, ...],
-    queries: PairQueries | None,
+    queries: MixtureQueries | None,
     examples: set[int],
-) -> Iterator[PairJob]:
-    """What is to be done for each pair, with its queries embedded."""
+) -> Iterator[MixtureJob]:
+    """What is to be done for each mixture, with its queries embedded."""
 
-    def embed(pair: Pair) -> dict[str, np.ndarray]:
-        return {_ANSWERS[kind]: queries.embed(kind, pair) for kind in kinds}
+    def embed(mixture: Mixture) -> dict[str, np.ndarray]:
+        return {_ESTIMATES[kind]: queries.embed(kind, mixture) for kind in kinds}
 
-    for number, pair in enumerate(pairs):
-        other = absent.get(pair.id) if kinds else None
-        yield PairJob(
-            pair=pair,
-            queries=embed(pair),
+    for number, mixture in enumerate(mixtures):
+        other = absent.get(mixture.id) if kinds else None
+        yield MixtureJob(
+            mixture=mixture,
+            queries=embed(mixture),
             absent_queries=embed(other) if other else {},
             absent=other.query if other else None,
             keep_sounds=number in examples,
@@ -213,11 +213,11 @@ def _describe_model(folder: Path, config: CheckpointConfig) -> dict[str, Any]:
     }
 
 
-def _describe_estimates(folder: Path, pairs: list[Pair]) -> dict[str, Any]:
+def _describe_estimates(folder: Path, mixtures: list[Mixture]) -> dict[str, Any]:
     """As `_describe_model`; the digest is of all files in the order of the list."""
     digest = hashlib.sha256()
-    for pair in pairs:
-        digest.update(find_estimate(folder, pair).read_bytes())
+    for mixture in mixtures:
+        digest.update(find_estimate(folder, mixture).read_bytes())
     return {
         "name": folder.resolve().name,
         "kind": "finished estimates",

@@ -1,6 +1,6 @@
 """Lists of test mixtures: the format of their CSV files, and the sound and pictures that a row means.
 
-Separating and scoring live elsewhere; how the published pairs are drawn is in published_pairs.py.
+Separating and scoring live elsewhere; `clipsep.paper.mixtures` draws the published ones.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from clipsep.media.images import open_image
 
 SAMPLE_RATE = 16_000  # Hz
 SEGMENT = 65_535  # samples of a mixture
-_RMS = 0.05  # of the sources, where a pair states a level difference
+_RMS = 0.05  # of the sources, where a mixture states a level difference
 _COLUMNS = (
     *("id", "target", "target_start", "interferer", "interferer_start", "snr_db"),
     *("query", "label", "interferer_label", "target_frames", "target_frame"),
@@ -49,7 +49,7 @@ class Interferer:
 
 
 @dataclass(frozen=True)
-class Pair:
+class Mixture:
     """One test mixture: a target clip and what it is to be separated from, mostly one other clip.
 
     Attributes:
@@ -99,8 +99,10 @@ class Pair:
                 raise UsageError(f"{where}: the sound '{path}' does not exist.")
 
 
-def read_pairs(path: Path, root: Path | None = None, must_exist: bool = False) -> list[Pair]:
-    """The pairs of a CSV file; the columns of pictures may be absent.
+def read_mixture_list(
+    path: Path, root: Path | None = None, must_exist: bool = False
+) -> list[Mixture]:
+    """The mixtures of a CSV file; the columns of pictures may be absent.
 
     Args:
         root: what its paths are relative to; by default the file's own folder.
@@ -114,34 +116,34 @@ def read_pairs(path: Path, root: Path | None = None, must_exist: bool = False) -
         with open(path, newline="", encoding="utf-8") as file:
             reader = csv.DictReader(file)
             _check_columns(path, reader.fieldnames or ())
-            pairs: dict[str, Pair] = {}
+            mixtures: dict[str, Mixture] = {}
             for row in reader:
                 where = f"'{path}', line {reader.line_num}"
-                pair = _Row(row, where, root).pair()
-                if pair.id in pairs:
-                    raise UsageError(f"{where}: the id '{pair.id}' is taken by a line above.")
+                mixture = _Row(row, where, root).mixture()
+                if mixture.id in mixtures:
+                    raise UsageError(f"{where}: the id '{mixture.id}' is taken by a line above.")
                 if must_exist:
-                    pair.require_sounds(where)
-                pairs[pair.id] = pair
+                    mixture.require_sounds(where)
+                mixtures[mixture.id] = mixture
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UsageError(f"'{path}' cannot be read as a list of pairs: {error}.") from error
-    if not pairs:
-        raise UsageError(f"'{path}' lists no pairs.")
-    return list(pairs.values())
+        raise UsageError(f"'{path}' cannot be read as a list of mixtures: {error}.") from error
+    if not mixtures:
+        raise UsageError(f"'{path}' lists no mixtures.")
+    return list(mixtures.values())
 
 
-def write_pairs(pairs: Iterable[Pair], path: Path) -> None:
-    """Write a CSV file of pairs, beside its place and renamed; paths relative to its folder."""
+def write_mixture_list(mixtures: Iterable[Mixture], path: Path) -> None:
+    """Write a CSV file of mixtures, beside its place and renamed; paths relative to its folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".tmp")
     with open(temporary, "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, _COLUMNS)
         writer.writeheader()
-        writer.writerows(_cells(pair, path.parent) for pair in pairs)
+        writer.writerows(_cells(mixture, path.parent) for mixture in mixtures)
     os.replace(temporary, path)
 
 
-def load_sources(pair: Pair) -> np.ndarray:
+def load_sources(mixture: Mixture) -> np.ndarray:
     """Target and interferers as they are in the mixture, float32 [N, T]; it is their sum.
 
     With a recipe they are what it says. Otherwise they are cut to `SEGMENT` samples.
@@ -153,44 +155,47 @@ def load_sources(pair: Pair) -> np.ndarray:
     Raises:
         ClipsepError: if a file cannot be read, or is silent where its level is to be set.
     """
-    if pair.recipe is not None:
-        return pair.recipe.sources([pair.target, *(other.path for other in pair.interferers)])
-    places = [(pair.target, pair.target_start)]
-    places += [(interferer.path, interferer.start) for interferer in pair.interferers]
+    if mixture.recipe is not None:
+        return mixture.recipe.sources(
+            [mixture.target, *(other.path for other in mixture.interferers)]
+        )
+    places = [(mixture.target, mixture.target_start)]
+    places += [(interferer.path, interferer.start) for interferer in mixture.interferers]
     sources = np.stack(
         [_cut(read_audio(path, SAMPLE_RATE, mono=True)[0], start) for path, start in places]
     )
-    if pair.snr_db is None:
+    if mixture.snr_db is None:
         sources[:, -1] = 0  # the published reader copies one sample less
         return sources / np.float32(len(sources))
     rms = np.sqrt(np.mean(sources**2, axis=1, dtype=np.float64))
     if not rms.all():
         silent, _ = places[int(np.argmin(rms))]
-        raise ClipsepError(f"'{silent}' is silent where pair {pair.id} takes it.")
+        raise ClipsepError(f"'{silent}' is silent where mixture {mixture.id} takes it.")
     gains = _RMS / rms
-    gains[1:] *= 10 ** (-pair.snr_db / 20)
+    gains[1:] *= 10 ** (-mixture.snr_db / 20)
     return (sources * gains[:, None]).astype(np.float32)
 
 
-def load_pictures(pair: Pair) -> list[Image.Image]:
+def load_pictures(mixture: Mixture) -> list[Image.Image]:
     """The three pictures whose mean embedding is the picture query; fewer at the ends of a clip.
 
     Raises:
-        ClipsepError: if the pair has no pictures or they cannot be read.
+        ClipsepError: if the mixture has no pictures or they cannot be read.
     """
-    if pair.target_frames is None or pair.target_frame is None:
+    if mixture.target_frames is None or mixture.target_frame is None:
         raise ClipsepError(
-            f"Pair {pair.id} names no pictures: give a folder of some with --images, or query by text."
+            f"Mixture {mixture.id} names no pictures: give a folder of them with --images, or query by "
+            "text."
         )
-    wanted = range(pair.target_frame - 1, pair.target_frame + 2)
-    if pair.target_frames.is_file():
-        frames = read_video(pair.target_frames, SAMPLE_RATE).frames
+    wanted = range(mixture.target_frame - 1, mixture.target_frame + 2)
+    if mixture.target_frames.is_file():
+        frames = read_video(mixture.target_frames, SAMPLE_RATE).frames
         pictures = [frames[number - 1] for number in wanted if 0 < number <= len(frames)]
     else:
-        paths = [pair.target_frames / f"{number:06d}.jpg" for number in wanted]
+        paths = [mixture.target_frames / f"{number:06d}.jpg" for number in wanted]
         pictures = [_open(path) for path in paths if path.is_file()]
     if not pictures:
-        raise ClipsepError(f"'{pair.target_frames}' has no picture {pair.target_frame}.")
+        raise ClipsepError(f"'{mixture.target_frames}' has no picture {mixture.target_frame}.")
     return pictures
 
 
@@ -214,23 +219,23 @@ def _open(path: Path) -> Image.Image:
 
 def _check_columns(path: Path, columns: Iterable[str]) -> None:
     if missing := [name for name in _COLUMNS if name not in columns and name not in _MAY_BE_ABSENT]:
-        raise UsageError(f"'{path}' is no list of pairs: it lacks the column '{missing[0]}'.")
+        raise UsageError(f"'{path}' is no list of mixtures: it lacks the column '{missing[0]}'.")
 
 
-def _cells(pair: Pair, folder: Path) -> dict[str, object]:
-    """A pair as a row of the file, with paths relative to ``folder``."""
+def _cells(mixture: Mixture, folder: Path) -> dict[str, object]:
+    """A mixture as a row of the file, with paths relative to ``folder``."""
 
     def relative(path: Path) -> str:
         return Path(os.path.relpath(path, folder)).as_posix()
 
-    labels = [interferer.label or "" for interferer in pair.interferers]
-    cells = {name: getattr(pair, name, None) for name in _COLUMNS}
+    labels = [interferer.label or "" for interferer in mixture.interferers]
+    cells = {name: getattr(mixture, name, None) for name in _COLUMNS}
     cells |= {
-        "target": relative(pair.target),
-        "interferer": _BETWEEN.join(relative(one.path) for one in pair.interferers),
-        "interferer_start": _BETWEEN.join(str(one.start) for one in pair.interferers),
+        "target": relative(mixture.target),
+        "interferer": _BETWEEN.join(relative(one.path) for one in mixture.interferers),
+        "interferer_start": _BETWEEN.join(str(one.start) for one in mixture.interferers),
         "interferer_label": _BETWEEN.join(labels) if any(labels) else "",
-        "target_frames": relative(pair.target_frames) if pair.target_frames else "",
+        "target_frames": relative(mixture.target_frames) if mixture.target_frames else "",
     }
     return cells  # the writer leaves the cell of a None empty
 
@@ -245,10 +250,10 @@ class _Row:
             if not text and name not in _MAY_BE_EMPTY:
                 raise UsageError(f"{where}: '{name}' is empty.")
 
-    def pair(self) -> Pair:
+    def mixture(self) -> Mixture:
         cells = self._cells
         frames = cells["target_frames"]
-        return Pair(
+        return Mixture(
             id=cells["id"],
             target=self._root / cells["target"],
             target_start=self._number("target_start", int),

@@ -1,6 +1,6 @@
 """Scores of one test mixture: everything that is estimated of it, measured against its sources.
 
-It is the work of one process on one pair; lists and summaries are made elsewhere.
+It is the work of one process on one mixture; lists and summaries are made elsewhere.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 
 from clipsep.errors import ClipsepError, UsageError
 from clipsep.evaluation.ideal_masks import ideal_estimates
-from clipsep.evaluation.mixtures import Pair, load_sources
+from clipsep.evaluation.mixtures import Mixture, load_sources
 from clipsep.evaluation.separation import MixtureSeparator
 from clipsep.media import read_audio
 from clipsep.metrics import bss_metrics, is_silent, sdr, si_sdr
@@ -38,8 +38,8 @@ class Scores(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class PairJob:
-    """One pair to score.
+class MixtureJob:
+    """One mixture to score.
 
     Attributes:
         queries: embeddings [D] by the name of the estimate; empty for a model without queries.
@@ -48,7 +48,7 @@ class PairJob:
         keep_sounds: for an example to listen to.
     """
 
-    pair: Pair
+    mixture: Mixture
     queries: dict[str, np.ndarray]
     absent_queries: dict[str, np.ndarray]
     absent: str | None = None
@@ -56,24 +56,24 @@ class PairJob:
 
 
 @dataclass(frozen=True, eq=False)
-class PairScores:
-    """What was measured of one pair.
+class MixtureScores:
+    """What was measured of one mixture.
 
     Attributes:
-        scores: by the estimate: the mixture itself, ideal masks, and the answers of the model.
+        scores: by the estimate: the mixture itself, ideal masks, and the model's.
         absent: text of a sound that is not in the mixture; None if it was not asked for one.
-        let_through: energy of the answer to that sound's query over the mixture's, by the estimate.
+        leakage: energy of that sound's estimate over the mixture's, by the estimate.
         seconds: that the model took for all queries together; 0 without one.
         sound_seconds: length of the mixture.
         silent_reference: whether a source is silent as the published evaluation defines it.
         silent_estimates: which estimates are.
-        sounds: of examples only: the target, the mixture and the model's answers, float32 [T].
+        sounds: of examples only: the target, the mixture and the model's estimates, float32 [T].
     """
 
-    pair: Pair
+    mixture: Mixture
     scores: dict[str, Scores]
     absent: str | None
-    let_through: dict[str, float]
+    leakage: dict[str, float]
     silent_reference: bool
     silent_estimates: tuple[str, ...]
     seconds: float = 0.0
@@ -81,12 +81,12 @@ class PairScores:
     sounds: dict[str, np.ndarray] | None = None
 
 
-class PairScorer:
-    """Scores pairs with one model, which each process loads when it scores its first.
+class MixtureScorer:
+    """Scores mixtures with one model, which each process loads when it scores its first.
 
     Args:
         folder: of the model.
-        estimates: of finished estimates instead, one file per pair; then there is no model.
+        estimates: of finished estimates instead, one file per mixture; then there is no model.
         sensitivity: as of `clipsep.Separator.separate`.
     """
 
@@ -103,45 +103,47 @@ class PairScorer:
         self._seconds = 0.0
         self._separator: MixtureSeparator | None = None
 
-    def __call__(self, job: PairJob) -> PairScores:
-        """Raises ClipsepError if a sound of the pair cannot be read."""
-        sources = load_sources(job.pair)
+    def __call__(self, job: MixtureJob) -> MixtureScores:
+        """Raises ClipsepError if a sound of the mixture cannot be read."""
+        sources = load_sources(job.mixture)
         if self._estimates is not None:
-            finished = read_estimate(self._estimates, job.pair, sources.shape[1])
-            answers, absent_answers = {ESTIMATE: _scored_part(job.pair, finished)}, {}
+            finished = read_estimate(self._estimates, job.mixture, sources.shape[1])
+            estimates, absent_estimates = {ESTIMATE: _scored_part(job.mixture, finished)}, {}
         else:
-            answers, absent_answers = self._answers(sources.sum(axis=0), job)
-        sources = _scored_part(job.pair, sources)
+            estimates, absent_estimates = self._separate(sources.sum(axis=0), job)
+        sources = _scored_part(job.mixture, sources)
         mixture = sources.sum(axis=0)
         if not job.queries and self._estimates is None:
-            best = max(answers.values(), key=lambda answer: sdr(sources[0], answer))
-            answers = {f"best of {len(answers)} masks": best}
-        estimates = {MIXTURE: mixture, **ideal_estimates(sources), **answers}
+            best = max(estimates.values(), key=lambda estimate: sdr(sources[0], estimate))
+            estimates = {f"best of {len(estimates)} masks": best}
+        scored = {MIXTURE: mixture, **ideal_estimates(sources), **estimates}
         energy = _energy(mixture)
-        return PairScores(
-            pair=job.pair,
-            scores=score_estimates(sources, estimates),
-            absent=job.absent if absent_answers else None,
-            let_through={
-                name: _energy(answer) / energy if energy else float("nan")
-                for name, answer in absent_answers.items()
+        return MixtureScores(
+            mixture=job.mixture,
+            scores=score_estimates(sources, scored),
+            absent=job.absent if absent_estimates else None,
+            leakage={
+                name: _energy(estimate) / energy if energy else float("nan")
+                for name, estimate in absent_estimates.items()
             },
             seconds=self._seconds,
-            sound_seconds=mixture.shape[-1] / job.pair.sample_rate,
+            sound_seconds=mixture.shape[-1] / job.mixture.sample_rate,
             silent_reference=bool(is_silent(sources).any()),
-            silent_estimates=tuple(name for name, sound in estimates.items() if is_silent(sound)),
-            sounds={MIXTURE: mixture, "target": sources[0], **answers} if job.keep_sounds else None,
+            silent_estimates=tuple(name for name, sound in scored.items() if is_silent(sound)),
+            sounds={MIXTURE: mixture, "target": sources[0], **estimates}
+            if job.keep_sounds
+            else None,
         )
 
-    def died(self, job: PairJob) -> PairScores:
-        """Raises ClipsepError: a result without this pair would be another list's."""
+    def died(self, job: MixtureJob) -> MixtureScores:
+        """Raises ClipsepError: a result without this mixture would be another list's."""
         raise ClipsepError(
-            f"Pair {job.pair.id} ends the process that scores it: check '{job.pair.target}', or run "
-            "with fewer --workers if memory is short."
+            f"Mixture {job.mixture.id} ends the process that scores it: check '{job.mixture.target}', or "
+            "run with fewer --workers if memory is short."
         )
 
-    def _answers(
-        self, mixture: np.ndarray, job: PairJob
+    def _separate(
+        self, mixture: np.ndarray, job: MixtureJob
     ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
         """The model's estimates, and those for the absent sound, from one pass of the network."""
         if self._separator is None:
@@ -151,25 +153,25 @@ class PairScorer:
         embeddings = [*job.queries.values(), *job.absent_queries.values()]
         queries = np.stack(embeddings) if embeddings else None
         began = time.perf_counter()
-        separated = self._separator.separate(mixture, job.pair.sample_rate, queries)
+        separated = self._separator.separate(mixture, job.mixture.sample_rate, queries)
         self._seconds = time.perf_counter() - began
-        separated = _scored_part(job.pair, separated)
+        separated = _scored_part(job.mixture, separated)
         if queries is None:
             return {f"mask {number}": mask for number, mask in enumerate(separated)}, {}
-        answers, absent_answers = np.split(separated, [len(job.queries)])
+        estimates, absent_estimates = np.split(separated, [len(job.queries)])
         return (
-            dict(zip(job.queries, answers, strict=True)),
-            dict(zip(job.absent_queries, absent_answers, strict=True)),
+            dict(zip(job.queries, estimates, strict=True)),
+            dict(zip(job.absent_queries, absent_estimates, strict=True)),
         )
 
 
-def find_estimate(folder: Path, pair: Pair) -> Path:
-    """The file of a pair's estimate: its id, with "/" as folders, and any ending of sound files.
+def find_estimate(folder: Path, mixture: Mixture) -> Path:
+    """The file of a mixture's estimate: its id, with "/" as folders, and any ending of sound files.
 
     Raises:
         UsageError: if there is none, or more than one.
     """
-    path = folder / pair.id
+    path = folder / mixture.id
     found = sorted(
         other
         for other in path.parent.glob("*")
@@ -177,25 +179,27 @@ def find_estimate(folder: Path, pair: Pair) -> Path:
     )
     if len(found) != 1:
         several = f"{len(found)} files, {found[0].name} among them," if found else "no file"
-        raise UsageError(f"'{folder}' has {several} for pair {pair.id}: expected {path.name}.wav.")
+        raise UsageError(
+            f"'{folder}' has {several} for mixture {mixture.id}: expected {path.name}.wav."
+        )
     return found[0]
 
 
-def read_estimate(folder: Path, pair: Pair, samples: int) -> np.ndarray:
-    """The estimate of a pair, at the mixture's rate, float32 [samples]; channels are averaged.
+def read_estimate(folder: Path, mixture: Mixture, samples: int) -> np.ndarray:
+    """The estimate of a mixture, at the mixture's rate, float32 [samples]; channels are averaged.
 
     Up to 20 ms more or fewer than the mixture has are cut, or padded with zeros.
 
     Raises:
         ClipsepError: if it is not as long as the mixture.
     """
-    path = find_estimate(folder, pair)
-    sound, _ = read_audio(path, pair.sample_rate, mono=True)
-    difference = abs(len(sound) - samples) / pair.sample_rate
+    path = find_estimate(folder, mixture)
+    sound, _ = read_audio(path, mixture.sample_rate, mono=True)
+    difference = abs(len(sound) - samples) / mixture.sample_rate
     if difference > _TOLERANCE:
         raise ClipsepError(
-            f"'{path}' is {len(sound) / pair.sample_rate:.2f} s long, but the mixture "
-            f"{samples / pair.sample_rate:.2f} s."
+            f"'{path}' is {len(sound) / mixture.sample_rate:.2f} s long, but the mixture "
+            f"{samples / mixture.sample_rate:.2f} s."
         )
     return np.pad(sound[:samples], (0, max(0, samples - len(sound))))
 
@@ -213,9 +217,9 @@ def score_estimates(sources: np.ndarray, estimates: dict[str, np.ndarray]) -> di
     return {name: Scores(*row) for name, row in zip(estimates, rows, strict=True)}
 
 
-def _scored_part(pair: Pair, sounds: np.ndarray) -> np.ndarray:
-    """What is scored of sounds [..., T]: all, or of a published pair what the published code scores."""
-    if not pair.is_published:
+def _scored_part(mixture: Mixture, sounds: np.ndarray) -> np.ndarray:
+    """What is scored of sounds [..., T]: all, or of a published mixture what the published code scores."""
+    if not mixture.is_published:
         return sounds
     return np.clip(sounds[..., :PUBLISHED_SAMPLES], -1, 1)
 

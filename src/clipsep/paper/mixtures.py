@@ -1,6 +1,6 @@
 """The paper's test mixtures: which clips they join, drawn from the published lists.
 
-The format of the result is pairs.py's business.
+`clipsep.evaluation.mixtures` knows the format of the result.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from clipsep.errors import UsageError
-from clipsep.evaluation.mixtures import SAMPLE_RATE, SEGMENT, Interferer, Pair
+from clipsep.evaluation.mixtures import SAMPLE_RATE, SEGMENT, Interferer, Mixture
 from clipsep.paper.lists import ListRow, find_file, read_list
 from clipsep.paper.public_sets import label_folder
 
@@ -20,33 +20,33 @@ _ID_LENGTH = 11  # of a YouTube id, with which the name of a downloaded clip beg
 
 @dataclass
 class PairsReport:
-    """The pairs of two lists.
+    """The mixtures of two lists.
 
     Attributes:
-        pairs: those whose files are all there.
-        left_out: the others: what of them is not there, by the pair's id.
+        mixtures: those whose files are all there.
+        left_out: the others: what of them is not there, by the mixture's id.
         trained_on: targets that lie among downloaded training videos.
     """
 
-    pairs: list[Pair] = field(default_factory=list)
+    mixtures: list[Mixture] = field(default_factory=list)
     left_out: dict[str, str] = field(default_factory=dict)
     trained_on: list[Path] = field(default_factory=list)
 
 
-def published_pairs(
+def published_mixtures(
     target_list: Path,
     interferer_list: Path,
     root: Path = Path("."),
     video_folders: Iterable[Path] = (),
 ) -> PairsReport:
-    """One pair per clip of ``target_list``, as the published evaluation makes them.
+    """One mixture per clip of ``target_list``, as the published evaluation makes them.
 
-    The id of a pair is the number of its target in the list, from 0. Levels stay as they are.
+    The id of a mixture is the number of its target in the list, from 0. Levels stay as they are.
 
     Args:
         root: where relative paths of the lists begin; their own folders are tried next.
-        video_folders: made by 'clipsep download'; a clip whose wav or pictures are not there is looked
-            for by its YouTube id.
+        video_folders: made by 'clipsep paper download'; a clip whose wav or pictures are not there is
+            looked for by its YouTube id.
 
     Raises:
         UsageError: if a list cannot be read, or a target has no label to query with.
@@ -54,24 +54,24 @@ def published_pairs(
     targets, interferers = read_list(target_list), read_list(interferer_list)
     if unlabelled := [row for row in targets if row.label is None]:
         raise UsageError(
-            f"'{target_list}': '{unlabelled[0].wav}' has no label, but a pair needs one as its query."
+            f"'{target_list}': '{unlabelled[0].wav}' has no label, but a mixture needs one as its query."
         )
     finder = _ClipFinder((root, target_list.parent, interferer_list.parent), video_folders)
     report = PairsReport()
     partners = published_partners(len(targets), len(interferers))
     for index, (target, partner) in enumerate(zip(targets, partners, strict=True)):
-        pair_id, interferer = f"{index:04d}", interferers[partner]
+        mixture_id, interferer = f"{index:04d}", interferers[partner]
         try:
             sound, pictures = finder.sound(target), finder.pictures(target)
             other = finder.sound(interferer)
         except FileNotFoundError as error:
-            report.left_out[pair_id] = str(error)
+            report.left_out[mixture_id] = str(error)
             continue
         if finder.is_training_video(sound):
             report.trained_on.append(sound)
-        report.pairs.append(
-            Pair(
-                id=pair_id,
+        report.mixtures.append(
+            Mixture(
+                id=mixture_id,
                 target=sound,
                 target_start=published_start(target.n_frames),
                 interferers=(

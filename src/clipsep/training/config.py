@@ -104,7 +104,7 @@ class TrainingConfig(_Settings):
         query_noise: length of the Gaussian noise added to a query embedding, relative to its own.
         prompts: prompt set for text queries.
         save_every: steps between saves of the run's state, all that a crash can cost.
-        validation_pairs: mixtures scored per validation, the same in every run; null for as many as
+        validation_mixtures: mixtures scored per validation, the same in every run; null for as many as
             there are clips.
         best: what makes a model the best: the lowest ``loss`` with the training's own kind of query, as
             published, or the highest ``sdr``, the mean over text and image queries.
@@ -133,7 +133,7 @@ class TrainingConfig(_Settings):
     batch_size: int = Field(32, ge=1)
     accumulate: int = Field(1, ge=1)
     validate_every: int = Field(10_000, ge=1)
-    validation_pairs: int | None = Field(256, ge=1)
+    validation_mixtures: int | None = Field(256, ge=1)
     best: Literal["loss", "sdr"] = "loss"
     examples: int = Field(4, ge=0)
     save_every: int = Field(500, ge=1)

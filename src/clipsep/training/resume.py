@@ -24,7 +24,7 @@ from clipsep.training.data.load import TrainingInputs
 RESUME = "resume.ckpt"
 # What a run that goes on may change: none of it decides what a step learns from which mixtures.
 _MAY_CHANGE = {
-    *("steps", "validate_every", "validation_pairs", "save_every", "log_every", "examples"),
+    *("steps", "validate_every", "validation_mixtures", "save_every", "log_every", "examples"),
     *("accumulate", "device", "devices", "nodes", "loader_workers", "compile"),
 }
 

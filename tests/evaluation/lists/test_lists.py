@@ -47,9 +47,14 @@ def given(tmp_path: Path) -> Path:
 def test_audiosep_finished_mixtures(given):
     header = ("idx", "caption", "src_wav", "noise_wav")
     path = table(given / "esc50.csv", header, (7, "dog", "a-0.wav", "b-1.wav"))
-    (pair,) = read_any(f"audiosep:{path}")
-    assert (pair.id, pair.query, pair.label, pair.sample_rate) == ("7", "dog", "dog", 32_000)
-    sources = load_sources(pair)
+    (mixture,) = read_any(f"audiosep:{path}")
+    assert (mixture.id, mixture.query, mixture.label, mixture.sample_rate) == (
+        "7",
+        "dog",
+        "dog",
+        32_000,
+    )
+    sources = load_sources(mixture)
     assert sources.shape == (2, 16_000)
     assert ratio(sources) == pytest.approx(6.02, abs=0.1)
 
@@ -60,24 +65,26 @@ def test_audiosep_recordings_are_mixed_at_equal_energy(tmp_path):
     header = ("idx", "caption", "src_wav", "noise_wav")
     rows = [(0, "dog", "a-0.wav", "b-1.wav"), (1, "rooster", "b-1.wav", "a-0.wav")]
     path = table(tmp_path / "esc50.csv", header, *rows)
-    pairs = read_any(f"audiosep:{path}")
-    assert [pair.interferers[0].label for pair in pairs] == ["rooster", "dog"]
-    for pair in pairs:
-        assert ratio(load_sources(pair)) == pytest.approx(0, abs=1e-3)
+    mixtures = read_any(f"audiosep:{path}")
+    assert [mixture.interferers[0].label for mixture in mixtures] == ["rooster", "dog"]
+    for mixture in mixtures:
+        assert ratio(load_sources(mixture)) == pytest.approx(0, abs=1e-3)
 
 
 def test_audiosep_captions_have_no_class(given):
     header = ("idx", "caption", "src_wav", "noise_wav1", "noise_wav1")
     path = table(given / "clotho.csv", header, (7, "A dog barks, twice", "a.wav", "b.wav", "c.wav"))
-    (pair,) = read_any(f"audiosep:{path}")
-    assert pair.query == "A dog barks, twice" and pair.label is None and not pair.interferers
+    (mixture,) = read_any(f"audiosep:{path}")
+    assert (
+        mixture.query == "A dog barks, twice" and mixture.label is None and not mixture.interferers
+    )
 
 
 def test_audiosep_vggsound_and_audioset(given):
     header = ("file_id", "mix_wav", "s0_wav", "s0_text", "s1_wav", "s1_text")
     row = ("x+++y", "mixture-7.wav", "segment-7.wav", "skidding", "z.wav", "rapping")
-    (pair,) = read_any(f"audiosep:{table(given / 'vggsound.csv', header, row)}")
-    assert (pair.query, pair.interferers[0].label) == ("skidding", "rapping")
+    (mixture,) = read_any(f"audiosep:{table(given / 'vggsound.csv', header, row)}")
+    assert (mixture.query, mixture.interferers[0].label) == ("skidding", "rapping")
 
     folder = given / "class_id=3"
     folder.mkdir()
@@ -87,8 +94,8 @@ def test_audiosep_vggsound_and_audioset(given):
                 (given / "segment-7.wav").read_bytes()
             )
     labels = table(given / "labels.csv", ("index", "mid", "display_name"), (3, "/m/1", "Speech"))
-    pairs = read_any(f"audiosep:{labels}")
-    assert len(pairs) == 10 and pairs[0].id == "3/00" and pairs[0].query == "Speech"
+    mixtures = read_any(f"audiosep:{labels}")
+    assert len(mixtures) == 10 and mixtures[0].id == "3/00" and mixtures[0].query == "Speech"
 
 
 def test_clapsep_pads_to_ten_seconds(tmp_path):
@@ -96,9 +103,9 @@ def test_clapsep_pads_to_ten_seconds(tmp_path):
     write(tmp_path / "b.wav", noise(1, 12.0), RATE)
     header = ("source_file", "positive_caption", "noise_file", "negative_caption")
     path = table(tmp_path / "list.csv", header, ("a.wav", "a dog barks", "b.wav", "rain falls"))
-    (pair,) = read_any(f"clapsep:{path}")
-    assert pair.interferers[0].label == "rain falls" and pair.label is None
-    sources = load_sources(pair)
+    (mixture,) = read_any(f"clapsep:{path}")
+    assert mixture.interferers[0].label == "rain falls" and mixture.label is None
+    sources = load_sources(mixture)
     assert sources.shape == (2, 320_000) and not sources[0, 17_000:].any()
     assert ratio(sources) == pytest.approx(0, abs=1e-3)
 
@@ -147,13 +154,13 @@ def test_hive_takes_stated_pieces_and_every_sound_is_a_target(tmp_path):
     ]
     path = tmp_path / "hive.json"
     path.write_text(json.dumps(content))
-    pairs = read_any(f"hive:{path}")
-    assert [(pair.id, pair.query) for pair in pairs] == [
+    mixtures = read_any(f"hive:{path}")
+    assert [(mixture.id, mixture.query) for mixture in mixtures] == [
         ("39-1", "Pig"),
         ("39-2", "Boat"),
         ("39-3", "Rain"),
     ]
-    first, second = load_sources(pairs[0]), load_sources(pairs[1])
+    first, second = load_sources(mixtures[0]), load_sources(mixtures[1])
     assert first.shape == (3, RATE)
     assert first[0] == pytest.approx(0.25 * sounds[0][0, 8000:24_000], abs=1e-6)
     assert second[0, :4000] == pytest.approx(sounds[1][0, :4000], abs=1e-6)
@@ -169,10 +176,10 @@ def test_own_files_of_any_length_and_rate(tmp_path):
     write(tmp_path / "r.wav", target, 44_100)
     write(tmp_path / "m.wav", target + other, 44_100)
     header = ("mixture", "reference", "query", "sample_rate")
-    (pair,) = read_any(
+    (mixture,) = read_any(
         f"files:{table(tmp_path / 'l.csv', header, ('m.wav', 'r.wav', 'dog', 44100))}"
     )
-    assert load_sources(pair) == pytest.approx(np.concatenate([target, other]), abs=1e-6)
+    assert load_sources(mixture) == pytest.approx(np.concatenate([target, other]), abs=1e-6)
 
 
 def test_own_recipes_with_several_interferers(tmp_path):
@@ -180,9 +187,9 @@ def test_own_recipes_with_several_interferers(tmp_path):
         write(tmp_path / f"{number}.wav", noise(number), RATE)
     header = ("target", "interferer", "snr_db", "query", "interferer_label")
     row = ("0.wav", "1.wav;2.wav", 5, "dog", "rain;tuba")
-    (pair,) = read_any(f"snr:{table(tmp_path / 'l.csv', header, row)}")
-    assert [other.label for other in pair.interferers] == ["rain", "tuba"]
-    sources = load_sources(pair)
+    (mixture,) = read_any(f"snr:{table(tmp_path / 'l.csv', header, row)}")
+    assert [other.label for other in mixture.interferers] == ["rain", "tuba"]
+    sources = load_sources(mixture)
     assert len(sources) == 3 and ratio(sources) == pytest.approx(5, abs=1e-3)
 
 

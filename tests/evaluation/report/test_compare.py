@@ -16,7 +16,7 @@ from clipsep.evaluation.report.statistics import METRICS
 def report(path: Path, sdrs: list[float | None], query: str = "dog") -> Path:
     """Only what a comparison reads."""
     path.mkdir()
-    pairs = [
+    mixtures = [
         {
             "id": str(number),
             "query": query,
@@ -27,7 +27,7 @@ def report(path: Path, sdrs: list[float | None], query: str = "dog") -> Path:
         }
         for number, sdr in enumerate(sdrs)
     ]
-    content = {"model": {"name": path.name}, "pairs": pairs}
+    content = {"model": {"name": path.name}, "mixtures": mixtures}
     (path / "report.json").write_text(json.dumps(content))
     return path
 
@@ -85,6 +85,6 @@ def test_reports_that_do_not_match_are_refused(tmp_path):
     with pytest.raises(UsageError, match="Cannot read the report"):
         compare(first, tmp_path / "none")
     (tmp_path / "c").mkdir()
-    (tmp_path / "c" / "report.json").write_text('{"pairs": []}')
+    (tmp_path / "c" / "report.json").write_text('{"mixtures": []}')
     with pytest.raises(ClipsepError, match="not the report of an evaluation"):
         compare(first, tmp_path / "c")

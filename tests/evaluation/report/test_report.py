@@ -23,12 +23,12 @@ from clipsep.evaluation.report.statistics import Report, Statistic
 from clipsep.evaluation.report.text import absent_sound_text, decibel_text, notes
 from tests.evaluation.conftest import LABELS
 
-FILES = {"report.json", "pairs.csv", "report.md", "report.tex", "classes.png"}
+FILES = {"report.json", "mixtures.csv", "report.md", "report.tex", "classes.png"}
 
 
 @pytest.fixture
-def report(model, pairs, images) -> Report:
-    return evaluate(model(), pairs, "both", images=images, workers=1, examples=2)
+def report(model, mixtures, images) -> Report:
+    return evaluate(model(), mixtures, "both", images=images, workers=1, examples=2)
 
 
 def test_statistics_by_hand():
@@ -53,12 +53,12 @@ def test_all_files_are_there_and_agree(report, tmp_path):
     assert {path.name for path in paths} == FILES | {"examples.html"}
     assert sorted(folder.iterdir()) == sorted(paths)
     content = json.loads((folder / "report.json").read_text(), parse_constant=pytest.fail)
-    assert len(content["pairs"]) == 4 and set(content["classes"]) == set(LABELS)
+    assert len(content["mixtures"]) == 4 and set(content["classes"]) == set(LABELS)
     mean = content["overall"]["text query"]["sir"]["mean"]
-    with open(folder / "pairs.csv", newline="") as file:
+    with open(folder / "mixtures.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert np.mean([float(row["text_query_sir"]) for row in rows]) == pytest.approx(mean)
-    assert [row["id"] for row in rows] == [scored.pair.id for scored in report.pairs]
+    assert [row["id"] for row in rows] == [scored.mixture.id for scored in report.mixtures]
     assert decibel_text(mean) in (folder / "report.md").read_text()
     assert report.model["sha256"] in (folder / "report.md").read_text()
     Image.open(folder / "classes.png").verify()
@@ -68,7 +68,7 @@ def test_a_report_takes_the_place_of_an_earlier_one(report, tmp_path):
     (tmp_path / "report").mkdir()
     (tmp_path / "report" / "notes.txt").write_text("mine")
     write_report(report, tmp_path / "report")
-    silent = replace(report, pairs=[replace(scored, sounds=None) for scored in report.pairs])
+    silent = replace(report, mixtures=[replace(scored, sounds=None) for scored in report.mixtures])
     write_report(silent, tmp_path / "report")
     assert {path.name for path in (tmp_path / "report").iterdir()} == FILES | {"notes.txt"}
 
@@ -79,25 +79,25 @@ def test_a_report_that_cannot_be_written_is_named(report, tmp_path):
         write_report(report, tmp_path / "file")
 
 
-def test_what_is_undefined_has_no_number(model, pairs, tmp_path):
-    nothing = evaluate(model(bias=-1e4), pairs, binary=True, workers=1)
+def test_what_is_undefined_has_no_number(model, mixtures, tmp_path):
+    nothing = evaluate(model(bias=-1e4), mixtures, binary=True, workers=1)
     write_report(nothing, tmp_path / "report")
     content = json.loads((tmp_path / "report" / "report.json").read_text())
     assert content["overall"]["text query"]["sir"]["mean"] is None
-    assert content["pairs"][0]["scores"]["text query"]["sir"] is None
+    assert content["mixtures"][0]["scores"]["text query"]["sir"] is None
     text = (tmp_path / "report" / "report.md").read_text()
     assert "'text query' has 4 silent estimates" in text
     assert "Without silent sources and estimates" in text
     assert "nan" not in text
-    assert "digital silence, without a level in dB: 4 answers;" in absent_sound_text(
+    assert "digital silence, without a level in dB: 4 estimates;" in absent_sound_text(
         nothing, "text query"
     )
 
 
-def test_a_quick_look_says_so(model, pairs):
-    assert not list(notes(evaluate(model(), pairs, workers=1)))
-    (note,) = notes(evaluate(model(), pairs, workers=1, every=2))
-    assert "only 2 of 4 pairs" in note
+def test_a_quick_look_says_so(model, mixtures):
+    assert not list(notes(evaluate(model(), mixtures, workers=1)))
+    (note,) = notes(evaluate(model(), mixtures, workers=1, every=2))
+    assert "only 2 of 4 mixtures" in note
 
 
 def test_the_table_for_papers(report):
@@ -121,11 +121,11 @@ def test_decibels_in_words(value, text):
 def test_the_listening_page_needs_nothing_else(report):
     page = listening_page(report)
     assert page.count("<article>") == 2
-    assert page.count("<audio ") == 2 * 5  # mixture, target, two answers, what is left
+    assert page.count("<audio ") == 2 * 5  # mixture, target, two estimates, what is left
     assert not re.findall(r"(?:src|href)=\"(?!data:)", page)
     assert "://" not in page
     before, after = (
-        decibel_text(report.pairs[0].scores[name].sdr, digits=1)
+        decibel_text(report.mixtures[0].scores[name].sdr, digits=1)
         for name in ("mixture", "text query")
     )
     assert f"{before} → {after} dB" in page
@@ -136,7 +136,7 @@ def test_the_listening_page_sounds_as_the_model_does(report):
     mixture, target = (
         soundfile.read(io.BytesIO(base64.b64decode(sound)))[0] for sound in encoded[:2]
     )
-    sounds = report.pairs[0].sounds
+    sounds = report.mixtures[0].sounds
     for heard, meant in ((mixture, sounds["mixture"]), (target, sounds["target"])):
         assert len(heard) == len(meant)
         assert np.corrcoef(heard, meant)[0, 1] > 0.99
@@ -145,9 +145,9 @@ def test_the_listening_page_sounds_as_the_model_does(report):
 
 
 def test_labels_are_no_markup(report):
-    pairs = [
-        replace(scored, pair=replace(scored.pair, label="<script>a|b", query="<b>"))
-        for scored in report.pairs
+    mixtures = [
+        replace(scored, mixture=replace(scored.mixture, label="<script>a|b", query="<b>"))
+        for scored in report.mixtures
     ]
-    page = listening_page(replace(report, pairs=pairs))
+    page = listening_page(replace(report, mixtures=mixtures))
     assert "<script>a|b" not in page and "&lt;script&gt;a|b" in page

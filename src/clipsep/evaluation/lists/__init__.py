@@ -10,9 +10,9 @@ from clipsep.evaluation.lists.audiosep import read_audiosep
 from clipsep.evaluation.lists.captioned import read_clapsep, read_dcase
 from clipsep.evaluation.lists.hive import read_hive
 from clipsep.evaluation.lists.plain import read_files, read_recipes
-from clipsep.evaluation.mixtures import Pair, read_pairs
+from clipsep.evaluation.mixtures import Mixture, read_mixture_list
 
-Reader = Callable[[Path, Path], list[Pair]]  # (the list, the folder of its sounds)
+Reader = Callable[[Path, Path], list[Mixture]]  # (the list, the folder of its sounds)
 READERS: dict[str, Reader] = {
     "audiosep": read_audiosep,
     "clapsep": read_clapsep,
@@ -33,7 +33,7 @@ def split_name(name: str | Path) -> tuple[str | None, Path]:
     return None, Path(name)
 
 
-def read_any(name: str | Path, audio: Path | None = None) -> list[Pair]:
+def read_any(name: str | Path, audio: Path | None = None) -> list[Mixture]:
     """The mixtures of a public list, ``KIND:FILE``, or of one of the package's own, ``FILE``.
 
     Args:
@@ -44,7 +44,7 @@ def read_any(name: str | Path, audio: Path | None = None) -> list[Pair]:
     """
     kind, path = split_name(name)
     if kind is None:
-        return read_pairs(path, audio, must_exist=True)
+        return read_mixture_list(path, audio, must_exist=True)
     mixtures = READERS[kind](path, audio or path.parent)
     if not mixtures:
         raise UsageError(f"'{path}' lists no mixtures.")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from clipsep.errors import UsageError
 from clipsep.evaluation.lists.table import Row, read_table
-from clipsep.evaluation.mixtures import Interferer, Pair
+from clipsep.evaluation.mixtures import Interferer, Mixture
 from clipsep.evaluation.recipes import AtSnr, GivenMixture
 
 SAMPLE_RATE = 32_000  # Hz
@@ -19,7 +19,7 @@ _PER_CLASS = 10  # mixtures of each class of AudioSet
 _AUDIOSET_NAME = re.compile(r"(.*),(?:mixture|source)\.wav")
 
 
-def read_audiosep(path: Path, audio: Path) -> list[Pair]:
+def read_audiosep(path: Path, audio: Path) -> list[Mixture]:
     """Any of the six by its columns; for AudioSet the list is ``class_labels_indices.csv``.
 
     Files are called as in the published archives: ``segment-0.wav`` and ``mixture-0.wav`` below
@@ -29,7 +29,7 @@ def read_audiosep(path: Path, audio: Path) -> list[Pair]:
     if {"mix_wav", "s0_wav", "s0_text"} <= set(header):
         return [_vggsound(row, audio) for row in rows]
     if {"index", "display_name"} <= set(header):
-        return [pair for row in rows for pair in _audioset(row, audio)]
+        return [mixture for row in rows for mixture in _audioset(row, audio)]
     if {"idx", "caption"} <= set(header):
         listed = list(rows)
         # A table of classes has as many columns as ESC-50's and MUSIC's; the others are captions.
@@ -41,7 +41,7 @@ def read_audiosep(path: Path, audio: Path) -> list[Pair]:
     )
 
 
-def _segment(row: Row, header: list[str], audio: Path, labels: dict[str, str]) -> Pair:
+def _segment(row: Row, header: list[str], audio: Path, labels: dict[str, str]) -> Mixture:
     """Of AudioCaps, Clotho, ESC-50 or MUSIC."""
     number, query = row["idx"], row["caption"]
     label = query if labels else None
@@ -52,27 +52,27 @@ def _segment(row: Row, header: list[str], audio: Path, labels: dict[str, str]) -
         others = tuple(Interferer(mixture, 0, labels.get(name)) for name in names)
         target = audio / f"segment-{number}.wav"
         recipe: AtSnr | GivenMixture = GivenMixture(mixture, SAMPLE_RATE)
-        return Pair(number, target, 0, others, None, query, label, recipe=recipe)
+        return Mixture(number, target, 0, others, None, query, label, recipe=recipe)
     name = row[noises[0]]
     others = (Interferer(audio / name, 0, labels.get(name)),)
     recipe = AtSnr(SAMPLE_RATE, 0.0)
-    return Pair(number, audio / row["src_wav"], 0, others, 0.0, query, label, recipe=recipe)
+    return Mixture(number, audio / row["src_wav"], 0, others, 0.0, query, label, recipe=recipe)
 
 
-def _vggsound(row: Row, audio: Path) -> Pair:
+def _vggsound(row: Row, audio: Path) -> Mixture:
     mixture, query = audio / row["mix_wav"], row["s0_text"]
     others = (Interferer(mixture, 0, row.get("s1_text") or None),)
     target, recipe = audio / row["s0_wav"], GivenMixture(mixture, SAMPLE_RATE)
-    return Pair(row["file_id"], target, 0, others, None, query, query, recipe=recipe)
+    return Mixture(row["file_id"], target, 0, others, None, query, query, recipe=recipe)
 
 
-def _audioset(row: Row, audio: Path) -> list[Pair]:
+def _audioset(row: Row, audio: Path) -> list[Mixture]:
     """The first ten of a class, in the order of their names."""
     folder, query = audio / f"class_id={row['index']}", row["display_name"]
     found = (_AUDIOSET_NAME.fullmatch(path.name) for path in folder.glob("*.wav"))
     names = sorted({match.group(1) for match in found if match})[:_PER_CLASS]
     return [
-        Pair(
+        Mixture(
             id=f"{row['index']}/{name}",
             target=folder / f"{name},source.wav",
             target_start=0,

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from clipsep.evaluation.lists.table import read_table
-from clipsep.evaluation.mixtures import Interferer, Pair
+from clipsep.evaluation.mixtures import Interferer, Mixture
 from clipsep.evaluation.recipes import AtSnr
 
 
-def read_clapsep(path: Path, audio: Path) -> list[Pair]:
+def read_clapsep(path: Path, audio: Path) -> list[Mixture]:
     """CLAPSep (Ma et al., 2024): ``source_file,positive_caption,noise_file,negative_caption``.
 
     At 32 kHz and 0 dB, every sound cut or padded to ten seconds. The negative caption describes the
@@ -18,7 +18,7 @@ def read_clapsep(path: Path, audio: Path) -> list[Pair]:
     columns = ("source_file", "positive_caption", "noise_file", "negative_caption")
     _, rows = read_table(path, columns)
     return [
-        Pair(
+        Mixture(
             id=f"{number:04d}",
             target=audio / row["source_file"],
             target_start=0,
@@ -32,7 +32,7 @@ def read_clapsep(path: Path, audio: Path) -> list[Pair]:
     ]
 
 
-def read_dcase(path: Path, audio: Path) -> list[Pair]:
+def read_dcase(path: Path, audio: Path) -> list[Mixture]:
     """DCASE 2024 task 9, validation: source, noise, whole-number SNR in dB and caption, by position.
 
     At 16 kHz; files without their ending, as ``lass_synthetic_validation.csv`` names them.
@@ -43,7 +43,7 @@ def read_dcase(path: Path, audio: Path) -> list[Pair]:
         source, noise = (audio / f"{row[place]}.wav" for place in (0, 1))
         snr_db = float(row.whole_number(2))
         mixtures.append(
-            Pair(
+            Mixture(
                 id=f"{number:04d}",
                 target=source,
                 target_start=0,

@@ -33,18 +33,20 @@ def write_mixtures(
         UsageError: if the list cannot be read.
         ClipsepError: if a sound cannot be read, or a file not written.
     """
-    pairs = read_any(name, audio)
+    mixtures = read_any(name, audio)
     rows = [("id", "mixture", "reference", "query", "label", "sample_rate")]
     try:
-        for done, pair in enumerate(pairs, 1):
-            sources = load_sources(pair)
-            paths = [f"{kind}/{pair.id}.wav" for kind in ("mixture", "reference")]
+        for done, mixture in enumerate(mixtures, 1):
+            sources = load_sources(mixture)
+            paths = [f"{kind}/{mixture.id}.wav" for kind in ("mixture", "reference")]
             for path, sound in zip(paths, (sources.sum(axis=0), sources[0]), strict=True):
                 (folder / path).parent.mkdir(parents=True, exist_ok=True)
-                soundfile.write(folder / path, sound, pair.sample_rate, "FLOAT")
-            rows.append((pair.id, *paths, pair.query, pair.label or "", str(pair.sample_rate)))
+                soundfile.write(folder / path, sound, mixture.sample_rate, "FLOAT")
+            rows.append(
+                (mixture.id, *paths, mixture.query, mixture.label or "", str(mixture.sample_rate))
+            )
             if progress:
-                progress(done, len(pairs))
+                progress(done, len(mixtures))
         with open(folder / "list.csv", "w", newline="", encoding="utf-8") as file:
             csv.writer(file).writerows(rows)
     except (OSError, soundfile.SoundFileError) as error:

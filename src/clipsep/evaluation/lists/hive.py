@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from clipsep.errors import UsageError
-from clipsep.evaluation.mixtures import Interferer, Pair
+from clipsep.evaluation.mixtures import Interferer, Mixture
 from clipsep.evaluation.recipes import Part, Weighted
 
 
-def read_hive(path: Path, audio: Path) -> list[Pair]:
+def read_hive(path: Path, audio: Path) -> list[Mixture]:
     """A JSON file with a list of mixtures; paths of sounds are relative to ``audio``.
 
-    The id of a pair is the mixture's with the number of its target, from 1.
+    Ids are Hive's with the number of the target behind, from 1.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -22,18 +22,18 @@ def read_hive(path: Path, audio: Path) -> list[Pair]:
         raise UsageError(f"Cannot read the list '{path}': {error}.") from error
     if not isinstance(content, list):
         raise UsageError(f"'{path}' is not Hive's metadata: expected a list of mixtures.")
-    pairs = []
+    mixtures = []
     for number, mixture in enumerate(content):
         try:
-            pairs += _targets(mixture, audio)
+            mixtures += _targets(mixture, audio)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise UsageError(
                 f"'{path}', mixture {number}: {error!r} is missing or wrong."
             ) from error
-    return pairs
+    return mixtures
 
 
-def _targets(mixture: dict[str, Any], audio: Path) -> list[Pair]:
+def _targets(mixture: dict[str, Any], audio: Path) -> list[Mixture]:
     info, sources = mixture["dataset_info"], mixture["sources"]
     parts = [
         Part(
@@ -49,7 +49,7 @@ def _targets(mixture: dict[str, Any], audio: Path) -> list[Pair]:
         return (values[place], *values[:place], *values[place + 1 :])
 
     return [
-        Pair(
+        Mixture(
             id=f"{mixture['mix_id']}-{place + 1}",
             target=other.path,
             target_start=0,

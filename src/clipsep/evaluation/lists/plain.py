@@ -5,18 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 
 from clipsep.evaluation.lists.table import read_table
-from clipsep.evaluation.mixtures import SAMPLE_RATE, Interferer, Pair
+from clipsep.evaluation.mixtures import SAMPLE_RATE, Interferer, Mixture
 from clipsep.evaluation.recipes import AtSnr, GivenMixture
 
 
-def read_files(path: Path, audio: Path) -> list[Pair]:
+def read_files(path: Path, audio: Path) -> list[Mixture]:
     """``mixture,reference,query`` and, if wanted, ``id``, ``label``, ``sample_rate``.
 
     Files of any length and rate; they are compared at ``sample_rate``, by default 16,000 Hz.
     """
     _, rows = read_table(path, ("mixture", "reference", "query"))
     return [
-        Pair(
+        Mixture(
             id=row.get("id") or f"{number:04d}",
             target=audio / row["reference"],
             target_start=0,
@@ -33,7 +33,7 @@ def read_files(path: Path, audio: Path) -> list[Pair]:
     ]
 
 
-def read_recipes(path: Path, audio: Path) -> list[Pair]:
+def read_recipes(path: Path, audio: Path) -> list[Mixture]:
     """``target,interferer,snr_db,query`` and, if wanted, the columns below; several interferers by ``;``.
 
     ``id``, ``label``, ``interferer_label``, ``sample_rate`` (16,000 Hz) and ``seconds`` (or the longest).
@@ -45,7 +45,7 @@ def read_recipes(path: Path, audio: Path) -> list[Pair]:
         labels = [label.strip() for label in row.get("interferer_label").split(";")]
         labels += [""] * (len(names) - len(labels))
         mixtures.append(
-            Pair(
+            Mixture(
                 id=row.get("id") or f"{number:04d}",
                 target=audio / row["target"],
                 target_start=0,

@@ -91,7 +91,10 @@ def compare(first: str | Path, second: str | Path, estimate: str | None = None) 
         _estimate_of(report, estimate, path) for report, path in zip(reports, paths, strict=True)
     ]
     scores = [
-        {pair["id"]: (pair["query"], pair["scores"][name]) for pair in report["pairs"]}
+        {
+            mixture["id"]: (mixture["query"], mixture["scores"][name])
+            for mixture in report["mixtures"]
+        }
         for report, name in zip(reports, estimates, strict=True)
     ]
     common = [key for key in scores[0] if key in scores[1]]
@@ -165,7 +168,7 @@ def _load(path: Path) -> dict[str, Any]:
     path = path / "report.json" if path.is_dir() else path
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        content["pairs"][0]["scores"], content["model"]["name"]
+        content["mixtures"][0]["scores"], content["model"]["name"]
     except OSError as error:
         raise UsageError(f"Cannot read the report '{path}': {error.strerror or error}.") from error
     except (ValueError, KeyError, IndexError, TypeError) as error:
@@ -176,9 +179,11 @@ def _load(path: Path) -> dict[str, Any]:
 
 
 def _estimate_of(report: dict[str, Any], wanted: str | None, path: str | Path) -> str:
-    names = [name for name in report["pairs"][0]["scores"] if name not in (MIXTURE, BINARY, RATIO)]
+    names = [
+        name for name in report["mixtures"][0]["scores"] if name not in (MIXTURE, BINARY, RATIO)
+    ]
     if wanted is None:
         return names[0]
-    if wanted not in report["pairs"][0]["scores"]:
+    if wanted not in report["mixtures"][0]["scores"]:
         raise UsageError(f"'{path}' has no estimate '{wanted}': choose one of {', '.join(names)}.")
     return wanted

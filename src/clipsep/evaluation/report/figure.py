@@ -23,18 +23,20 @@ _MARKERS = {MIXTURE: ("o", "#999999"), BINARY: ("|", "#222222")}
 
 
 def draw_classes(report: Report) -> bytes:
-    """A PNG with one row per class, the best median of the first kind of answer on top."""
+    """A PNG with one row per class, the best median of the first kind of estimate on top."""
     # Figure itself, not pyplot: no global state, no window system.
     from matplotlib.figure import Figure
 
     labels = sorted(report.by_class, key=lambda label: _order(report, label))
-    height = 0.12 + 0.1 * len(report.answers)  # inches
+    height = 0.12 + 0.1 * len(report.model_estimates)  # inches
     # An image has a largest size: very many rows get flatter.
     figure = Figure(
         figsize=(9, min(1.2 + height * len(labels), 300)), dpi=110, layout="constrained"
     )
     axis = figure.subplots()
-    handles = [_draw_boxes(axis, report, labels, number) for number in range(len(report.answers))]
+    handles = [
+        _draw_boxes(axis, report, labels, number) for number in range(len(report.model_estimates))
+    ]
     handles += [_draw_medians(axis, report, labels, name) for name in _MARKERS]
     axis.set_yticks(range(len(labels)), labels, fontsize=8, parse_math=False)
     axis.set_ylim(-0.7, len(labels) - 0.3)
@@ -43,7 +45,7 @@ def draw_classes(report: Report) -> bytes:
     axis.set_axisbelow(True)
     axis.spines[["top", "right", "left"]].set_visible(False)
     axis.tick_params(left=False)
-    mixtures = counted(len(report.pairs), "mixture")
+    mixtures = counted(len(report.mixtures), "mixture")
     title = f"{report.model['name']}: {mixtures} of {counted(len(labels), 'class', 'classes')}"
     figure.suptitle(title, fontsize=10, parse_math=False)
     figure.legend(handles=handles, loc="outside lower center", ncols=4, fontsize=8, frameon=False)
@@ -53,17 +55,17 @@ def draw_classes(report: Report) -> bytes:
 
 
 def _order(report: Report, label: str) -> float:
-    median = report.statistic(report.answers[0], "sdr", label).median
+    median = report.statistic(report.model_estimates[0], "sdr", label).median
     return -np.inf if median is None else median
 
 
 def _draw_boxes(axis: Axes, report: Report, labels: list[str], number: int):
-    """One box per class for one kind of answer; returns what stands for it in the legend."""
-    name, colour = report.answers[number], _COLOURS[number]
-    width = 0.7 / len(report.answers)
-    shift = width * ((len(report.answers) - 1) / 2 - number)
+    """One box per class for one kind of estimate; returns what stands for it in the legend."""
+    name, colour = report.model_estimates[number], _COLOURS[number]
+    width = 0.7 / len(report.model_estimates)
+    shift = width * ((len(report.model_estimates) - 1) / 2 - number)
     values = [
-        [sdr for pair in report.by_class[label] if np.isfinite(sdr := pair.scores[name].sdr)]
+        [sdr for mixture in report.by_class[label] if np.isfinite(sdr := mixture.scores[name].sdr)]
         for label in labels
     ]
     boxes = axis.boxplot(

@@ -1,4 +1,4 @@
-"""The files of a report: report.json, pairs.csv, report.md, report.tex, classes.png and examples.html.
+"""The files of a report: report.json, mixtures.csv, report.md, report.tex, classes.png and examples.html.
 
 It knows formats; what the numbers mean is the report's business.
 """
@@ -33,13 +33,13 @@ def write_report(report: Report, folder: str | Path) -> list[Path]:
     """
     folder = Path(folder)
     contents = {
-        "pairs.csv": _pairs_csv(report).encode(),
+        "mixtures.csv": _mixtures_csv(report).encode(),
         "report.md": markdown(report).encode(),
         "report.tex": latex(report).encode(),
         "classes.png": draw_classes(report),
         "report.json": (json.dumps(report.to_dict(), indent=1, allow_nan=False) + "\n").encode(),
     }
-    if any(pair.sounds for pair in report.pairs):
+    if any(mixture.sounds for mixture in report.mixtures):
         contents[_EXAMPLES] = listening_page(report).encode()
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -63,26 +63,26 @@ def _write_whole(path: Path, content: bytes) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def _pairs_csv(report: Report) -> str:
-    """One row per pair, one column per estimate and metric."""
+def _mixtures_csv(report: Report) -> str:
+    """One row per mixture, one column per estimate and metric."""
     buffer = io.StringIO(newline="")
     writer = csv.writer(buffer)
     columns = [
         f"{name} {metric}".replace(" ", "_") for name in report.estimates for metric in METRICS
     ]
-    absent = [f"{name} let_through".replace(" ", "_") for name in report.answers]
+    absent = [f"{name} leakage".replace(" ", "_") for name in report.model_estimates]
     writer.writerow(
         ["id", "query", "label", "interferer_label", *columns, "absent", *absent, "silent"]
     )
-    for scored in report.pairs:
-        pair = scored.pair
+    for scored in report.mixtures:
+        mixture = scored.mixture
         writer.writerow(
             [
-                *(pair.id, pair.query, pair.label),
-                ";".join(interferer.label or "" for interferer in pair.interferers),
+                *(mixture.id, mixture.query, mixture.label),
+                ";".join(interferer.label or "" for interferer in mixture.interferers),
                 *(value for name in report.estimates for value in scored.scores[name]),
                 scored.absent,
-                *(scored.let_through.get(name) for name in report.answers),
+                *(scored.leakage.get(name) for name in report.model_estimates),
                 ";".join(["source"] * scored.silent_reference + list(scored.silent_estimates)),
             ]
         )

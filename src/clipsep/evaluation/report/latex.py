@@ -11,7 +11,7 @@ _SPECIAL |= {character: f"\\{character}" for character in "&%$#_{}"}
 
 def latex(report: Report) -> str:
     """Mean and standard error in dB of every estimate; needs the package booktabs."""
-    title = escaped(f"{report.model['name']}, {len(report.pairs)} mixtures")
+    title = escaped(f"{report.model['name']}, {len(report.mixtures)} mixtures")
     lines = [
         f"% {title}: mean and standard error in dB",
         rf"\begin{{tabular}}{{l{'r' * len(METRICS)}}}",

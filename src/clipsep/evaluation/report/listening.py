@@ -18,7 +18,7 @@ from clipsep.evaluation.mixtures import SAMPLE_RATE
 from clipsep.evaluation.queries import class_of
 from clipsep.evaluation.report.statistics import Report
 from clipsep.evaluation.report.text import absent_sound_text, decibel_text
-from clipsep.evaluation.scoring import MIXTURE, PairScores
+from clipsep.evaluation.scoring import MIXTURE, MixtureScores
 from clipsep.media.resampling import resample
 from clipsep.spectral import SpectralSettings, stft, to_bands
 
@@ -41,7 +41,7 @@ class _Track:
 
 @dataclass(frozen=True)
 class _Example:
-    """One pair: ``changes`` are the kinds of answers with their SDR before and after."""
+    """One mixture: ``changes`` are the kinds of estimates with their SDR before and after."""
 
     title: str
     query: str
@@ -59,17 +59,19 @@ def listening_page(report: Report) -> str:
     template = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(
         Path(__file__).with_name("listening.html").read_text(encoding="utf-8")
     )
-    examples = [_example(report, pair) for pair in report.pairs if pair.sounds]
+    examples = [_example(report, mixture) for mixture in report.mixtures if mixture.sounds]
     means = {
         name: decibel_text(report.statistic(name, "sdr").mean)
-        for name in (MIXTURE, *report.answers)
+        for name in (MIXTURE, *report.model_estimates)
     }
     return template.render(
         report=report,
-        list_name=Path(report.pairs_list["path"]).name,
+        list_name=Path(report.mixture_list["path"]).name,
         examples=examples,
         means=means,
-        absent=[text for name in report.answers if (text := absent_sound_text(report, name))],
+        absent=[
+            text for name in report.model_estimates if (text := absent_sound_text(report, name))
+        ],
         seconds=_lengths(report),
         ticks=[_tick(frequency) for frequency in _TICKS],
         range_db=round(_RANGE_DB),
@@ -78,29 +80,33 @@ def listening_page(report: Report) -> str:
 
 def _lengths(report: Report) -> str:
     """Of the examples, in seconds: one number, or the shortest and the longest."""
-    seconds = sorted({round(scored.sound_seconds, 1) for scored in report.pairs if scored.sounds})
+    seconds = sorted(
+        {round(scored.sound_seconds, 1) for scored in report.mixtures if scored.sounds}
+    )
     return "–".join(f"{value:.1f}" for value in (seconds[:1] + seconds[1:][-1:]))
 
 
-def _example(report: Report, scored: PairScores) -> _Example:
-    pair = scored.pair
+def _example(report: Report, scored: MixtureScores) -> _Example:
+    mixture = scored.mixture
     sounds = {
-        name: resample(sound, pair.sample_rate, SAMPLE_RATE)
+        name: resample(sound, mixture.sample_rate, SAMPLE_RATE)
         for name, sound in scored.sounds.items()
     }
-    first = report.answers[0]
+    first = report.model_estimates[0]
     sounds["what is left"] = sounds[MIXTURE] - sounds[first]
     # 1 for silence, which has no level.
     gain = _PEAK / (max(float(np.abs(sound).max()) for sound in sounds.values()) or 1.0)
     loudest = float(_bands(sounds[MIXTURE]).max()) or 1.0
-    picture = report.pictures.get(pair.id)
+    picture = report.pictures.get(mixture.id)
     return _Example(
-        title=class_of(pair),
-        query=pair.query,
-        beside=", ".join(one.label or one.path.stem for one in pair.interferers),
-        id=pair.id,
+        title=class_of(mixture),
+        query=mixture.query,
+        beside=", ".join(one.label or one.path.stem for one in mixture.interferers),
+        id=mixture.id,
         picture=_picture_uri(picture) if picture else "",
-        changes=[(name, _sdr(scored, MIXTURE), _sdr(scored, name)) for name in report.answers],
+        changes=[
+            (name, _sdr(scored, MIXTURE), _sdr(scored, name)) for name in report.model_estimates
+        ],
         tracks=[
             _Track(
                 name,
@@ -113,7 +119,7 @@ def _example(report: Report, scored: PairScores) -> _Example:
     )
 
 
-def _sdr(scored: PairScores, name: str) -> str:
+def _sdr(scored: MixtureScores, name: str) -> str:
     return decibel_text(scored.scores[name].sdr, digits=1)
 
 

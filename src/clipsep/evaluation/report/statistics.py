@@ -1,4 +1,4 @@
-"""What an evaluation found: scores of every pair, and their statistics overall and by class.
+"""What an evaluation found: scores of every mixture, and their statistics overall and by class.
 
 It knows numbers and names; files and pictures of them are made elsewhere.
 """
@@ -16,7 +16,7 @@ from PIL import Image
 
 from clipsep.evaluation.ideal_masks import BINARY, RATIO
 from clipsep.evaluation.queries import class_of
-from clipsep.evaluation.scoring import MIXTURE, PairScores, Scores
+from clipsep.evaluation.scoring import MIXTURE, MixtureScores, Scores
 from clipsep.metrics import decibels
 
 METRICS = Scores._fields
@@ -54,67 +54,71 @@ class Report:
 
     Attributes:
         model: name, kind, SHA-256 of the weights, query encoder.
-        pairs_list: path and SHA-256 of the list of pairs, how many it has, and of how many every
+        mixture_list: path and SHA-256 of the list of mixtures, how many it has, and of how many every
             how manieth was scored.
         settings: what the evaluation was asked for.
         environment: versions, and when it was done.
-        pairs: in the order of the list.
-        pictures: of the picture queries of examples, by the pair's id.
+        mixtures: in the order of the list.
+        pictures: of the picture queries of examples, by the mixture's id.
     """
 
     model: dict[str, Any]
-    pairs_list: dict[str, Any]
+    mixture_list: dict[str, Any]
     settings: dict[str, Any]
     environment: dict[str, Any]
-    pairs: list[PairScores]
+    mixtures: list[MixtureScores]
     pictures: dict[str, Image.Image] = field(default_factory=dict)
 
     @cached_property
     def estimates(self) -> list[str]:
-        """Names of what was scored: the mixture, ideal masks, then `answers`."""
-        return list(self.pairs[0].scores)
+        """Names of what was scored: the mixture, ideal masks, then `model_estimates`."""
+        return list(self.mixtures[0].scores)
 
     @cached_property
-    def answers(self) -> list[str]:
+    def model_estimates(self) -> list[str]:
         """Names of the model's own estimates."""
         return [name for name in self.estimates if name not in (MIXTURE, BINARY, RATIO)]
 
     @cached_property
-    def by_class(self) -> dict[str, list[PairScores]]:
-        """The pairs of every class, sorted by name."""
-        classes: dict[str, list[PairScores]] = {}
-        for pair in self.pairs:
-            classes.setdefault(class_of(pair.pair), []).append(pair)
+    def by_class(self) -> dict[str, list[MixtureScores]]:
+        """The mixtures of every class, sorted by name."""
+        classes: dict[str, list[MixtureScores]] = {}
+        for scored in self.mixtures:
+            classes.setdefault(class_of(scored.mixture), []).append(scored)
         return dict(sorted(classes.items()))
 
     @cached_property
-    def by_snr(self) -> dict[float, list[PairScores]]:
-        """The pairs by the level difference that their list states, rising."""
-        return self._grouped(lambda scored: scored.pair.snr_db)
+    def by_snr(self) -> dict[float, list[MixtureScores]]:
+        """The mixtures by the level difference that their list states, rising."""
+        return self._grouped(lambda scored: scored.mixture.snr_db)
 
     @cached_property
-    def by_n_sounds(self) -> dict[float, list[PairScores]]:
-        """The pairs by how many sounds they hold, where the list says so."""
+    def by_n_sounds(self) -> dict[float, list[MixtureScores]]:
+        """The mixtures by how many sounds they hold, where the list says so."""
         return self._grouped(
-            lambda scored: len(scored.pair.interferers) + 1 if scored.pair.interferers else None
+            lambda scored: (
+                len(scored.mixture.interferers) + 1 if scored.mixture.interferers else None
+            )
         )
 
-    def _grouped(self, key: Callable[[PairScores], float | None]) -> dict[float, list[PairScores]]:
-        groups: dict[float, list[PairScores]] = {}
-        for scored in self.pairs:
+    def _grouped(
+        self, key: Callable[[MixtureScores], float | None]
+    ) -> dict[float, list[MixtureScores]]:
+        groups: dict[float, list[MixtureScores]] = {}
+        for scored in self.mixtures:
             if (value := key(scored)) is not None:
                 groups.setdefault(float(value), []).append(scored)
         return dict(sorted(groups.items()))
 
-    def share_worse(self, answer: str) -> float | None:
-        """Share of pairs whose estimate has a lower SDR than the mixture; None if no SDR is finite."""
-        gains = np.array([scored.scores[answer].sdr_improvement for scored in self.pairs])
+    def share_worse(self, estimate: str) -> float | None:
+        """Share of mixtures whose estimate has a lower SDR than the mixture; None if no SDR is finite."""
+        gains = np.array([scored.scores[estimate].sdr_improvement for scored in self.mixtures])
         gains = gains[np.isfinite(gains)]
         return float((gains < 0).mean()) if len(gains) else None
 
     def speed(self) -> dict[str, float] | None:
         """Seconds of one process per second of sound, all queries at once; None without a model."""
-        timed = [scored for scored in self.pairs if scored.seconds]
+        timed = [scored for scored in self.mixtures if scored.seconds]
         if not timed:
             return None
         seconds = sum(scored.seconds for scored in timed)
@@ -123,14 +127,14 @@ class Report:
 
     @cached_property
     def silent_references(self) -> int:
-        """Pairs with a source that is silent by the published rule."""
-        return sum(pair.silent_reference for pair in self.pairs)
+        """Mixtures with a source that is silent by the published rule."""
+        return sum(mixture.silent_reference for mixture in self.mixtures)
 
     @cached_property
     def silent_estimates(self) -> dict[str, int]:
         """How many estimates are silent by the published rule, where some are."""
         counts = {
-            name: sum(name in pair.silent_estimates for pair in self.pairs)
+            name: sum(name in mixture.silent_estimates for mixture in self.mixtures)
             for name in self.estimates
         }
         return {name: count for name, count in counts.items() if count}
@@ -143,44 +147,46 @@ class Report:
         Args:
             metric: one of ``sdr``, ``sdr_improvement``, ``si_sdr``, ``sir`` and ``sar``, in dB.
             label: of this class only.
-            skip_silent: leave out what the published evaluation leaves out: pairs with a silent source
+            skip_silent: leave out what the published evaluation leaves out: mixtures with a silent source
                 or estimate.
         """
-        pairs = self.pairs if label is None else self.by_class[label]
+        mixtures = self.mixtures if label is None else self.by_class[label]
         return Statistic.of(
-            getattr(pair.scores[estimate], metric)
-            for pair in pairs
-            if not (skip_silent and (pair.silent_reference or estimate in pair.silent_estimates))
+            getattr(mixture.scores[estimate], metric)
+            for mixture in mixtures
+            if not (
+                skip_silent and (mixture.silent_reference or estimate in mixture.silent_estimates)
+            )
         )
 
-    def let_through(self, answer: str, in_decibels: bool = False) -> Statistic:
-        """Energy of the answers to queries of absent sounds over the mixture's: a share, or in dB."""
+    def leakage(self, estimate: str, in_decibels: bool = False) -> Statistic:
+        """Energy of the estimates for absent sounds over the mixture's: a share, or in dB."""
         shares = [
-            pair.let_through[answer]
-            for pair in self.pairs
-            if pair.let_through.get(answer) is not None
+            mixture.leakage[estimate]
+            for mixture in self.mixtures
+            if mixture.leakage.get(estimate) is not None
         ]
         return Statistic.of(decibels(shares, 1.0).tolist() if in_decibels else shares)
 
     def summary(self) -> dict[str, Any]:
-        """Everything but single classes and pairs, for JSON."""
+        """Everything but single classes and mixtures, for JSON."""
         return {
             "model": self.model,
-            "pairs_list": self.pairs_list,
+            "mixture_list": self.mixture_list,
             "settings": self.settings,
             "environment": self.environment | {"speed": self.speed()},
             "overall": {name: self._metrics(name) for name in self.estimates},
-            "worse_than_mixture": {name: self.share_worse(name) for name in self.answers},
+            "worse_than_mixture": {name: self.share_worse(name) for name in self.model_estimates},
             "absent_sounds": {
                 name: {
-                    "share_of_energy": asdict(self.let_through(name)),
-                    "decibels": asdict(self.let_through(name, in_decibels=True)),
+                    "share_of_energy": asdict(self.leakage(name)),
+                    "decibels": asdict(self.leakage(name, in_decibels=True)),
                 }
-                for name in self.answers
-                if self.let_through(name).n
+                for name in self.model_estimates
+                if self.leakage(name).n
             },
             "silent": {
-                "pairs_with_a_silent_source": self.silent_references,
+                "mixtures_with_a_silent_source": self.silent_references,
                 "estimates": self.silent_estimates,
                 "overall_without": {
                     name: self._metrics(name, skip_silent=True)
@@ -202,20 +208,22 @@ class Report:
                 "snr_db": self._curve(self.by_snr),
                 "sounds": self._curve(self.by_n_sounds),
             },
-            "pairs": [_pair_as_dict(pair) for pair in self.pairs],
+            "mixtures": [_mixture_as_dict(mixture) for mixture in self.mixtures],
         }
 
-    def _curve(self, groups: dict[float, list[PairScores]]) -> list[dict[str, Any]]:
+    def _curve(self, groups: dict[float, list[MixtureScores]]) -> list[dict[str, Any]]:
         return [
             {
                 "at": value,
-                "pairs": len(pairs),
+                "mixtures": len(mixtures),
                 "sdr_improvement": {
-                    name: asdict(Statistic.of(pair.scores[name].sdr_improvement for pair in pairs))
-                    for name in self.answers
+                    name: asdict(
+                        Statistic.of(mixture.scores[name].sdr_improvement for mixture in mixtures)
+                    )
+                    for name in self.model_estimates
                 },
             }
-            for value, pairs in groups.items()
+            for value, mixtures in groups.items()
         ]
 
     def _metrics(
@@ -227,20 +235,20 @@ class Report:
         }
 
 
-def _pair_as_dict(scored: PairScores) -> dict[str, Any]:
-    pair = scored.pair
+def _mixture_as_dict(scored: MixtureScores) -> dict[str, Any]:
+    mixture = scored.mixture
     return {
-        "id": pair.id,
-        "query": pair.query,
-        "label": pair.label,
-        "snr_db": pair.snr_db,
-        "interferer_labels": [interferer.label for interferer in pair.interferers],
+        "id": mixture.id,
+        "query": mixture.query,
+        "label": mixture.label,
+        "snr_db": mixture.snr_db,
+        "interferer_labels": [interferer.label for interferer in mixture.interferers],
         "scores": {
             name: {metric: _finite(value) for metric, value in scores._asdict().items()}
             for name, scores in scored.scores.items()
         },
         "absent": scored.absent,
-        "let_through": {name: _finite(share) for name, share in scored.let_through.items()},
+        "leakage": {name: _finite(share) for name, share in scored.leakage.items()},
         "silent_reference": scored.silent_reference,
         "silent_estimates": list(scored.silent_estimates),
     }

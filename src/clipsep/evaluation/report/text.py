@@ -30,39 +30,40 @@ def decibel_text(value: float | None, digits: int = 2) -> str:
     return f"{round(value, digits) + 0.0:.{digits}f}"  # no minus before a zero
 
 
-def worse_than_mixture_text(report: Report, answer: str) -> str:
-    """How many answers are worse than no separation, in one sentence."""
-    share = report.share_worse(answer)
+def worse_than_mixture_text(report: Report, estimate: str) -> str:
+    """How many estimates are worse than no separation, in one sentence."""
+    share = report.share_worse(estimate)
     if share is None:
         return ""
-    return f"{answer} worse than the mixture itself (SDR): {100 * share:.1f} % of the mixtures."
+    return f"{estimate} worse than the mixture itself (SDR): {100 * share:.1f} % of the mixtures."
 
 
-def absent_sound_text(report: Report, answer: str) -> str:
-    """What the answers to queries of absent sounds hold, in one sentence; empty if none was asked."""
-    share, level = report.let_through(answer), report.let_through(answer, in_decibels=True)
+def absent_sound_text(report: Report, estimate: str) -> str:
+    """The leakage for absent sounds in one sentence; empty if none was measured."""
+    share, level = report.leakage(estimate), report.leakage(estimate, in_decibels=True)
     if not share.n:
         return ""
     text = (
-        f"{answer} of an absent sound: {100 * share.mean:.1f} % of the mixture's energy let through "
+        f"{estimate} of an absent sound: {100 * share.mean:.1f} % of the mixture's energy let through "
         f"(median {100 * share.median:.1f} %)"
     )
     if level.n:
         text += f", {decibel_text(level.mean)} dB (median {decibel_text(level.median)} dB)"
     if level.left_out:
-        text += f"; digital silence, without a level in dB: {counted(level.left_out, 'answer')}"
+        text += f"; digital silence, without a level in dB: {counted(level.left_out, 'estimate')}"
     return f"{text}; {counted(share.n, 'mixture')}."
 
 
 def notes(report: Report) -> Iterator[str]:
     """What a reader of the numbers has to know, sentence by sentence."""
-    if report.pairs_list["every"] > 1:
+    listed = report.mixture_list
+    if listed["every"] > 1:
         yield (
-            f"A quick look: only {report.pairs_list['scored']} of "
-            f"{counted(report.pairs_list['pairs'], 'pair')} scored, one in {report.pairs_list['every']}."
+            f"A quick look: only {listed['scored']} of {counted(listed['mixtures'], 'mixture')} scored, "
+            f"one in {listed['every']}."
         )
     if report.silent_references:
-        yield f"With a silent source (sum |x| <= 1e-5): {counted(report.silent_references, 'pair')}."
+        yield f"With a silent source (sum |x| <= 1e-5): {counted(report.silent_references, 'mixture')}."
     for name, count in report.silent_estimates.items():
         estimates = counted(count, "silent estimate")
         yield f"'{name}' has {estimates} (0 dB SDR, SIR and SAR undefined)."
@@ -72,7 +73,7 @@ def notes(report: Report) -> Iterator[str]:
             if statistic.left_out:
                 yield (
                     f"{TITLES[metric]} of '{name}' is infinite or undefined for "
-                    f"{counted(statistic.left_out, 'pair')}, left out of its figures."
+                    f"{counted(statistic.left_out, 'mixture')}, left out of its figures."
                 )
 
 
@@ -82,31 +83,31 @@ def markdown(report: Report) -> str:
 
 
 def _lines(report: Report) -> Iterator[str]:
-    yield f"# {report.model['name']} on {Path(report.pairs_list['path']).name}\n"
+    yield f"# {report.model['name']} on {Path(report.mixture_list['path']).name}\n"
     yield from _what_was_done(report)
     yield "\n## Overall\n"
     yield "dB: mean ± standard error (median).\n"
     yield from _metric_table("", {name: name for name in report.estimates}, report)
     yield ""
-    sentences = [worse_than_mixture_text(report, name) for name in report.answers]
-    sentences += [absent_sound_text(report, name) for name in report.answers]
+    sentences = [worse_than_mixture_text(report, name) for name in report.model_estimates]
+    sentences += [absent_sound_text(report, name) for name in report.model_estimates]
     sentences.append(_speed_text(report))
     for sentence in [*sentences, *notes(report)]:
         if sentence:
             yield f"- {sentence[0].upper()}{sentence[1:]}"
     yield f"- SAR of the {MIXTURE} measures rounding errors only: a sum of the sources has no artifacts."
     yield "- SI-SDR without subtracting means (Le Roux et al., 2019); improvements are over the mixture."
-    yield from _without_silent_pairs(report)
+    yield from _without_silent_mixtures(report)
     yield from _curve("SNR of the list in dB", report.by_snr, report)
     yield from _curve("sounds in the mixture", report.by_n_sounds, report)
     yield "\n## By class\n\n![SDR by class](classes.png)\n"
     yield "Mean SDR in dB.\n"
-    yield f"| class | pairs | {' | '.join(report.estimates)} |"
+    yield f"| class | mixtures | {' | '.join(report.estimates)} |"
     yield f"|---|---:|{'---:|' * len(report.estimates)}"
-    for label, pairs in report.by_class.items():
+    for label, mixtures in report.by_class.items():
         cells = [decibel_text(report.statistic(n, "sdr", label).mean) for n in report.estimates]
-        yield f"| {_escaped(label)} | {len(pairs)} | {' | '.join(cells)} |"
-    for name in report.answers:
+        yield f"| {_escaped(label)} | {len(mixtures)} | {' | '.join(cells)} |"
+    for name in report.model_estimates:
         yield f"\n<details><summary>All metrics by class: {name}</summary>\n"
         yield from _metric_table("class", dict.fromkeys(report.by_class, name), report, True)
         yield "\n</details>"
@@ -126,24 +127,24 @@ def _curve(title: str, groups: dict, report: Report) -> Iterator[str]:
     """Mean SDR improvement and SDR by group, if there is more than one."""
     if len(groups) < 2:
         return
-    names = report.answers
+    names = report.model_estimates
     yield f"\n## By {title}\n\nMean SDR in dB (improvement over the mixture).\n"
-    yield f"| {title} | pairs | {' | '.join(names)} |"
+    yield f"| {title} | mixtures | {' | '.join(names)} |"
     yield f"|---:|---:|{'---:|' * len(names)}"
-    for value, pairs in groups.items():
+    for value, mixtures in groups.items():
         cells = [
-            f"{decibel_text(Statistic.of(pair.scores[name].sdr for pair in pairs).mean)} "
-            f"({decibel_text(Statistic.of(pair.scores[name].sdr_improvement for pair in pairs).mean)})"
+            f"{decibel_text(Statistic.of(one.scores[name].sdr for one in mixtures).mean)} "
+            f"({decibel_text(Statistic.of(one.scores[name].sdr_improvement for one in mixtures).mean)})"
             for name in names
         ]
-        yield f"| {value:g} | {len(pairs)} | {' | '.join(cells)} |"
+        yield f"| {value:g} | {len(mixtures)} | {' | '.join(cells)} |"
 
 
 def _what_was_done(report: Report) -> Iterator[str]:
-    model, pairs, settings = report.model, report.pairs_list, report.settings
+    model, mixtures, settings = report.model, report.mixture_list, report.settings
     yield f"- model: {model['name']} ({model['kind']}), SHA-256 of its weights `{model['sha256']}`"
-    scored = f"{pairs['scored']} of {counted(pairs['pairs'], 'pair')}"
-    yield f"- list: {scored}, SHA-256 `{pairs['sha256']}`"
+    scored = f"{mixtures['scored']} of {counted(mixtures['mixtures'], 'mixture')}"
+    yield f"- list: {scored}, SHA-256 `{mixtures['sha256']}`"
     queries = ", ".join(settings["queries"]) or "none"
     prompts = f"; prompts: {settings['prompts']}" if settings["prompts"] else ""
     pictures = f"; pictures: {settings['images']}" if settings["images"] else ""
@@ -171,7 +172,7 @@ def _metric_table(
         yield f"| {_escaped(row)} | {' | '.join(cells)} |"
 
 
-def _without_silent_pairs(report: Report) -> Iterator[str]:
+def _without_silent_mixtures(report: Report) -> Iterator[str]:
     names = [
         name
         for name in report.estimates

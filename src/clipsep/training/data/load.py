@@ -97,7 +97,7 @@ def _mixtures(
         config.spectral.segment_samples,
         config.seed if train else VALIDATION_SEED,
         train=train,
-        length=config.steps * config.batch_size if train else config.validation_pairs,
+        length=config.steps * config.batch_size if train else config.validation_mixtures,
         shuffle_shards=config.data.shuffle_shards,
     )
 
