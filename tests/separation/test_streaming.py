@@ -149,3 +149,18 @@ def test_memory_does_not_grow_with_length():
         tensors = [v for v in vars(stream).values() if isinstance(v, np.ndarray)]
         held.append(sum((t if t.base is None else t.base).nbytes for t in tensors))
     assert max(held[20:]) < 1.1 * max(held[:20])
+
+
+def test_pieces_have_a_bounded_size_and_add_up_to_the_same(monkeypatch):
+    """Many queries, channels and a high rate would be gigabytes at once."""
+    mixture = noise(4, 3 * 48_000)
+    gains = np.linspace(0, 1, 12)
+    whole = run(constant(*gains), mixture, 48_000, block=48_000)
+    limit = 1 << 19
+    monkeypatch.setattr("clipsep.separation.filterbank._BYTES_AT_ONCE", limit)
+    monkeypatch.setattr("clipsep.separation.streaming._BYTES_OF_PIECE", limit)
+    stream = StreamingFilter(constant(*gains), SETTINGS, 48_000, 4)
+    pieces = list(stream.pieces(mixture)) + list(stream.pieces(mixture[:, :0], last=True))
+    assert len(pieces) > 20 and max(piece.nbytes for piece in pieces) < 2 * limit
+    assert stream._filterbank.most_frames < 32
+    np.testing.assert_allclose(np.concatenate(pieces, axis=-1), whole, atol=1e-6)

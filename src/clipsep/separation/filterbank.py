@@ -10,7 +10,9 @@ import numpy as np
 from clipsep.spectral import SpectralSettings, bin_positions, frames_of, hann, rfft
 
 # STFT frames that are filtered together: few enough that their spectra stay in the cache.
-FRAMES_AT_ONCE = 32
+_FRAMES_AT_ONCE = 32
+# What these frames may take, for fewer of them where channels, rates or queries are many.
+_BYTES_AT_ONCE = 1 << 26
 
 
 class Filterbank:
@@ -23,6 +25,7 @@ class Filterbank:
 
     Attributes:
         n_fft, hop: in samples, see `native_stft`.
+        most_frames: that `apply` takes at once.
     """
 
     def __init__(self, settings: SpectralSettings, sample_rate: int, channels: int):
@@ -38,19 +41,29 @@ class Filterbank:
         self._upper_band = self._lower_band + 1
         # Twice each: an interleaved spectrum has two numbers per bin, its real and imaginary part.
         self._upper_weight = np.repeat(bins.upper_weight[:n_between], 2)
-        shape = (channels, FRAMES_AT_ONCE)
+        # Of each frame, itself, its spectrum and its masked spectrum are kept.
+        fitting = _BYTES_AT_ONCE // (3 * 4 * channels * self.n_fft)
+        self.most_frames = max(1, min(_FRAMES_AT_ONCE, fitting))
+        shape = (channels, self.most_frames)
         self._frames = np.empty((*shape, self.n_fft), np.float32)
         self._spectrum = np.empty((*shape, self.n_fft // 2 + 1), np.complex64)
         self._masked = np.empty_like(self._spectrum)
-        self._mask = np.empty((2, FRAMES_AT_ONCE, n_between), np.complex64)
+        self._mask = np.empty((2, self.most_frames, n_between), np.complex64)
         self._tail: np.ndarray | None = None  # [N, C, 3, hop] of overlap-add not yet complete
+
+    def frames_at_once(self, n_queries: int) -> int:
+        """How many frames to filter together for so many queries, within the memory allowed."""
+        n_channels = len(self._frames)
+        return max(
+            1, min(self.most_frames, _BYTES_AT_ONCE // (4 * n_queries * n_channels * self.hop))
+        )
 
     def apply(self, samples: np.ndarray, masks: np.ndarray) -> np.ndarray:
         """Filter the next frames.
 
         Args:
             samples: from the first of these frames on, [C, at least (n - 1) hop + n_fft].
-            masks: at the frames, on the network's bands, [N, n, F] with n up to `FRAMES_AT_ONCE`.
+            masks: at the frames, on the network's bands, [N, n, F] with n up to `most_frames`.
 
         Returns:
             the n hops of samples that are now complete, [N, C, n * hop].

@@ -305,16 +305,15 @@ class Separator:
                 self.overlap,
             )
             waiting.push(block)
-            targets = filtered.push(block)
-            if targets is not None:
+            for targets in filtered.pieces(block):
                 yield _result(queries.names, targets, waiting, sample_rate, ndim, masks)
         if received < SHORTEST_SECONDS * sample_rate:
             raise ClipsepError(
                 f"{source} is too short, {counted(received, 'sample')}: separation needs at least "
                 f"{SHORTEST_SECONDS * 1000:.0f} ms ({math.ceil(SHORTEST_SECONDS * sample_rate)})."
             )
-        targets = filtered.push(block[:, :0], last=True)
-        yield _result(queries.names, targets, waiting, sample_rate, ndim, masks)
+        for targets in filtered.pieces(block[:, :0], last=True):
+            yield _result(queries.names, targets, waiting, sample_rate, ndim, masks)
 
     def _query_encoder(self) -> QueryEncoder:
         if self._encoder is None:

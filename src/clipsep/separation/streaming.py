@@ -6,15 +6,16 @@ Two stages, both of constant memory: `MaskEstimator` turns mono samples into a s
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
 from clipsep.errors import ClipsepError
 from clipsep.media import StreamingResampler
-from clipsep.separation.filterbank import FRAMES_AT_ONCE, Filterbank
+from clipsep.separation.filterbank import Filterbank
 from clipsep.spectral import SpectralSettings, log_magnitude, stft
 
+_BYTES_OF_PIECE = 1 << 26  # of targets that are handed on together
 # Log-magnitudes [1, 1, F, T] to masks [N, F, T], both float32.
 MaskFunction = Callable[[np.ndarray], np.ndarray]
 
@@ -165,6 +166,14 @@ class StreamingFilter:
 
         ``m`` differs from ``n``: nothing comes out until one segment is in, everything with ``last``.
         """
+        pieces = list(self.pieces(block, last))
+        return np.concatenate(pieces, axis=-1) if pieces else None
+
+    def pieces(self, block: np.ndarray, last: bool = False) -> Iterator[np.ndarray]:
+        """As `push`, in pieces [N, C, m] of bounded size, whatever the queries, channels and rate.
+
+        All of them must be taken before the next block is given.
+        """
         self._received += block.shape[1]
         self._samples = np.concatenate([self._samples, block], axis=1)
         mono = self._resampler.push(block.mean(axis=0), last=last)
@@ -173,29 +182,37 @@ class StreamingFilter:
             masks = np.ascontiguousarray(masks.swapaxes(1, 2))
             known = masks[:, :0] if self._masks is None else self._masks
             self._masks = np.concatenate([known, masks], axis=1)
-        if self._masks is None:
-            return None
-        return self._filter(last)
+        if self._masks is not None:
+            yield from self._filter(last)
 
-    def _filter(self, last: bool) -> np.ndarray | None:
-        """Filter the STFT frames whose samples and masks are there: [N, C, m], or None."""
+    def _filter(self, last: bool) -> Iterator[np.ndarray]:
+        """Filter the STFT frames whose samples and masks are there."""
         count = self._frames_ready(last)
         if last:
             self._samples = np.pad(self._samples, [(0, 0), (0, 4 * self._hop)])
-        if count <= 0:
-            return None
-        targets = []
-        for start in range(0, count, FRAMES_AT_ONCE):
-            n = min(count - start, FRAMES_AT_ONCE)
+        at_once = self._filterbank.frames_at_once(len(self._masks))
+        ready: list[np.ndarray] = []
+        for start in range(0, count, at_once):
+            n = min(count - start, at_once)
             samples = self._samples[:, start * self._hop :]
-            targets.append(self._filterbank.apply(samples, self._masks_at(self._frame + start, n)))
-        self._drop_used(count)
+            ready.append(self._filterbank.apply(samples, self._masks_at(self._frame + start, n)))
+            if sum(targets.nbytes for targets in ready) >= _BYTES_OF_PIECE:
+                yield from self._next_piece(ready, last)
+                ready = []
+        if count > 0:
+            self._drop_used(count)
+        if ready:
+            yield from self._next_piece(ready, last)
+
+    def _next_piece(self, targets: list[np.ndarray], last: bool) -> Iterator[np.ndarray]:
+        """Without the zeros before the signal and after it; nothing, if there is nothing else."""
         out = np.concatenate(targets, axis=-1)
         out, self._skip = out[..., self._skip :], max(0, self._skip - out.shape[-1])
         if last:
             out = out[..., : self._received - self._emitted]
         self._emitted += out.shape[-1]
-        return out
+        if out.shape[-1]:
+            yield out
 
     def _frames_ready(self, last: bool) -> int:
         if last:
