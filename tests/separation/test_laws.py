@@ -31,7 +31,7 @@ class LinearEngine:
     def mask_logits(self, log_magnitude: np.ndarray, queries: np.ndarray | None) -> np.ndarray:
         image = log_magnitude[:, 0]
         bands = np.linspace(-3, 3, image.shape[1], dtype=np.float32)[None, :, None]
-        features = [np.ones_like(image), image, bands * np.ones_like(image), np.sin(9 * image)]
+        features = [np.ones_like(image), image, bands * np.ones_like(image), np.sin(image)]
         return np.einsum("nd,dbft->bnft", queries, np.stack(features)).astype(np.float32)
 
 
