@@ -19,8 +19,9 @@ class Thresholds(BaseModel):
     """Cosines between a query's embedding and the nearest one that was learnt.
 
     Attributes:
-        known: from here on, nine of ten queries meant the sound that is nearest.
-        near: from here on, half of them did.
+        known: from here on, nine of ten new wordings of known sounds are nearest to their own sound.
+        near: from here on, a query, even for a sound that was never learnt, is more often than not
+            nearest to a sound that is alike.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

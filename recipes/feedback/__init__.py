@@ -1,0 +1,1 @@
+"""From a trained checkpoint to one that says what it knows and how sure it is."""
