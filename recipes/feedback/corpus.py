@@ -13,13 +13,16 @@ from pathlib import Path
 
 import numpy as np
 
-from clipsep.evaluation.mixtures import Pair
+from clipsep.evaluation.mixtures import Mixture
 from clipsep.media.images import open_image
 from clipsep.queries import QueryEncoder
 from clipsep.queries.prompts import encode_prompted
 
 TRAIN, TEST = "train", "test"
-_PROBES = ["rain", "a dog is barking in the distance"]  # by whose embeddings an encoder is known again
+_PROBES = [
+    "rain",
+    "a dog is barking in the distance",
+]  # by whose embeddings an encoder is known again
 
 
 class Corpus:
@@ -49,6 +52,12 @@ class Corpus:
             }
         )
 
+    @property
+    def labels(self) -> list[str]:
+        """All of the recordings."""
+        rows = _rows(self.folder / "manifest.csv")
+        return sorted({row["label"] for row in rows if row["kind"] == "audio"})
+
     def alike(self, first: str, second: str) -> bool:
         """Whether two labels sound or are named alike, so that one is not absent where the other is."""
         groups = self._groups.get(first, set()) & self._groups.get(second, set())
@@ -68,7 +77,7 @@ class Corpus:
         found = self.images(label, split)
         return random.Random(label).sample(found, min(count, len(found)))
 
-    def absent_labels(self, mixture: Pair, labels: Sequence[str], count: int) -> list[str]:
+    def absent_labels(self, mixture: Mixture, labels: Sequence[str], count: int) -> list[str]:
         """Labels that are not in a mixture, nor alike to what is; the same in every run."""
         present = [mixture.label, *(one.label for one in mixture.interferers)]
         absent = [

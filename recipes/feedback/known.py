@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -12,8 +14,8 @@ from recipes.feedback.corpus import TEST, TRAIN, Corpus, Embeddings
 from recipes.feedback.regression import fit_logistic
 
 IMAGES_PER_LABEL = 12
-_RIGHT = 0.9  # of the queries that count as known are nearest to their own sound
-_FEWEST = 10  # queries by which that is judged
+_MISTAKEN = 0.05  # of the queries for sounds that were never learnt count as known
+_ANY = KnownSettings(thresholds={kind: Thresholds(known=0, near=0) for kind in (TEXT, IMAGE)})
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,71 +48,58 @@ def known_table(labels: list[str], corpus: Corpus, embeddings: Embeddings) -> Kn
     return KnownTable(labels, np.concatenate(vectors), np.array(owners), np.array(kinds), wordings)
 
 
-def thresholds(
-    table: KnownTable, corpus: Corpus, embeddings: Embeddings
-) -> dict[Kind, Thresholds]:
-    """Of texts by the first wording for testing of each label, of images by those for validation.
-
-    Sounds that were never learnt are the labels themselves, each with its own rows left out.
-    """
+def thresholds(table: KnownTable, corpus: Corpus, embeddings: Embeddings) -> dict[Kind, Thresholds]:
+    """From which similarity on texts and images are known, or near to what is known."""
+    labels = sorted({*table.labels, *corpus.labels})
+    texts, images = (
+        [(label, text) for label in labels for text in [label, *corpus.wordings(label, TEST)[:1]]],
+        [(label, path) for label in labels for path in corpus.some_images(label, "val", 3)],
+    )
     return {
-        TEXT: _thresholds(table, corpus, *_new_texts(table, corpus, embeddings), kind=0),
-        IMAGE: _thresholds(table, corpus, *_new_images(table, corpus, embeddings), kind=1),
+        TEXT: _thresholds(table, corpus, embeddings.texts, texts, TEXT),
+        IMAGE: _thresholds(table, corpus, embeddings.images, images, IMAGE),
     }
 
 
-def _new_texts(
-    table: KnownTable, corpus: Corpus, embeddings: Embeddings
-) -> tuple[np.ndarray, np.ndarray]:
-    """Embeddings of wordings that were not learnt, and whose they are."""
-    asked = {n: corpus.wordings(label, TEST)[:1] for n, label in enumerate(table.labels)}
-    texts = [text for texts in asked.values() for text in texts]
-    owners = [number for number, texts in asked.items() for _ in texts]
-    return embeddings.texts(texts), np.array(owners)
-
-
-def _new_images(
-    table: KnownTable, corpus: Corpus, embeddings: Embeddings
-) -> tuple[np.ndarray, np.ndarray]:
-    shown = {n: corpus.some_images(label, "val", 3) for n, label in enumerate(table.labels)}
-    paths = [path for paths in shown.values() for path in paths]
-    owners = [number for number, paths in shown.items() for _ in paths]
-    return embeddings.images(paths), np.array(owners)
-
-
 def _thresholds(
-    table: KnownTable, corpus: Corpus, queries: np.ndarray, owners: np.ndarray, kind: int
+    table: KnownTable,
+    corpus: Corpus,
+    embed: Callable[[list], np.ndarray],
+    asked: list[tuple[str, Any]],
+    kind: Kind,
 ) -> Thresholds:
-    labels = table.labels
-    alike = np.array([[corpus.alike(one, other) for other in labels] for one in labels])
-    kinds = table.kinds.copy()
-    if kind:  # the text stands for a label without images
-        without = ~np.isin(np.arange(len(labels)), table.owners[kinds == 1])
-        kinds[: len(labels)][without] = 1
-    rows = np.flatnonzero(kinds == kind)
-    keys, own = table.vectors[rows], table.owners[rows]
-    keys = keys / np.linalg.norm(keys, axis=1, keepdims=True)
-    cosines = queries / np.linalg.norm(queries, axis=1, keepdims=True) @ keys.T
-    similarity, nearest = cosines.max(axis=1), own[cosines.argmax(axis=1)]
-    others = np.where(own == owners[:, None], -1, cosines)  # as if the sound were not known
-    far, far_nearest = others.max(axis=1), own[others.argmax(axis=1)]
+    """By queries that were not learnt, each with the label that it means.
+
+    Every query also stands for one of a sound that was never learnt: then the rows of its label are
+    left out.
+    """
+    wanted = [label for label, _ in asked]
+    queries = embed([query for _, query in asked])
+    sounds = table.sounds(_ANY)
+    cosines = sounds.similarities(queries, kind)
+    own = np.array([[label == one for label in table.labels] for one in wanted])
+    alike = np.array([[corpus.alike(label, one) for label in table.labels] for one in wanted])
+    strange, far = _nearest(np.where(own, -1, cosines), alike)
+    new = own.any(axis=1) & np.array([query not in table.labels for _, query in asked])
+    similarity, close = _nearest(cosines[new], alike[new])
+    known = float(np.quantile(strange, 1 - _MISTAKEN))
+    # As many of the ones as of the others.
     near = _half_alike(
-        np.concatenate([similarity, far]),
-        np.concatenate([alike[owners, nearest], alike[owners, far_nearest]]),
+        np.concatenate([similarity, strange]),
+        np.concatenate([close, far]),
+        np.repeat([1 / len(similarity), 1 / len(strange)], [len(similarity), len(strange)]),
     )
-    known = _mostly_right(similarity, nearest == owners)
     return Thresholds(known=round(known, 3), near=round(min(near, known), 3))
 
 
-def _mostly_right(similarity: np.ndarray, right: np.ndarray) -> float:
-    """The lowest similarity from which on `_RIGHT` of the queries are right."""
-    order = np.argsort(-similarity)
-    share = np.cumsum(right[order]) / np.arange(1, len(order) + 1)
-    enough = np.flatnonzero((share >= _RIGHT) & (np.arange(len(order)) >= _FEWEST - 1))
-    return float(similarity[order[enough[-1] if len(enough) else 0]])
+def _nearest(cosines: np.ndarray, alike: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Similarity of the nearest known sound to each query, and whether it is alike to what is meant."""
+    nearest = cosines.argmax(axis=1)
+    rows = np.arange(len(cosines))
+    return cosines[rows, nearest], alike[rows, nearest]
 
 
-def _half_alike(similarity: np.ndarray, alike: np.ndarray) -> float:
+def _half_alike(similarity: np.ndarray, alike: np.ndarray, counts: np.ndarray) -> float:
     """Where a logistic regression gives a half."""
-    offset, (slope,) = fit_logistic(similarity[:, None], alike)
+    offset, (slope,) = fit_logistic(similarity[:, None], alike, counts)
     return float(np.clip(-offset / slope, -1, 1)) if slope > 0 else 1.0

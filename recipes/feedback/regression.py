@@ -9,18 +9,26 @@ from scipy.special import expit, log_expit
 _PENALTY = 1e-3  # on squared weights of standardised features, so that few data cannot blow them up
 
 
-def fit_logistic(features: np.ndarray, outcome: np.ndarray) -> tuple[float, np.ndarray]:
-    """Offset and weights [K] by the likelihood of bools ``outcome`` [N] given ``features`` [N, K]."""
+def fit_logistic(
+    features: np.ndarray, outcome: np.ndarray, counts: np.ndarray | None = None
+) -> tuple[float, np.ndarray]:
+    """Offset and weights [K] by the likelihood of bools ``outcome`` [N] given ``features`` [N, K].
+
+    Args:
+        counts: [N], how much each row counts; by default all the same.
+    """
+    counts = np.ones(len(outcome)) if counts is None else counts
+    counts = counts / counts.sum()
     mean, scale = features.mean(axis=0), features.std(axis=0) + 1e-9
     standard = (features - mean) / scale
     signs = np.where(outcome, 1.0, -1.0)
 
     def loss(parameters: np.ndarray) -> tuple[float, np.ndarray]:
         margin = signs * (parameters[0] + standard @ parameters[1:])
-        slope = -signs * expit(-margin) / len(signs)
+        slope = -signs * expit(-margin) * counts
         penalty = _PENALTY * np.square(parameters[1:]).sum()
         gradient = np.concatenate([[slope.sum()], slope @ standard + 2 * _PENALTY * parameters[1:]])
-        return float(-log_expit(margin).mean() + penalty), gradient
+        return float(-log_expit(margin) @ counts + penalty), gradient
 
     found = minimize(loss, np.zeros(1 + features.shape[1]), jac=True, method="BFGS").x
     weights = found[1:] / scale

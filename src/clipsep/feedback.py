@@ -19,7 +19,7 @@ class Thresholds(BaseModel):
     """Cosines between a query's embedding and the nearest one that was learnt.
 
     Attributes:
-        known: from here on, nine of ten new wordings of known sounds are nearest to their own sound.
+        known: only one in twenty queries for sounds that were never learnt is so similar.
         near: from here on, a query, even for a sound that was never learnt, is more often than not
             nearest to a sound that is alike.
     """

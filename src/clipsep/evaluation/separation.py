@@ -12,6 +12,7 @@ import numpy as np
 from clipsep.checkpoint import load_config
 from clipsep.engines import load_engine
 from clipsep.queries.known import Familiarity
+from clipsep.separation.confidence import QueryFeedback
 from clipsep.separation.query_masks import SENSITIVITY, QueryMasks
 from clipsep.separation.streaming import StreamingFilter
 
@@ -35,18 +36,13 @@ class MixtureSeparator:
         self._is_pit = config.model.kind == "pit"
 
     def separate(
-        self,
-        mixture: np.ndarray,
-        sample_rate: int,
-        queries: np.ndarray | None,
-        familiarity: list[Familiarity | None] | None = None,
+        self, mixture: np.ndarray, sample_rate: int, queries: np.ndarray | None
     ) -> np.ndarray:
         """Separate one mixture.
 
         Args:
             mixture: float32 [T].
             queries: their embeddings, float32 [N, D], drawn already; None for a PIT model.
-            familiarity: of the queries, for the confidence.
 
         Returns:
             one estimate per query, float32 [N, T]; of a model without queries two, by its first mask m
@@ -55,7 +51,20 @@ class MixtureSeparator:
         Raises:
             ClipsepError: if the model gives values that are not finite.
         """
+        return self.answer(mixture, sample_rate, queries)[0]
 
+    def answer(
+        self,
+        mixture: np.ndarray,
+        sample_rate: int,
+        queries: np.ndarray | None,
+        familiarity: list[Familiarity | None] | None = None,
+    ) -> tuple[np.ndarray, list[QueryFeedback]]:
+        """As `separate`, with what the model says of each query.
+
+        Args:
+            familiarity: of the queries, for the confidence.
+        """
         masks = QueryMasks(
             self._engine, self._config, queries, familiarity, self._binary, self._sensitivity
         )
@@ -65,4 +74,4 @@ class MixtureSeparator:
             return np.stack([first[0], 1 - first[0]]) if self._is_pit else first
 
         stream = StreamingFilter(predict, self._settings, sample_rate, channels=1)
-        return stream.push(mixture[None], last=True)[:, 0]
+        return stream.push(mixture[None], last=True)[:, 0], masks.feedback

@@ -104,7 +104,7 @@ class KnownSounds:
 
     def compare(self, query: np.ndarray, kind: str) -> Familiarity:
         """How one query's embedding [D], a ``text`` or an ``image``, compares with what was learnt."""
-        similarity = self._similarities(query[None], kind)[0]
+        similarity = self.similarities(query[None], kind)[0]
         order = np.argsort(-similarity, kind="stable")[:_NEAREST]
         best = float(similarity[order[0]])
         thresholds = self.settings.thresholds[kind]
@@ -124,12 +124,12 @@ class KnownSounds:
         share = self.settings.share
         if not share:
             return queries
-        weights = _softmax(self._similarities(queries, kind) / self.settings.temperature)
+        weights = _softmax(self.similarities(queries, kind) / self.settings.temperature)
         drawn = _unit((1 - share) * _unit(queries) + share * weights @ self._targets)
         return (drawn * np.linalg.norm(queries, axis=1, keepdims=True)).astype(np.float32)
 
-    def _similarities(self, queries: np.ndarray, kind: str) -> np.ndarray:
-        """Cosines [N, L] with the nearest embedding of each label."""
+    def similarities(self, queries: np.ndarray, kind: str) -> np.ndarray:
+        """Cosines [N, L] of queries [N, D] with the nearest embedding of each label."""
         return self._tables[kind].similarities(_unit(queries))
 
 
