@@ -78,12 +78,12 @@ class Corpus:
         return random.Random(label).sample(found, min(count, len(found)))
 
     def absent_labels(self, mixture: Mixture, labels: Sequence[str], count: int) -> list[str]:
-        """Labels that are not in a mixture, nor alike to what is; the same in every run."""
+        """At most ``count`` labels that are not in a mixture, nor alike to what is; always the same."""
         present = [mixture.label, *(one.label for one in mixture.interferers)]
         absent = [
             label for label in labels if not any(self.alike(label, other) for other in present)
         ]
-        return random.Random(mixture.id).sample(absent, count)
+        return random.Random(mixture.id).sample(absent, min(count, len(absent)))
 
 
 class Embeddings:

@@ -126,7 +126,7 @@ def _queries(mixture: Mixture, labels: list[str], corpus: Corpus) -> list[_Query
     absent = corpus.absent_labels(mixture, labels, 3)
     queries = [_Query(TEXT, label, source) for source, label in enumerate(present)]
     queries += [_Query(TEXT, label, ABSENT) for label in absent[:2]]
-    for label, source in ((present[0], 0), (absent[2], ABSENT)):
+    for label, source in ((present[0], 0), *((label, ABSENT) for label in absent[-1:])):
         for wording in corpus.wordings(label, TEST)[:1]:
             queries.append(_Query(TEXT, wording, source))
         for path in corpus.some_images(label, "val", 1):
