@@ -1,5 +1,6 @@
 # `make demo` separates the example recording, `make test` runs the tests, `make lint` checks the style,
-# `make light` checks an installation without extras, `make docs` builds the documentation site.
+# `make light` checks an installation without extras, `make plugin` installs examples/plugin and trains with
+# it, `make docs` builds the documentation site.
 # Each makes the virtual environment .venv first; PYTHON=python3.12 chooses the interpreter.
 
 PYTHON ?= python3
@@ -7,7 +8,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test lint light docs clean
+.PHONY: demo test lint light plugin docs clean
 
 demo: $(VENV)/installed
 	$(BIN)/clipsep separate examples/speech-and-violin.flac -q "person speaking" -q "violin" \
@@ -26,6 +27,10 @@ light:
 	$(PYTHON) -m venv .venv-light
 	.venv-light/bin/python -m pip install --disable-pip-version-check -q .
 	.venv-light/bin/python .ci/light.py
+
+plugin: $(VENV)/installed-dev
+	$(PIP_INSTALL) -q ./examples/plugin
+	$(BIN)/python .ci/plugin.py
 
 docs: $(VENV)/installed-dev
 	$(BIN)/mkdocs build --strict

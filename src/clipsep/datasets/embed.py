@@ -22,6 +22,7 @@ from clipsep.devices import one_thread
 from clipsep.errors import ClipsepError
 from clipsep.parallel.run import local_workers, run_many
 from clipsep.parallel.task import Progress, require_shared_folder
+from clipsep.plugins import trust
 
 _PICTURES_PER_BATCH = 64
 
@@ -52,6 +53,7 @@ def embed(
     Raises:
         UsageError, ClipsepError: if the data set, the encoder or the workers cannot be used.
     """
+    trust(encoder)
     task = _EmbedBatch(_absolute(str(dataset)), _absolute_encoder(encoder), device)
     # The machines of a cluster may have GPUs where this one has none.
     embeddings = (task if ray is None else replace(task, device="cpu")).embeddings

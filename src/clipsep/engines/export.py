@@ -139,7 +139,7 @@ def _exported(model: nn.Module, config: CheckpointConfig) -> bytes:
     batch, queries, frames = (torch.export.Dim(name) for name in ("B", "N", "frames"))
     stride = config.model.network.stride
     # The exporter finds no rule for the sizes that the published network takes.
-    fixed_length = config.model.network.kind == "unet"
+    fixed_length = config.model.network.kind != "patch_unet"
     shapes = [{0: batch} if fixed_length else {0: batch, 3: stride * frames}, {0: queries}]
     wrapped = _Masks(model) if len(inputs) == 2 else _MasksWithoutQueries(model)
     with _quiet(), torch.no_grad():

@@ -27,6 +27,7 @@ from clipsep.evaluation.scoring import MixtureJob, MixtureScorer, MixtureScores,
 from clipsep.extras import is_installed
 from clipsep.feedback import IMAGE, TEXT
 from clipsep.parallel.run import local_workers, run_many
+from clipsep.plugins import trust
 from clipsep.queries import QueryEncoder, load_query_encoder
 from clipsep.queries.known import KnownSounds
 from clipsep.queries.labels import LabelEncoder
@@ -165,6 +166,7 @@ def _kinds(config: CheckpointConfig, query: str | None) -> tuple[str, ...]:
 def _encoder(config: CheckpointConfig, name: str | None, device: str) -> QueryEncoder:
     if config.model.kind == "labelsep":
         return LabelEncoder(config.labels)
+    trust(name or "")
     encoder = load_query_encoder(name or config.query_encoder, device, threads=1)
     if encoder.id != config.query_encoder:
         raise UsageError(

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from torch import nn
 
+from clipsep.errors import ClipsepError
 from clipsep.models.baselines import LabelSep, PITSep
 from clipsep.models.clipsep import CLIPSep
 from clipsep.models.network import SeparationNetwork
 from clipsep.models.patch_unet import PatchUNet
-from clipsep.models.settings import ModelSettings
+from clipsep.models.settings import SHIPPED_NETWORKS, ModelSettings, OwnNetworkSettings
 from clipsep.models.unet import UNet
+from clipsep.plugins import NETWORKS, load_plugin
 
 
 def build_model(settings: ModelSettings, n_bands: int = 256) -> nn.Module:
@@ -30,6 +32,8 @@ def build_model(settings: ModelSettings, n_bands: int = 256) -> nn.Module:
 
 def _build_network(settings: ModelSettings, n_bands: int) -> SeparationNetwork:
     network = settings.network
+    if isinstance(network, OwnNetworkSettings):
+        return _own_network(network, settings.feature_channels, n_bands)
     if network.kind == "unet":
         return UNet(network.num_downs, network.width, settings.feature_channels)
     return PatchUNet(
@@ -40,3 +44,28 @@ def _build_network(settings: ModelSettings, n_bands: int) -> SeparationNetwork:
         network.patch,
         network.film_decoder,
     )
+
+
+def _own_network(
+    settings: OwnNetworkSettings, feature_channels: int, n_bands: int
+) -> SeparationNetwork:
+    """A network of another package, held to the interface that the models use.
+
+    Raises:
+        UsageError, ClipsepError: if it is not there, cannot be made, or is not such a network.
+    """
+    cls = load_plugin(NETWORKS, settings.kind, SHIPPED_NETWORKS)
+    if not (isinstance(cls, type) and issubclass(cls, SeparationNetwork)):
+        raise ClipsepError(
+            f"The network '{settings.kind}' is not a subclass of clipsep.models.network.SeparationNetwork."
+        )
+    try:
+        network = cls(feature_channels=feature_channels, n_bands=n_bands, **settings.options)
+    except Exception as error:  # whatever somebody's code raises
+        raise ClipsepError(f"The network '{settings.kind}' cannot be made: {error}.") from error
+    stride = getattr(network, "stride", None)
+    if stride != settings.stride:
+        raise ClipsepError(
+            f"The network '{settings.kind}' has the stride {stride}: set model.network.stride to it."
+        )
+    return network

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
 
 class _Settings(BaseModel):
@@ -39,6 +39,46 @@ class PatchUNetSettings(_Settings):
         return self.patch * 2 ** (len(self.widths) - 1)
 
 
+class OwnNetworkSettings(_Settings):
+    """A network of another package, which need not be installed to run an exported model.
+
+    Attributes:
+        kind: its name, see `clipsep.plugins.load_plugin`.
+        stride: bands and frames must be multiples of it.
+        options: keyword arguments of its class.
+    """
+
+    kind: str = Field(min_length=1)
+    stride: int = Field(1, ge=1)
+    options: dict[str, Any] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _only_these(cls, value: Any) -> Any:
+        if isinstance(value, dict) and (others := sorted(value.keys() - cls.model_fields)):
+            raise ValueError(
+                f"kind '{value['kind']}' is neither unet nor patch_unet, and a network of another package "
+                f"takes 'stride' and 'options' here, not '{others[0]}'"
+            )
+        return value
+
+
+SHIPPED_NETWORKS = ("unet", "patch_unet")
+
+
+def _network_tag(value: Any) -> str | None:
+    kind = value.get("kind") if isinstance(value, dict) else getattr(value, "kind", None)
+    return kind if kind in (None, *SHIPPED_NETWORKS) else "own"
+
+
+NetworkSettings = Annotated[
+    Annotated[UNetSettings, Tag("unet")]
+    | Annotated[PatchUNetSettings, Tag("patch_unet")]
+    | Annotated[OwnNetworkSettings, Tag("own")],
+    Discriminator(_network_tag),
+]
+
+
 class ModelSettings(_Settings):
     """Everything that fixes the shape of a model's weights.
 
@@ -50,9 +90,7 @@ class ModelSettings(_Settings):
     """
 
     kind: Literal["clipsep", "labelsep", "pit"] = "clipsep"
-    network: Annotated[UNetSettings | PatchUNetSettings, Field(discriminator="kind")] = (
-        UNetSettings()
-    )
+    network: NetworkSettings = UNetSettings()
     feature_channels: int = Field(32, ge=1)
     query_dim: int = Field(512, ge=1)
     query_activation: Literal["sigmoid", "none"] = "sigmoid"

@@ -5,16 +5,13 @@ This module must import no encoder before one is needed.
 
 from __future__ import annotations
 
-from importlib.metadata import entry_points
-
+from clipsep import plugins
 from clipsep.devices import check_device, onnx_has_cuda, torch_device, torch_has
 from clipsep.errors import UsageError
 from clipsep.extras import require
 from clipsep.queries.protocol import QueryEncoder
 
 __all__ = ["QueryEncoder", "load_query_encoder"]
-
-ENTRY_POINTS = "clipsep.query_encoders"
 
 
 def load_query_encoder(name: str, device: str = "cpu", threads: int | None = None) -> QueryEncoder:
@@ -24,6 +21,7 @@ def load_query_encoder(name: str, device: str = "cpu", threads: int | None = Non
     hub id; "efficientnet" takes pictures only. An encoder's id names it, too. Installed packages add
     others, "NAME" or "NAME:MODEL", by an entry point NAME of the group `clipsep.query_encoders`: a callable
     ``(model, device)`` that returns a `QueryEncoder`, with the empty text as model where none is named.
+    NAME may also be a dotted path of trusted code, see `clipsep.plugins`.
 
     ``device`` is auto, cpu, cuda or mps; those of ONNX Runtime use a GPU only with onnxruntime-gpu.
     ``threads`` are theirs, None for one per core.
@@ -44,11 +42,9 @@ def load_query_encoder(name: str, device: str = "cpu", threads: int | None = Non
         from clipsep.queries.clip import DEFAULT_CLIP, CLIPEncoder
 
         return CLIPEncoder(model or DEFAULT_CLIP, torch_device(device))
-    # Names, never paths of code: a checkpoint from elsewhere says which encoder it wants.
-    plugins = entry_points(group=ENTRY_POINTS)
-    if family in plugins.names:
-        return plugins[family].load()(model, device)
-    others = "".join(f', "{plugin}"' for plugin in sorted(plugins.names))
+    if plugins.is_known(plugins.QUERY_ENCODERS, family):
+        return plugins.load_plugin(plugins.QUERY_ENCODERS, family)(model, device)
+    others = "".join(f', "{plugin}"' for plugin in plugins.installed(plugins.QUERY_ENCODERS))
     raise UsageError(
         f'Unknown query encoder "{name}"; known are "embedded", "efficientnet"{others}, "clip" and '
         '"clip:MODEL", where MODEL is a folder or a Hugging Face model id.'

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from clipsep.errors import UsageError
+from clipsep import plugins
+from clipsep.errors import ClipsepError, UsageError
 
 if TYPE_CHECKING:
     from clipsep.queries.protocol import QueryEncoder
@@ -36,15 +37,33 @@ def encode_prompted(encoder: QueryEncoder, texts: list[str], prompts: str) -> np
 
     Raises UsageError for an unknown prompt set, a blank text or an unknown label.
     """
-    if prompts not in PROMPT_SETS:
-        raise UsageError(f'Unknown prompt set "{prompts}"; known are {", ".join(PROMPT_SETS)}.')
+    templates = prompt_set(prompts)
     check_texts(texts)
     if encoder.id == "labels":
         return encoder.encode_texts(texts)
-    templates = PROMPT_SETS[prompts]
     sentences = [template.format(text) for template in templates for text in texts]
     embeddings = encoder.encode_texts(sentences)  # [P*B,D], prompt by prompt
     return embeddings.reshape(len(templates), len(texts), -1).mean(0)
+
+
+def prompt_set(name: str) -> tuple[str, ...]:
+    """The prompts of a set: one of `PROMPT_SETS`, or of another package (`clipsep.plugins`).
+
+    Raises:
+        UsageError: if there is none of that name.
+        ClipsepError: if that of another package is not made of texts with one {} each.
+    """
+    if name in PROMPT_SETS:
+        return PROMPT_SETS[name]
+    if not plugins.is_known(plugins.PROMPTS, name):
+        known = ", ".join([*PROMPT_SETS, *plugins.installed(plugins.PROMPTS)])
+        raise UsageError(f'Unknown prompt set "{name}"; known are {known}.')
+    prompts = plugins.load_plugin(plugins.PROMPTS, name, PROMPT_SETS)
+    if isinstance(prompts, str) or not all(
+        isinstance(prompt, str) and prompt.count("{}") == 1 for prompt in prompts
+    ):
+        raise ClipsepError(f"The prompt set '{name}' is not a list of texts with one {{}} in each.")
+    return tuple(prompts)
 
 
 def check_texts(texts: list[str]) -> None:

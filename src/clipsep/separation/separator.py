@@ -20,6 +20,7 @@ from clipsep.errors import ClipsepError, UsageError
 from clipsep.feedback import IMAGE, TEXT
 from clipsep.media import AudioReader, check_writable
 from clipsep.messages import counted
+from clipsep.plugins import trust
 from clipsep.queries import QueryEncoder, load_query_encoder
 from clipsep.queries.cache import QueryCache
 from clipsep.queries.known import Familiarity, KnownSounds
@@ -130,6 +131,7 @@ class Separator:
         """
         folder = find_checkpoint(name)
         config = load_config(folder)
+        trust(query_encoder or "")
         encoder = load_query_encoder(query_encoder, threads=threads) if query_encoder else None
         runs = load_engine(folder, config, engine, device, threads)
         separator = cls(config, runs, encoder, overlap, KnownSounds.load(folder, config))

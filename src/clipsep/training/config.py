@@ -11,13 +11,16 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from clipsep.datasets.reader import SAMPLE_RATE
 from clipsep.datasets.storage.cache import DEFAULT_GIGABYTES
-from clipsep.errors import UsageError
+from clipsep.errors import ClipsepError, UsageError
 from clipsep.messages import first_problem
-from clipsep.models.settings import ModelSettings
-from clipsep.queries.prompts import PROMPT_SETS
+from clipsep.models.settings import SHIPPED_NETWORKS, ModelSettings
+from clipsep.plugins import LOGGERS, LOSSES, NETWORKS, SAMPLERS, installed, is_known, trust
+from clipsep.queries.prompts import prompt_set
 from clipsep.spectral import SpectralSettings
 from clipsep.training.data.mixing import MixingSettings
 
+SHIPPED_LOSSES = ("mask", "nit", "pit")
+SHIPPED_LOGGERS = ("wandb",)
 # YAML reads 32 as a number.
 _Precision = Annotated[Literal["32", "bf16", "16"], BeforeValidator(str)]
 
@@ -55,13 +58,16 @@ class LossSettings(_Settings):
     """See `clipsep.training.losses`; the defaults are the published ones.
 
     Attributes:
+        kind: ``mask``, ``nit`` and ``pit``, or a loss of another package (`clipsep.plugins`), which gets
+            ``options`` and none of the other keys but ``absent_query_prob``.
         absent_query_prob: share of training mixtures whose last query is replaced by that of another
             mixture's sound, one of those that a device sees in the same pass, which must be two or more.
         query_only_weight: of ``nit``: share of the cost on the query masks without noise masks.
         clamp: of ``mask`` and ``pit``: ``published`` or ``none``, see `clipsep.training.losses.mask_loss`.
     """
 
-    kind: Literal["mask", "nit", "pit"] = "mask"
+    kind: str = "mask"
+    options: dict[str, Any] = {}
     noise_weight: float = Field(0.1, ge=0)
     noise_gamma: float = Field(0.25, ge=0)
     union: Literal["published", "either"] = "published"
@@ -112,6 +118,8 @@ class TrainingConfig(_Settings):
         batch_size: mixtures per optimizer step, over all devices and accumulated passes.
         accumulate: passes whose gradients are added up to one step, each with its part of the batch.
         devices: of each machine, ``auto`` for all GPUs; ``nodes``: machines.
+        loggers: beside the CSV and TensorBoard files: ``wandb``, or those of other packages, each with its
+            options, for example ``{wandb: {project: clipsep}}``.
         compile: let torch.compile translate the network: minutes at the start, then faster steps.
     """
 
@@ -140,6 +148,7 @@ class TrainingConfig(_Settings):
     log_every: int = Field(20, ge=1)
     seed: int = Field(1234, ge=0)
     precision: _Precision = "32"
+    loggers: dict[str, dict[str, Any]] = {}
     compile: bool = False
     device: Literal["auto", "cpu", "cuda"] = "auto"
     devices: Annotated[int, Field(ge=1)] | Literal["auto"] = 1
@@ -148,10 +157,16 @@ class TrainingConfig(_Settings):
 
     @model_validator(mode="after")
     def _consistent(self) -> TrainingConfig:
-        if (self.loss.kind == "nit") != (self.model.noise_heads > 0):
-            raise ValueError("loss.kind 'nit' and model.noise_heads go together")
-        if (self.loss.kind == "pit") != (self.model.kind == "pit"):
-            raise ValueError("loss.kind 'pit' and model.kind 'pit' go together")
+        self._require_known_parts()
+        if self.loss.kind in SHIPPED_LOSSES:
+            if (self.loss.kind == "nit") != (self.model.noise_heads > 0):
+                raise ValueError("loss.kind 'nit' and model.noise_heads go together")
+            if (self.loss.kind == "pit") != (self.model.kind == "pit"):
+                raise ValueError("loss.kind 'pit' and model.kind 'pit' go together")
+            if self.loss.options:
+                raise ValueError(
+                    f"loss.options are for losses of other packages, not '{self.loss.kind}'"
+                )
         if (self.model.kind == "labelsep") != (self.query_encoder == "labels"):
             raise ValueError("model.kind 'labelsep' and query_encoder 'labels' go together")
         if self.loss.absent_query_prob and self.query == "none":
@@ -171,9 +186,28 @@ class TrainingConfig(_Settings):
         self._require_fitting_spectrograms()
         if self.spectral.sample_rate != SAMPLE_RATE:
             raise ValueError(f"spectral.sample_rate must be {SAMPLE_RATE}, as that of data sets")
-        if self.prompts not in PROMPT_SETS:
-            raise ValueError(f"prompts must be one of {', '.join(PROMPT_SETS)}")
         return self
+
+    def _require_known_parts(self) -> None:
+        """Parts of other packages; whoever writes a config trusts the code that it names."""
+        network, sampler = self.model.network.kind, self.mixing.sampler
+        trust(network, self.loss.kind, self.prompts, self.query_encoder)
+        trust(*filter(None, [sampler]), *self.loggers)
+        for key, name, group, shipped in (
+            ("model.network.kind", network, NETWORKS, SHIPPED_NETWORKS),
+            ("loss.kind", self.loss.kind, LOSSES, SHIPPED_LOSSES),
+            ("mixing.sampler", sampler, SAMPLERS, (None,)),
+            *(("loggers", name, LOGGERS, SHIPPED_LOGGERS) for name in self.loggers),
+        ):
+            if name not in shipped and not is_known(group, name):
+                known = (
+                    ", ".join([*filter(None, shipped), *installed(group)]) or "none is installed"
+                )
+                raise ValueError(f"{key} '{name}' is unknown ({known}, or a dotted path)")
+        try:
+            prompt_set(self.prompts)
+        except ClipsepError as error:
+            raise ValueError(f"prompts: {error}") from error
 
     def _require_fitting_spectrograms(self) -> None:
         stride = self.model.network.stride

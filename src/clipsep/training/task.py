@@ -12,7 +12,8 @@ from torch import nn
 from clipsep.errors import ClipsepError
 from clipsep.models.clipsep import MaskLogits
 from clipsep.models.transforms import apply_mask, log_magnitude, stft
-from clipsep.training.config import TrainingConfig
+from clipsep.plugins import LOSSES, load_plugin
+from clipsep.training.config import SHIPPED_LOSSES, TrainingConfig
 from clipsep.training.data.mixing import MixtureBatch
 from clipsep.training.losses import (
     Loss,
@@ -38,6 +39,9 @@ class SeparationTask(pl.LightningModule):
         super().__init__()
         self.model = model
         self.config = config
+        self._own_loss = None
+        if config.loss.kind not in SHIPPED_LOSSES:
+            self._own_loss = load_plugin(LOSSES, config.loss.kind, SHIPPED_LOSSES)
         self._parts: list[dict[str, torch.Tensor]] = []  # losses of the step's passes so far
         self.register_buffer("text_queries", text_queries, persistent=False)
 
@@ -116,6 +120,8 @@ class SeparationTask(pl.LightningModule):
 
     def _loss(self, logits: MaskLogits, targets: Targets) -> Loss:
         settings = self.config.loss
+        if self._own_loss is not None:
+            return self._own_loss(logits, targets, **settings.options)
         if settings.kind == "pit":
             return pit_loss(logits, targets, settings.sdr_weight, settings.clamp)
         if settings.kind == "mask":

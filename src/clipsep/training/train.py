@@ -20,10 +20,12 @@ from torch.utils.data import DataLoader
 from clipsep.checkpoint import Checkpoint, CheckpointConfig, load_checkpoint
 from clipsep.devices import torch_device
 from clipsep.errors import ClipsepError, UsageError
+from clipsep.extras import require
 from clipsep.messages import counted
 from clipsep.models.settings import ModelSettings
+from clipsep.plugins import LOGGERS, load_plugin
 from clipsep.training.callbacks import ExportModel, ValidationExamples
-from clipsep.training.config import TrainingConfig
+from clipsep.training.config import SHIPPED_LOGGERS, TrainingConfig
 from clipsep.training.data.load import TrainingInputs, load_inputs
 from clipsep.training.data.mixing import collate
 from clipsep.training.data.sampling import EvenSampler, StepSampler
@@ -81,6 +83,7 @@ def train(
     )
     hooks: list[Callback] = [*callbacks, export, run]
     loggers = [logger] if isinstance(logger, Logger) else list(logger)
+    loggers += _named_loggers(config)
     if inputs.validation and config.examples:
         hooks.append(ValidationExamples(inputs.validation, config.examples))
     state = resume_point(config, task, run)
@@ -228,6 +231,24 @@ def _trainer(
         enable_checkpointing=False,  # that is for `SaveState`
         use_distributed_sampler=False,
     )
+
+
+def _named_loggers(config: TrainingConfig) -> list[Logger]:
+    """Those that the config names, made in every process; Lightning lets the first one alone write."""
+    loggers = []
+    for name, options in config.loggers.items():
+        if name == "wandb":
+            require("wandb", extra="wandb", purpose="the logger 'wandb'")
+            from pytorch_lightning.loggers import WandbLogger
+
+            options = {"save_dir": config.output, "name": config.name, **options}
+            loggers.append(WandbLogger(**options))
+            continue
+        made = load_plugin(LOGGERS, name, SHIPPED_LOGGERS)(**options)
+        if not isinstance(made, Logger):
+            raise ClipsepError(f"The logger '{name}' is not a Lightning Logger.")
+        loggers.append(made)
+    return loggers
 
 
 @contextmanager

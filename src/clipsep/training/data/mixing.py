@@ -7,8 +7,8 @@ mixtures it would have seen.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Literal, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from clipsep.datasets.index import INDEX_FILE, Clip
 from clipsep.datasets.reader import SAMPLE_RATE, PreparedDataset
 from clipsep.errors import ClipsepError, UsageError
 from clipsep.messages import counted
+from clipsep.plugins import SAMPLERS, load_plugin
 from clipsep.training.data.clip_order import ClipOrder, Window
 
 REMOTE_WINDOW = 16  # shards that are shuffled together where each has to be fetched
@@ -47,6 +48,9 @@ class MixingSettings(BaseModel):
             silenced. They are still queried, with silence as the target. Extra sources are not silenced.
         extra_source_prob: probability p that a training mixture gets a source that is not queried; a
             second one joins it with probability p ** 2.
+        sampler: what chooses the clips of a training mixture, of another package (`clipsep.plugins`); by
+            default every clip comes first once per epoch, with any others.
+        sampler_options: keyword arguments of its class.
         validation_partner: what a validation clip is mixed with: ``any`` other clip, as published, or
             one of an ``other_label``.
     """
@@ -63,6 +67,8 @@ class MixingSettings(BaseModel):
     single_source_prob: float = Field(0.0, ge=0, le=1)
     extra_source_prob: float = Field(0.0, ge=0, le=1)
     validation_partner: Literal["any", "other_label"] = "any"
+    sampler: str | None = None
+    sampler_options: dict[str, Any] = {}
 
     @field_validator("gain_range")
     @classmethod
@@ -109,6 +115,18 @@ class MixtureBatch(NamedTuple):
 def collate(items: list[MixtureItem]) -> MixtureBatch:
     """Stack mixtures of the same shape; the ``collate_fn`` of every loader of mixtures."""
     return MixtureBatch(*default_collate(items))
+
+
+class Sampler(Protocol):
+    """What chooses the clips of training mixtures; its class is called with a data set and options.
+
+    ``Sampler(dataset, n_sources=N, seed=seed, **options)`` makes one. What it draws may depend on ``index``
+    and the seed alone, so that a training that was cut off goes on with the same mixtures.
+    """
+
+    def __call__(self, index: int) -> Sequence[int]:
+        """The clips of mixture ``index``, [N] positions in ``dataset.clips``."""
+        ...
 
 
 class _Source(NamedTuple):
@@ -159,6 +177,7 @@ class MixtureDataset(Dataset):
         window = shuffle_shards or (REMOTE_WINDOW if dataset.root.remote else None)
         self._order = ClipOrder(dataset.clips.shard_numbers, seed, window)
         self._entered = -1  # number of the window in use
+        self._sampler = self._load_sampler() if train and settings.sampler else None
         if train and self._order.fewest_clips < settings.n_sources:
             raise UsageError(
                 f"{window} shards of '{dataset.root}' may hold too few clips to mix: raise "
@@ -193,6 +212,8 @@ class MixtureDataset(Dataset):
 
     def _training_clips(self, index: int, rng: np.random.Generator) -> list[Clip]:
         """Each epoch visits every clip once; its partners are any other clips of the same window."""
+        if self._sampler is not None:
+            return self._sampled_clips(index)
         window, first = self._order.locate(index)
         if self.dataset.root.remote and window.number != self._entered:
             self._enter(window)
@@ -201,6 +222,38 @@ class MixtureDataset(Dataset):
         drawn = [window.clips[rng.integers(len(window.clips) - 1)] for _ in range(n_partners)]
         partners = [window.clips[-1] if clip == first else clip for clip in drawn]
         return [self.dataset.clips[i] for i in (first, *partners)]
+
+    def _load_sampler(self) -> Sampler:
+        settings = self.settings
+        if self.dataset.root.remote:
+            raise UsageError(
+                f"mixing.sampler may choose any clip, and '{self.dataset.root}' would be fetched over and "
+                "over: copy the data set to a folder."
+            )
+        cls = load_plugin(SAMPLERS, settings.sampler)
+        try:
+            return cls(
+                self.dataset,
+                n_sources=settings.n_sources,
+                seed=self.seed,
+                **settings.sampler_options,
+            )
+        except ClipsepError:
+            raise
+        except Exception as error:  # whatever somebody's code raises
+            raise ClipsepError(
+                f"The sampler '{settings.sampler}' cannot be made: {error}."
+            ) from error
+
+    def _sampled_clips(self, index: int) -> list[Clip]:
+        chosen = [int(number) for number in self._sampler(index)]
+        inside = all(0 <= number < len(self.dataset) for number in chosen)
+        if len(chosen) != self.settings.n_sources or not inside:
+            raise ClipsepError(
+                f"The sampler '{self.settings.sampler}' gave {chosen} for mixture {index}: expected "
+                f"{self.settings.n_sources} numbers below {len(self.dataset)}."
+            )
+        return [self.dataset.clips[number] for number in chosen]
 
     def _silence_partners(
         self, index: int, clips: list[Clip], sources: list[_Source], rng: np.random.Generator
