@@ -51,6 +51,7 @@ _EXTRA_OF = {
     "tensorboard": "train",
     "threadpoolctl": "eval",
     "torch": "torch",
+    "wandb": "wandb",
     "transformers": "clip",
     "yt_dlp": "download",
     "ray": "cluster",

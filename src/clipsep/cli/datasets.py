@@ -8,16 +8,25 @@ from typing import Annotated
 import typer
 
 from clipsep.cli.console import Device, Ray, Workers, print_prepared, progress_bar
+from clipsep.errors import UsageError
 from clipsep.messages import counted
 
 
 def prepare(
     sources: Annotated[
-        list[Path], typer.Argument(metavar="SOURCES", help="Video files, or folders of them.")
-    ],
+        list[Path] | None,
+        typer.Argument(metavar="SOURCES", help="Video files, or folders of them."),
+    ] = None,
     output: Annotated[
         Path, typer.Option("-o", "--output", metavar="FOLDER", help="Folder of the data set.")
-    ],
+    ] = ...,
+    sounds: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Audio files instead, in a folder for each sound, with images of it or without.",
+        ),
+    ] = None,
     labels: Annotated[
         Path | None,
         typer.Option(
@@ -28,10 +37,17 @@ def prepare(
     workers: Workers = None,
     ray: Ray = None,
 ) -> None:
-    """Make a data set of videos.
+    """Make a data set of videos, or of sounds.
 
-    Each video is decoded once; run the command again to add videos, or to go on after an interrupt.
+    Each file is decoded once; run the command again to add files, or to go on after an interrupt.
     """
+    if bool(sources) == (sounds is not None):
+        raise UsageError("Name videos, or a folder of audio files with --sounds.")
+    if sounds is not None:
+        if labels:
+            raise UsageError("--labels is for videos: the folders of --sounds are the labels.")
+        _prepare_sounds(sounds, output, workers, ray)
+        return
     from clipsep.datasets.prepare import find_videos, labels_without_video
     from clipsep.datasets.prepare import prepare as prepare_videos
 
@@ -44,6 +60,26 @@ def prepare(
         print(
             f"labels: {labels} names {named} of {counted(len(videos), 'video')}, and "
             f"{len(labels_without_video(labels, videos))} that are not among them."
+        )
+    if report.stored + report.already_there == 0:
+        raise typer.Exit(1)
+
+
+def _prepare_sounds(folder: Path, output: Path, workers: int | None, ray: str | None) -> None:
+    from clipsep.datasets.sounds import find_sounds, prepare_sounds
+
+    files = find_sounds([folder])
+    with progress_bar("preparing audio") as progress:
+        report = prepare_sounds(files, output, workers, progress, ray)
+    print_prepared("clip", report, output)
+    labels = {file.label for file in files}
+    without = sorted({file.label for file in files if not file.images})
+    print(f"labels: {counted(len(labels), 'kind')} of sound.")
+    if without:
+        more = f" and {len(without) - 3} more" if len(without) > 3 else ""
+        print(
+            f"without images: {', '.join(without[:3])}{more}; train with query=text, for which 'clipsep "
+            "embed' is not needed."
         )
     if report.stored + report.already_there == 0:
         raise typer.Exit(1)

@@ -126,8 +126,14 @@ class PreparedDataset:
         return self.root.read(self.shard_file(shard), lambda path: read_shard(path, pictures))
 
     def _decode(self, shard: str, jpegs: pa.Array | pa.ChunkedArray) -> list[Image.Image]:
+        encoded = jpegs.to_pylist()
+        if not all(encoded):
+            raise UsageError(
+                f"'{self.root}' has clips without images, prepared from audio alone: train with "
+                "query=text, which needs none, or prepare them with images in their folders."
+            )
         try:
-            return [decode_picture(jpeg) for jpeg in jpegs.to_pylist()]
+            return [decode_picture(jpeg) for jpeg in encoded]
         except ValueError as error:
             raise ClipsepError(
                 f"'{self.root}/{self.shard_file(shard)}' is damaged ({error}): delete it and "
