@@ -22,7 +22,7 @@ from clipsep.queries import load_query_encoder
 from clipsep.queries.prompts import encode_prompted, prompt_set
 from clipsep.training.config import TrainingConfig
 from clipsep.training.train import train
-from tests.helpers.datasets import make_store
+from tests.helpers.datasets import make_dataset
 from tests.helpers.plugin import forget_example, install_example
 
 DILATED = {"kind": "dilated", "stride": 4, "options": {"width": 8, "layers": 3}}
@@ -102,7 +102,7 @@ def test_unknown_parts_are_refused_with_those_that_there_are(installed, tmp_path
 
 
 def test_a_training_with_a_network_loss_sampler_prompts_and_logger_of_ones_own(installed, tmp_path):
-    make_store(tmp_path / "train")
+    make_dataset(tmp_path / "train")
     lines = tmp_path / "losses.jsonl"
     settings = config(
         tmp_path,
@@ -137,7 +137,7 @@ def test_a_training_with_a_network_loss_sampler_prompts_and_logger_of_ones_own(i
 def test_a_sampler_chooses_the_clips(installed, tmp_path):
     from clipsep.training.data.load import load_inputs
 
-    make_store(tmp_path / "train", clips=6)
+    make_dataset(tmp_path / "train", clips=6)
     inputs = load_inputs(config(tmp_path, mixing={"margin": 1.0, "sampler": "rounds"}))
     met = set()
     for index in range(30):  # five rounds of six clips
@@ -152,7 +152,7 @@ def test_a_sampler_that_answers_nonsense_is_named(
 ):
     from clipsep.training.data.load import load_inputs
 
-    make_store(tmp_path / "train", clips=6)
+    make_dataset(tmp_path / "train", clips=6)
     inputs = load_inputs(config(tmp_path, mixing={"margin": 1.0, "sampler": "rounds"}))
     monkeypatch.setattr("clipsep_example.sampler.Rounds.__call__", lambda self, index: answer)
     with pytest.raises(ClipsepError, match=message):
@@ -223,6 +223,6 @@ def test_a_clap_is_a_query_encoder(installed, tmp_path):
     )  # padding changes nothing
     with pytest.raises(ClipsepError, match="Cannot read the CLAP model"):
         load_query_encoder(f"clap:{tmp_path / 'nothing'}")
-    make_store(tmp_path / "train")
+    make_dataset(tmp_path / "train")
     folder = train(config(tmp_path, query_encoder=encoder.id, steps=2), progress=False)
     assert load_config(folder).query_encoder == encoder.id

@@ -8,7 +8,7 @@ from PIL import Image
 
 from clipsep.cli.app import main
 from clipsep.datasets.embed import embed
-from clipsep.datasets.reader import ClipStore
+from clipsep.datasets.reader import PreparedDataset
 from clipsep.datasets.sounds import find_sounds, prepare_sounds
 from clipsep.errors import UsageError
 from clipsep.training.data.load import load_inputs
@@ -39,12 +39,12 @@ def test_a_folder_is_a_word_and_its_images_stand_for_its_seconds(folder, tmp_pat
     ]
     report = prepare_sounds(sounds, tmp_path / "data", workers=1)
     assert (report.stored, report.rejected) == (4, {})
-    store = ClipStore(tmp_path / "data")
-    assert store.labels == ["my machine", "rain"]
-    clip = store.clips[1]
-    assert (clip.label, clip.n_frames, len(store.audio(clip))) == ("my machine", 3, 48_000)
-    colours = {frame.resize((1, 1)).getpixel((0, 0))[2] > 100 for frame in store.frames(clip)}
-    assert colours == {True, False} and store.frames(clip)[0].size == (224, 224)
+    dataset = PreparedDataset(tmp_path / "data")
+    assert dataset.labels == ["my machine", "rain"]
+    clip = dataset.clips[1]
+    assert (clip.label, clip.n_frames, len(dataset.audio(clip))) == ("my machine", 3, 48_000)
+    colours = {frame.resize((1, 1)).getpixel((0, 0))[2] > 100 for frame in dataset.frames(clip)}
+    assert colours == {True, False} and dataset.frames(clip)[0].size == (224, 224)
     again = prepare_sounds(find_sounds([folder]), tmp_path / "data", workers=1)
     assert (again.stored, again.already_there) == (0, 4)
     # Another image is another clip; those of the other sound stay.

@@ -43,12 +43,17 @@ def test_every_shipped_config_is_valid_and_trains(path: Path, tmp_path: Path):
     assert checkpoint.config.labels == (["hiss", "hum"] if "labelsep" in path.stem else [])
 
 
+def unwrapped(annotation: Any) -> Any:
+    """Without what Annotated adds to a type."""
+    return get_args(annotation)[0] if hasattr(annotation, "__metadata__") else annotation
+
+
 def keys(settings: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Every key of a config, as an override names it, and its default."""
     for name, field in settings.model_fields.items():
         below = [
             one
-            for one in (field.annotation, *get_args(field.annotation))
+            for one in map(unwrapped, (field.annotation, *get_args(field.annotation)))
             if isinstance(one, type) and issubclass(one, BaseModel)
         ]
         for one in below:

@@ -14,7 +14,7 @@ from typing import ClassVar
 import numpy as np
 from PIL import Image
 
-from clipsep.datasets.prepare import SILENCE, PrepareReport, fill_store
+from clipsep.datasets.prepare import SILENCE, PrepareReport, fill_dataset
 from clipsep.datasets.reader import SAMPLE_RATE
 from clipsep.datasets.writer import STAGING, stage_clip
 from clipsep.errors import ClipsepError, UsageError
@@ -112,7 +112,7 @@ def prepare_sounds(
     """
     output = output.absolute()
     sounds = [replace(sound, folder=sound.folder.absolute()) for sound in sounds]
-    return fill_store(output, sounds, _StageSound(output), workers, progress, ray)
+    return fill_dataset(output, sounds, _StageSound(output), workers, progress, ray)
 
 
 @dataclass(frozen=True)

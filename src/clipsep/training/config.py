@@ -11,16 +11,17 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from clipsep.datasets.reader import SAMPLE_RATE
 from clipsep.datasets.storage.cache import DEFAULT_GIGABYTES
-from clipsep.errors import ClipsepError, UsageError
+from clipsep.errors import UsageError
 from clipsep.messages import first_problem
 from clipsep.models.settings import SHIPPED_NETWORKS, ModelSettings
-from clipsep.plugins import LOGGERS, LOSSES, NETWORKS, SAMPLERS, installed, is_known, trust
-from clipsep.queries.prompts import prompt_set
+from clipsep.plugins import LOGGERS, LOSSES, NETWORKS, PROMPTS, SAMPLERS, installed, is_known, trust
+from clipsep.queries.prompts import PROMPT_SETS
 from clipsep.spectral import SpectralSettings
 from clipsep.training.data.mixing import MixingSettings
 
 SHIPPED_LOSSES = ("mask", "nit", "pit")
 SHIPPED_LOGGERS = ("wandb",)
+_STRIDE_KEYS = {"unet": "num_downs", "patch_unet": "patch and widths"}
 # YAML reads 32 as a number.
 _Precision = Annotated[Literal["32", "bf16", "16"], BeforeValidator(str)]
 
@@ -204,16 +205,15 @@ class TrainingConfig(_Settings):
                     ", ".join([*filter(None, shipped), *installed(group)]) or "none is installed"
                 )
                 raise ValueError(f"{key} '{name}' is unknown ({known}, or a dotted path)")
-        try:
-            prompt_set(self.prompts)
-        except ClipsepError as error:
-            raise ValueError(f"prompts: {error}") from error
+        if self.prompts not in PROMPT_SETS and not is_known(PROMPTS, self.prompts):
+            known = ", ".join([*PROMPT_SETS, *installed(PROMPTS)])
+            raise ValueError(f"prompts must be one of {known}")
 
     def _require_fitting_spectrograms(self) -> None:
         stride = self.model.network.stride
         for key in ("n_bands", "segment_frames"):
             if getattr(self.spectral, key) % stride:
-                made_of = "num_downs" if self.model.network.kind == "unet" else "patch and widths"
+                made_of = _STRIDE_KEYS.get(self.model.network.kind, "stride")
                 raise ValueError(
                     f"spectral.{key} must be a multiple of {stride}, which follows from "
                     f"model.network.{made_of}"
