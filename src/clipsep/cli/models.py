@@ -100,6 +100,11 @@ def info(
         f"{printable(config.name)}: {summary.purpose}; {parameters} parameters, {size}, in {folder}\n"
     )
     training = content.pop("training")
+    if content["known"]:  # hundreds of them: clipsep models --sounds
+        wordings = content["known"]["wordings"]
+        content["known"]["wordings"] = (
+            f"{sum(map(len, wordings.values()))} for {len(wordings)} sounds"
+        )
     stdout().print_json(data=content)
     print("\nTraining:" if training else "\nNothing is noted of its training.")
     if training:

@@ -142,16 +142,21 @@ def _separate_many(
 
 
 def _print_report(report: FileReport) -> None:
-    columns = ("query", "known", "confidence", "level", "share of energy", "file")
-    table = table_of(*columns, right=(2, 3, 4))
+    from clipsep.separation.confidence import QueryFeedback
+
+    says = any(one != QueryFeedback() for one in report.feedback.values())
+    about = ("known", "confidence") if says else ()
+    columns = ("query", *about, "level", "share of energy", "file")
+    table = table_of(*columns, right=tuple(range(1 + bool(says), len(columns) - 1)))
     tracks = dict(report.targets)
     if report.residual:
         tracks["(residual)"] = report.residual
     for name, track in tracks.items():
         share = f"{100 * track.energy_share:.1f} %"
-        feedback = feedback_cells(report.feedback.get(name))
+        feedback = feedback_cells(report.feedback.get(name))[: len(about)]
         table.add_row(*cells(name, *feedback, _level(track.level), share, track.path))
-    table.add_row(*cells("(mixture)", "", "", _level(report.level), "100.0 %", report.source))
+    nothing = [""] * len(about)
+    table.add_row(*cells("(mixture)", *nothing, _level(report.level), "100.0 %", report.source))
     stdout().print(table)
     if report.picture:
         print(f"Spectrograms: {report.picture}")
