@@ -17,6 +17,7 @@ from clipsep.devices import one_thread
 from clipsep.engines import Engine, load_engine
 from clipsep.errors import ClipsepError
 from clipsep.evaluation.mixtures import SAMPLE_RATE, Mixture, load_sources
+from clipsep.media.resampling import resample
 from clipsep.parallel.run import run_many
 from clipsep.separation.confidence import mask_features
 from clipsep.spectral import from_bands, log_magnitude, stft
@@ -78,9 +79,7 @@ class _Ask:
             self._loaded = config, load_engine(self.folder, config, device=self.device, threads=1)
         config, engine = self._loaded
         settings = config.spectral
-        if settings.sample_rate != SAMPLE_RATE:
-            raise ClipsepError("Mixtures of 16 kHz probe models of 16 kHz only.")
-        sources = load_sources(probe.mixture)
+        sources = resample(load_sources(probe.mixture), SAMPLE_RATE, settings.sample_rate)
         spectra = stft(sources, settings.n_fft, settings.hop_length)[..., : settings.segment_frames]
         spectrum = spectra.sum(axis=0)
         image = log_magnitude(spectrum, settings)

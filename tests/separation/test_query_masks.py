@@ -6,15 +6,18 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from clipsep import UsageError
+from clipsep import Separator, UsageError
 from clipsep.checkpoint import CheckpointConfig
-from clipsep.feedback import ConfidenceSettings
+from clipsep.engines.pytorch import PyTorchEngine
+from clipsep.feedback import ConfidenceSettings, KnownSettings, Thresholds
 from clipsep.models.settings import ModelSettings
-from clipsep.queries.known import Familiarity
+from clipsep.queries.known import Familiarity, KnownSounds
 from clipsep.separation.confidence import ConfidenceMeter, kept_of, mask_features
 from clipsep.separation.query_masks import QueryMasks, sensitivity_bias
 from clipsep.spectral import SpectralSettings
+from tests.separation.test_separator import HashEncoder, checkpoint
 
 SETTINGS = ConfidenceSettings(
     offset=-1.0, weights={"evident": 1.0, "overall": 0.1, "share": 0.5, "familiarity": 0.3}
@@ -168,3 +171,61 @@ def test_silencing_makes_masks_smaller_where_the_sound_is_not():
     silenced = QueryMasks(FixedLogits(), config(silencing), queries(-12, 6))(segment())
     assert silenced[0].sum() < 0.2 * plain[0].sum()
     assert np.array_equal(silenced[1], plain[1])
+
+
+RATE = 16_000
+
+
+def knowing_separator() -> tuple[Separator, KnownSounds]:
+    """The tiny separator with two known sounds and a calibration."""
+    tiny = checkpoint()
+    encoder = HashEncoder()
+    vectors = np.asarray(encoder.encode_texts(["dog barking", "rain"]))
+    limits = Thresholds(known=0.9, near=0.2)
+    settings = KnownSettings(share=0.5, thresholds={"text": limits, "image": limits})
+    known = KnownSounds(["dog barking", "rain"], vectors, np.arange(2), np.zeros(2, int), settings)
+    changed = tiny.config.model_copy(update={"confidence": SETTINGS})
+    return Separator(changed, PyTorchEngine(tiny.model), encoder, known=known), known
+
+
+def recording() -> np.ndarray:
+    return np.random.default_rng(3).standard_normal(5 * RATE).astype(np.float32)
+
+
+def test_a_stream_says_what_one_call_says():
+    separator, _ = knowing_separator()
+    whole = separator.separate(recording(), RATE, ["rain", "bagpipes"], sensitivity=0.7)
+    blocks = np.array_split(recording(), 13)
+    parts = list(separator.stream(blocks, RATE, ["rain", "bagpipes"], sensitivity=0.7))
+    joined = np.concatenate([part.targets["rain"] for part in parts])
+    assert joined == pytest.approx(whole.targets["rain"], abs=1e-6)
+    for query, said in whole.feedback.items():
+        so_far = [part.feedback[query].confidence for part in parts]
+        assert so_far == sorted(so_far)  # the most evident segment so far
+        assert parts[-1].feedback[query].familiarity == said.familiarity
+        assert so_far[-1] == pytest.approx(said.confidence, abs=1e-6)
+
+
+def test_the_network_gets_the_drawn_query_and_the_user_hears_of_his_own():
+    separator, known = knowing_separator()
+    plain = np.asarray(HashEncoder().encode_texts(["a photo of bagpipes"]))
+    encoded = separator.encode(["bagpipes"])
+    assert encoded.embeddings == pytest.approx(known.draw(plain, "text"))
+    assert not np.allclose(encoded.embeddings, plain)
+    assert encoded.familiarity == [known.compare(plain[0], "text")]
+
+
+def test_images_are_compared_as_images():
+    separator, known = knowing_separator()
+    image = Image.new("RGB", (4, 4), (1, 2, 3))
+    found = separator.encode([image]).familiarity
+    embedding = np.asarray(HashEncoder().encode_images([image]))[0]
+    assert found == [known.compare(embedding, "image")]
+
+
+def test_parts_add_up_at_every_sensitivity():
+    separator, _ = knowing_separator()
+    for sensitivity in (0.0, 0.2, 0.8, 1.0):
+        result = separator.separate(recording(), RATE, ["rain", "wind"], sensitivity=sensitivity)
+        total = sum(result.targets.values()) + result.residual
+        assert np.abs(total - recording()).max() < 1e-5
