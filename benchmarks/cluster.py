@@ -213,7 +213,7 @@ def copy(videos: list[Path], folder: Path) -> None:
 
 
 def make_youtube_like(folder: Path, count: int) -> None:
-    """Films of 640 x 360 pixels, 25 pictures a second, 0.7 Mbit/s, with stereo sound of 44.1 kHz.
+    """Films of 640 x 360 pixels, 25 frames a second, 0.7 Mbit/s, with stereo sound of 44.1 kHz.
 
     A few different ones, copied: what decoding costs depends on sizes and rates, not on what is shown.
     """
@@ -230,22 +230,22 @@ def write_film(path: Path, rng: np.random.Generator) -> None:
     coarse = Image.fromarray(rng.integers(0, 256, (60, 100, 3), dtype=np.uint8))
     scene = np.asarray(coarse.resize((2 * width, 2 * height), Image.Resampling.BICUBIC))
     with av.open(str(path), "w") as container:
-        pictures = container.add_stream("libx264", rate=fps, width=width, height=height)
-        pictures.pix_fmt, pictures.bit_rate = "yuv420p", 700_000
+        video = container.add_stream("libx264", rate=fps, width=width, height=height)
+        video.pix_fmt, video.bit_rate = "yuv420p", 700_000
         sound = container.add_stream("aac", rate=rate, layout="stereo")
         for number in range(SECONDS * fps):
             x, y = 2 * number % width, number % height
             view = scene[y : y + height, x : x + width].astype(np.int16)
             grain = rng.integers(-12, 13, (height, width, 1), dtype=np.int16)
-            picture = np.clip(view + grain, 0, 255).astype(np.uint8)
-            container.mux(pictures.encode(av.VideoFrame.from_ndarray(picture)))
+            image = np.clip(view + grain, 0, 255).astype(np.uint8)
+            container.mux(video.encode(av.VideoFrame.from_ndarray(image)))
         samples = (0.1 * rng.standard_normal((2, SECONDS * rate))).astype(np.float32)
         for start in range(0, samples.shape[1], 1024):
             piece = np.ascontiguousarray(samples[:, start : start + 1024])
             frame = av.AudioFrame.from_ndarray(piece, "fltp", "stereo")
             frame.sample_rate, frame.pts, frame.time_base = rate, start, Fraction(1, rate)
             container.mux(sound.encode(frame))
-        container.mux(pictures.encode())
+        container.mux(video.encode())
         container.mux(sound.encode())
 
 
@@ -262,8 +262,8 @@ def print_disk(root: Path) -> None:
         )
 
     line("video file", [source for source, _ in sources])
-    line("sound and pictures in shards", [output / "shards" for _, output in sources])
-    line("embeddings, 384 numbers per picture", [output / "embeddings" for _, output in sources])
+    line("sound and frames in shards", [output / "shards" for _, output in sources])
+    line("embeddings, 384 numbers per frame", [output / "embeddings" for _, output in sources])
     print()
     for name, kind in (("videos", "shards"), ("videos", "embeddings"), ("recordings", "**/*.wav")):
         first, *others = [

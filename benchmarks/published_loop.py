@@ -25,8 +25,8 @@ from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 from clipsep.models.unet import UNet
 
 SAMPLES = 65535
-PICTURE_MEAN = np.array([0.48145466, 0.4578275, 0.40821073], np.float32)
-PICTURE_STD = np.array([0.26862954, 0.26130258, 0.27577711], np.float32)
+IMAGE_MEAN = np.array([0.48145466, 0.4578275, 0.40821073], np.float32)
+IMAGE_STD = np.array([0.26862954, 0.26130258, 0.27577711], np.float32)
 
 
 class Stopwatch:
@@ -43,10 +43,10 @@ class Stopwatch:
 
 
 class PublishedClips(Dataset):
-    """Two clips per item: spectra of their sounds on linear frequencies, three pictures of each.
+    """Two clips per item: spectra of their sounds on linear frequencies, three frames of each.
 
     Args:
-        folder: has ``<name>.wav`` (16 kHz, 16 bit) and ``<name>/000001.jpg`` ..., one picture per second,
+        folder: has ``<name>.wav`` (16 kHz, 16 bit) and ``<name>/000001.jpg`` ..., one frame per second,
             224 x 224.
     """
 
@@ -59,20 +59,20 @@ class PublishedClips(Dataset):
         return 1_000_000  # drawn anew each time
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        spectra, pictures = [], []
+        spectra, images = [], []
         for path in self.random.choice(self.clips, 2):
-            frames = sorted(path.with_suffix("").glob("*.jpg"))
-            centre = int(self.random.integers(4, len(frames) - 3))
+            files = sorted(path.with_suffix("").glob("*.jpg"))
+            centre = int(self.random.integers(4, len(files) - 3))
             with self.stopwatch("reading sounds"):
                 sound = self._sound(path, centre) / np.float32(2)
             with self.stopwatch("librosa.stft"):
                 spectra.append(librosa.stft(sound, n_fft=1024, hop_length=256))
-            with self.stopwatch("pictures"):
-                pictures.append(np.stack([_picture(f) for f in frames[centre - 2 : centre + 1]]))
+            with self.stopwatch("frames"):
+                images.append(np.stack([_image(f) for f in files[centre - 2 : centre + 1]]))
         with self.stopwatch("librosa.stft"):
             magnitudes = np.abs(np.stack(spectra))
             mixture = np.abs(np.sum(spectra, axis=0))
-        return mixture[None] + np.float32(1e-10), magnitudes, np.stack(pictures)
+        return mixture[None] + np.float32(1e-10), magnitudes, np.stack(images)
 
     def _sound(self, path: Path, centre: int) -> np.ndarray:
         samples, _ = soundfile.read(path, dtype="float32")
@@ -83,9 +83,9 @@ class PublishedClips(Dataset):
         return (sound * np.float32(self.random.uniform(0.5, 1.5))).clip(-1, 1)
 
 
-def _picture(path: Path) -> np.ndarray:
+def _image(path: Path) -> np.ndarray:
     pixels = np.asarray(Image.open(path).convert("RGB"), np.float32) / 255
-    return ((pixels - PICTURE_MEAN) / PICTURE_STD).transpose(2, 0, 1)
+    return ((pixels - IMAGE_MEAN) / IMAGE_STD).transpose(2, 0, 1)
 
 
 class PublishedUNet(nn.Module):
@@ -142,7 +142,7 @@ class PublishedUNet(nn.Module):
 
 
 class PublishedLoop:
-    """Step by step: load, embed the pictures, warp, separate, weighted cross-entropy, Adam."""
+    """Step by step: load, embed the frames, warp, separate, weighted cross-entropy, Adam."""
 
     def __init__(self, folder: Path, batch_size: int):
         self.stopwatch = Stopwatch()
@@ -160,9 +160,9 @@ class PublishedLoop:
 
     def step(self) -> None:
         """One optimizer step on a batch of mixtures of two."""
-        mixture, magnitudes, pictures = next(self.batches)
+        mixture, magnitudes, images = next(self.batches)
         with self.stopwatch("CLIP"), torch.no_grad():
-            embeddings = self.clip(pixel_values=pictures.flatten(0, 2)).image_embeds
+            embeddings = self.clip(pixel_values=images.flatten(0, 2)).image_embeds
             queries = embeddings.view(len(mixture), 2, 3, -1).mean(dim=2)
         with self.stopwatch("warp, network, loss"):
             loss = self._loss(self._warp(mixture), self._warp(magnitudes), queries)

@@ -85,12 +85,12 @@ def of_one_video(root: Path) -> tuple[dict[str, float], dict[str, float]]:
         spent = apart(work, root)
         costs[name] = spent.seconds / FILMS
         print(f"| {name} | {costs[name]:.3f} s | {spent.megabytes:.0f} MB |", flush=True)
-    pictures = SECONDS * FILMS
+    frames = SECONDS * FILMS
     disk = {
         "videos": size(root / "films") / FILMS / 1e6,
         "shards": size(root / "data" / "shards") / FILMS / 1e6,
-        "embeddings of embedded": 4 * 384 * pictures / FILMS / 1e6,
-        "embeddings of clip": 4 * 512 * pictures / FILMS / 1e6,
+        "embeddings of embedded": 4 * 384 * frames / FILMS / 1e6,
+        "embeddings of clip": 4 * 512 * frames / FILMS / 1e6,
     }
     return costs, disk
 
@@ -126,12 +126,12 @@ def embed_with(encode: Callable[[list[Image.Image]], object], root: Path) -> Cal
 
     torch.set_num_threads(1)
     dataset = PreparedDataset(root / "data")
-    pictures = [frame for clip in dataset.clips for frame in dataset.frames(clip)]
-    encode(pictures[:1])  # loads what is loaded on first use
+    frames = [frame for clip in dataset.clips for frame in dataset.frames(clip)]
+    encode(frames[:1])  # loads what is loaded on first use
 
     def work() -> None:
-        for start in range(0, len(pictures), 64):
-            encode(pictures[start : start + 64])
+        for start in range(0, len(frames), 64):
+            encode(frames[start : start + 64])
 
     return work
 
@@ -229,22 +229,22 @@ def hand_out(ray: str | None) -> None:
 
 
 def stage_clips(root: Path, count: int) -> None:
-    """Clips of 10 s with pictures of noise, which are as large as pictures get."""
+    """Clips of 10 s with frames of noise, which are as large as frames get."""
     DatasetWriter(root)
     rng = np.random.default_rng(0)
     sound = 0.1 * rng.standard_normal(10 * SAMPLE_RATE)
     coarse = rng.integers(0, 256, (28, 28, 3), dtype=np.uint8)
-    picture = Image.fromarray(coarse).resize((224, 224), Image.Resampling.BICUBIC)
+    frame = Image.fromarray(coarse).resize((224, 224), Image.Resampling.BICUBIC)
     for number in range(count):
-        stage_clip(root, f"{number:06d}.mp4", "1", None, sound, [picture] * 10)
+        stage_clip(root, f"{number:06d}.mp4", "1", None, sound, [frame] * 10)
 
 
 def make_small_shards(root: Path) -> None:
     """Copies of one shard of short clips under many names."""
     DatasetWriter(root)
     for number in range(CLIPS_PER_SHARD):
-        picture = Image.new("RGB", (224, 224))
-        stage_clip(root, f"{number:020d}.mp4", f"{number:030d}", None, np.ones(160), [picture] * 10)
+        frame = Image.new("RGB", (224, 224))
+        stage_clip(root, f"{number:020d}.mp4", f"{number:030d}", None, np.ones(160), [frame] * 10)
     close(root)
     (root / "index.arrow").unlink()
     (shard,) = (root / "shards").iterdir()

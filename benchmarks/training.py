@@ -69,13 +69,13 @@ def write_clips(root: Path) -> tuple[Path, PreparedDataset]:
         phase = np.arange(SECONDS * SAMPLE_RATE) * random.uniform(0.05, 0.5)
         sound = 0.2 * np.sin(phase) + 0.05 * random.standard_normal(len(phase))
         coarse = random.integers(0, 255, (SECONDS, 28, 28, 3), dtype=np.uint8)
-        pictures = [Image.fromarray(p).resize((224, 224), Image.Resampling.BICUBIC) for p in coarse]
+        frames = [Image.fromarray(p).resize((224, 224), Image.Resampling.BICUBIC) for p in coarse]
         folder = files / f"{number:02d}"
         folder.mkdir(parents=True)
         soundfile.write(folder.with_suffix(".wav"), sound, SAMPLE_RATE)
-        for second, picture in enumerate(pictures, start=1):
-            picture.save(folder / f"{second:06d}.jpg", quality=92)
-        stage_clip(prepared, folder.name, "0", None, sound, pictures)
+        for second, frame in enumerate(frames, start=1):
+            frame.save(folder / f"{second:06d}.jpg", quality=92)
+        stage_clip(prepared, folder.name, "0", None, sound, frames)
     DatasetWriter(prepared).close()
     return files, PreparedDataset(prepared)
 
@@ -84,8 +84,8 @@ def random_embeddings(dataset: PreparedDataset, dim: int) -> StoredEmbeddings:
     """Stored embeddings of the size of an encoder's."""
     embeddings = StoredEmbeddings(dataset, f"random-{dim}")
     for shard in dataset.shards:
-        n_pictures = dataset.frame_offsets(shard)[-1]
-        embeddings.write(shard, np.random.default_rng(0).standard_normal((n_pictures, dim)))
+        n_frames = dataset.frame_offsets(shard)[-1]
+        embeddings.write(shard, np.random.default_rng(0).standard_normal((n_frames, dim)))
     return embeddings
 
 

@@ -58,5 +58,5 @@ def test_it_separates_the_fixed_validation_mixtures():
     corpus = Path(os.environ["CLIPSEP_CORPUS"])
     mixtures, images = corpus / "pairs_val.csv", corpus / "images" / "val"
     report = evaluate("mini", mixtures, "both", images=images, every=5, workers=1, device="cpu")
-    for estimate in ("text query", "picture query"):
+    for estimate in ("text query", "image query"):
         assert report.statistic(estimate, "sdr").mean > 6

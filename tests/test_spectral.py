@@ -116,7 +116,7 @@ def test_silence_is_the_floor(level: str):
 
 
 def test_bands_sit_at_the_published_frequencies():
-    """A picture that is its own frequency is read at (21^((y+1)/2) - 11) / 10, y from -1 to 1."""
+    """An image that is its own frequency is read at (21^((y+1)/2) - 11) / 10, y from -1 to 1."""
     frequency = torch.linspace(-1, 1, 513)[:, None]
     band = torch.linspace(-1, 1, 256, dtype=torch.float64)
     expected = (21 ** ((band + 1) / 2) - 11) / 10

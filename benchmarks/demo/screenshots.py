@@ -1,4 +1,4 @@
-"""Makes the pictures of the page in docs/images: `clipsep serve` with the example recording.
+"""Makes the images of the page in docs/images: `clipsep serve` with the example recording.
 
     python benchmarks/demo/screenshots.py
 

@@ -1,4 +1,4 @@
-"""Prints how well the embedded encoder joins pictures and texts: evaluate.py CORPUS
+"""Prints how well the embedded encoder joins images and texts: evaluate.py CORPUS
 
 It must only read: photos of the corpus and the encoder as it ships.
 """
@@ -93,13 +93,13 @@ def print_labels(
 
 
 def modality_gap(encoder: EmbeddedEncoder, logits: dict[str, np.ndarray]) -> float:
-    """Distance between the mean of the labels' mean picture embeddings and the mean of the texts'.
+    """Distance between the mean of the labels' mean image embeddings and the mean of the texts'.
 
     After Liang et al., 2022.
     """
-    pictures = np.stack([encoder.embed_logits(rows).mean(0) for rows in logits.values()])
+    images = np.stack([encoder.embed_logits(rows).mean(0) for rows in logits.values()])
     texts = encoder.encode_texts(list(logits))
-    return float(np.linalg.norm(pictures.mean(0) - texts.mean(0)))
+    return float(np.linalg.norm(images.mean(0) - texts.mean(0)))
 
 
 def _columns(result: Score) -> str:

@@ -25,7 +25,7 @@ print(imported - begin, time.perf_counter() - imported)
 """
 CALLS = {
     "text": 'encode_texts(["dog barking"])',
-    "picture": 'encode_images([__import__("PIL.Image").Image.new("RGB", (320, 240))])',
+    "image": 'encode_images([__import__("PIL.Image").Image.new("RGB", (320, 240))])',
 }
 
 
@@ -37,10 +37,10 @@ def main() -> None:
     encoder = load_query_encoder("embedded", threads=1)
     noise = np.random.default_rng(0).integers(0, 256, (256, 340, 3), dtype=np.uint8)
     for count in (1, 32):
-        pictures = [Image.fromarray(noise)] * count
+        images = [Image.fromarray(noise)] * count
         texts = [f"dog number {n}" for n in range(count)]
         for name, job in (
-            ("pictures 340x256", lambda items=pictures: encoder.encode_images(items)),
+            ("images 340x256", lambda items=images: encoder.encode_images(items)),
             ("texts", lambda items=texts: encoder.encode_texts(items)),
         ):
             print(f"{count} {name}: {1e3 * seconds(job) / count:.1f} ms each")

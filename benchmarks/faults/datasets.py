@@ -36,7 +36,7 @@ def write_data_set(root: Path) -> None:
     dataset = PreparedDataset(root)
     embeddings = StoredEmbeddings(dataset, ENCODER)
     for shard in dataset.shards:
-        embeddings.write(shard, rng.standard_normal((dataset.n_pictures(shard), DIM)))
+        embeddings.write(shard, rng.standard_normal((dataset.n_frames(shard), DIM)))
 
 
 def damage_data_sets(folder: Path, count: int, seed: int) -> Iterator[Tally]:

@@ -17,7 +17,7 @@ def main() -> None:
     path = Path(sys.argv[1]) if len(sys.argv) > 1 else SHIPPED
     with open(path, newline="", encoding="utf-8") as file:
         rows = [row for row in csv.DictReader(file) if row["val/loss"]]
-    print("| step | SDR by text, dB | SDR by picture, dB | noise activation |\n|---|---|---|---|")
+    print("| step | SDR by text, dB | SDR by image, dB | noise activation |\n|---|---|---|---|")
     for row in rows:
         text, image = float(row["val/sdr_text"]), float(row["val/sdr_image"])
         noise = row.get("val/noise_activation")  # models without noise heads have none

@@ -17,7 +17,7 @@ from clipsep.engines.export import export_checkpoint
 DATA = (
     "Stand-in videos made by recipes/mini/make_videos.py from recordings and photos whose "
     "sources and licences docs/models/mini.md lists. No label reached "
-    "training other than through the pictures."
+    "training other than through the frames."
 )
 
 

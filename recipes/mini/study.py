@@ -23,7 +23,7 @@ from clipsep.training.train import train
 
 _ESTIMATES = {
     "text query": "SDR by text, dB",
-    "picture query": "SDR by picture, dB",
+    "image query": "SDR by image, dB",
     "best of 2 masks": "SDR of the better mask, dB",
 }
 

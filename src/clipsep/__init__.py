@@ -1,4 +1,4 @@
-"""Separate the sound that a text or a picture names out of any recording.
+"""Separate the sound that a text or an image names out of any recording.
 
     from clipsep import Separator
 

@@ -93,9 +93,9 @@ def test_a_query_given_twice(refused, recording, model):
     refused(2, "separate", recording, "-q", "rain", "-q", " rain", "--model", model, names="rain")
 
 
-def test_useless_pictures(refused, recording, model, tmp_path):
+def test_useless_images(refused, recording, model, tmp_path):
     missing, text = tmp_path / "none.jpg", tmp_path / "text.jpg"
-    text.write_text("no picture")
+    text.write_text("no image")
     refused(2, "separate", recording, "--image", missing, "--model", model, names=missing)
     refused(1, "separate", recording, "--image", text, "--model", model, names=text)
 

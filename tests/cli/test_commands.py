@@ -161,11 +161,11 @@ def test_prepare_tells_what_a_lost_shard_took_along(videos, tmp_path, capsys):
 
 
 def test_import_list_tells_what_a_lost_shard_took_along(tmp_path, capsys, monkeypatch):
-    report = PrepareReport(stored=1, already_there=1, lost=2, rejected={"c.wav": "No pictures."})
+    report = PrepareReport(stored=1, already_there=1, lost=2, rejected={"c.wav": "No frames."})
     monkeypatch.setattr("clipsep.paper.import_list.import_list", lambda *_: report)
     assert run("paper", "import-list", tmp_path / "list.csv", "-o", "data") == 0
     assert capsys.readouterr().out.splitlines() == [
-        "rejected c.wav: No pictures.",
+        "rejected c.wav: No frames.",
         "clips: 2 stored in data (1 of them now), 1 rejected.",
         "lost with damaged or missing shards: 2 clips; give their sources to this command again.",
     ]
@@ -194,9 +194,9 @@ def test_from_videos_to_a_model_that_separates(videos, tmp_path, recording, caps
     config.write_text(TINY_CONFIG.format(data=data, output=tmp_path / "run"))
     assert run("prepare", videos, "-o", data, "--workers", 1) == 0
     assert run("embed", data, "--encoder", "embedded") == 0
-    assert "6 pictures" in capsys.readouterr().out
+    assert "6 frames" in capsys.readouterr().out
     assert run("embed", data, "--encoder", "embedded") == 0
-    assert capsys.readouterr().out.startswith("0 pictures")
+    assert capsys.readouterr().out.startswith("0 frames")
     assert run("train", config, "steps=2") == 0
     best = tmp_path / "run" / "best"
     assert str(best) in capsys.readouterr().out

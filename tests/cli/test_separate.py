@@ -70,8 +70,8 @@ def test_json_is_all_of_the_output_and_true(recording, model, tmp_path, capsys):
         share = energy.sum() / np.square(mixture, dtype=np.float64).sum()
         assert track["energy_share"] == pytest.approx(share, rel=1e-3)
         assert track["clipped_samples"] == 0
-    with Image.open(report["picture"]) as picture:
-        assert picture.format == "PNG"
+    with Image.open(report["figure"]) as image:
+        assert image.format == "PNG"
     assert len(list(out.iterdir())) == 4
 
 
@@ -88,7 +88,7 @@ def test_the_table_names_every_query_as_given_and_stderr_is_quiet(
     assert "residual" not in printed.out
 
 
-def test_pictures_are_queries_and_videos_are_recordings(tmp_path, model, capsys):
+def test_images_are_queries_and_videos_are_recordings(tmp_path, model, capsys):
     write_video(tmp_path / "film.mp4", seconds=2.0)
     Image.new("RGB", (40, 30), "red").save(tmp_path / "dog.png")
     argv = ["separate", tmp_path / "film.mp4", "--image", tmp_path / "dog.png", "-q", "rain"]

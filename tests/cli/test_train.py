@@ -16,8 +16,8 @@ CONFIGS = Path(__file__).parents[2] / "configs"
     ("config", "command"),
     [
         ("mini", "clipsep separate INPUT -q TEXT --model runs/best"),
-        ("image-only", "clipsep separate INPUT --image PICTURE --model runs/best"),
-        ("mini-image-only", "clipsep separate INPUT --image PICTURE --model runs/best"),
+        ("image-only", "clipsep separate INPUT --image IMAGE --model runs/best"),
+        ("mini-image-only", "clipsep separate INPUT --image IMAGE --model runs/best"),
         ("labelsep", "clipsep separate INPUT -q TEXT --model runs/best"),
         ("mini-pit", "clipsep evaluate runs/best --mixtures CSV"),
     ],

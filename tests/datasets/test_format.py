@@ -18,7 +18,7 @@ from clipsep.training.data.mixing import MixingSettings, MixtureDataset
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """A data set of one small shard: two clips, each of 100 samples and two pictures."""
+    """A data set of one small shard: two clips, each of 100 samples and two frames."""
     rng = np.random.default_rng(0)
     DatasetWriter(tmp_path)
     for number in range(2):
@@ -41,13 +41,13 @@ def put(path: Path, content: bytes) -> None:
 
 
 def read_all(root: Path) -> int:
-    """Everything that training and embedding read of the data set; how many pictures it has."""
+    """Everything that training and embedding read of the data set; how many frames it has."""
     dataset = PreparedDataset(root)
     for clip in dataset.clips:
         assert dataset.audio(clip).dtype == np.int16 and len(dataset.audio(clip)) == 100
         assert len(dataset.frames(clip)) == 2
     assert dataset.frame_offsets(clip.shard).tolist() == [0, 2, 4]
-    return len(dataset.pictures(clip.shard, 0, dataset.n_pictures(clip.shard)))
+    return len(dataset.shard_frames(clip.shard, 0, dataset.n_frames(clip.shard)))
 
 
 def test_a_changed_byte_anywhere_does_no_harm_or_is_named(root: Path):
@@ -75,7 +75,7 @@ def int32(*values: int) -> bytes:
     return np.array(values, "<i4").tobytes()
 
 
-FEWER_PICTURES = [(int64(0, 2, 4), int64(0, 2, 3)), (int32(2, 2), int32(2, 1))]
+FEWER_FRAMES = [(int64(0, 2, 4), int64(0, 2, 3)), (int32(2, 2), int32(2, 1))]
 
 
 @pytest.mark.parametrize(
@@ -84,10 +84,10 @@ FEWER_PICTURES = [(int64(0, 2, 4), int64(0, 2, 3)), (int32(2, 2), int32(2, 1))]
         ([(b"audio", b"aubio")], "columns"),
         ([(int64(0, 100, 200), int64(0, 90, 200))], "its sound is not as long"),
         ([(int64(0, 100, 200), int64(0, 2**40, 200))], "damaged"),
-        ([(int64(0, 2, 4), int64(0, 3, 4))], "not as many pictures"),
-        (FEWER_PICTURES, "3 pictures instead of 4"),
-        ([(b"\xff\xd8\xff\xe0", bytes(4))], "a picture cannot be decoded"),
-        ([(b"\xff\xda", b"\xff\xc4")], "a picture cannot be decoded"),
+        ([(int64(0, 2, 4), int64(0, 3, 4))], "not as many frames"),
+        (FEWER_FRAMES, "3 frames instead of 4"),
+        ([(b"\xff\xd8\xff\xe0", bytes(4))], "a frame cannot be decoded"),
+        ([(b"\xff\xda", b"\xff\xc4")], "a frame cannot be decoded"),
     ],
 )
 def test_what_is_damaged_is_said(root: Path, changes: list[tuple[bytes, bytes]], reason: str):

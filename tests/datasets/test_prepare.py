@@ -257,7 +257,7 @@ def test_sources_that_cannot_be_used_are_named(videos: Path, tmp_path: Path):
 def test_a_sound_file_is_no_video(tmp_path: Path):
     path = write(tmp_path / "sound.wav", tones(16000, 1), 16000)
     report = prepare(find_videos([path]), tmp_path / "out", workers=1)
-    assert report.stored == 0 and "no pictures" in report.rejected["sound.wav"]
+    assert report.stored == 0 and "no video" in report.rejected["sound.wav"]
 
 
 def test_a_data_set_is_written_by_one_process_at_a_time(videos: Path, tmp_path: Path):

@@ -19,11 +19,11 @@ from tests.helpers.datasets import embed_by_label, make_dataset
 def stage(
     root: Path, name: str, value: float = 0.5, fingerprint: str = "1", frames: int = 2
 ) -> None:
-    pictures = [Image.new("RGB", (16, 16), (200, 30 * i, 0)) for i in range(frames)]
-    stage_clip(root, name, fingerprint, None, np.full(1600, value), pictures)
+    images = [Image.new("RGB", (16, 16), (200, 30 * i, 0)) for i in range(frames)]
+    stage_clip(root, name, fingerprint, None, np.full(1600, value), images)
 
 
-def test_sound_and_pictures_come_back(tmp_path: Path):
+def test_sound_and_frames_come_back(tmp_path: Path):
     DatasetWriter(tmp_path)
     sound = np.linspace(-1.2, 1, 1600)
     stage_clip(tmp_path, "a.mp4", "1", "dog", sound, [Image.new("RGB", (16, 16), (250, 0, 0))])
@@ -225,7 +225,7 @@ def test_embeddings_are_those_of_the_clip(tmp_path: Path):
         assert (table.argmax(axis=1) == ["hum", "hiss"].index(clip.label)).all()
 
 
-def test_embeddings_of_another_encoder_or_of_other_pictures_are_not_used(tmp_path: Path):
+def test_embeddings_of_another_encoder_or_of_other_frames_are_not_used(tmp_path: Path):
     dataset = make_dataset(tmp_path, clips=2)
     StoredEmbeddings(dataset, "tiny").require_complete()
     with pytest.raises(ClipsepError, match=r"other.*clipsep embed"):
@@ -262,7 +262,7 @@ def test_damage_is_one_sentence(tmp_path: Path):
     shard = tmp_path / "shards" / f"{dataset.shards[0]}.arrow"
     embeddings = embed_by_label(dataset, "tiny")
     np.save(tmp_path / embeddings.file(dataset.shards[0]), np.zeros((3, 4), np.float32))
-    with pytest.raises(ClipsepError, match="3 embeddings for 16 pictures"):
+    with pytest.raises(ClipsepError, match="3 embeddings for 16 frames"):
         StoredEmbeddings(PreparedDataset(tmp_path), "tiny").clip(dataset.clips[0])
     whole = shard.read_bytes()
     shard.unlink()

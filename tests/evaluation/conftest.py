@@ -68,12 +68,12 @@ def mixtures(mixture: Callable[..., Mixture], tmp_path: Path) -> Path:
 
 @pytest.fixture
 def images(tmp_path: Path) -> Path:
-    """Three pictures for each label, each of another size, which the fake encoder tells apart."""
+    """Three images for each label, each of another size, which the fake encoder tells apart."""
     for number, label in enumerate(LABELS):
         folder = tmp_path / "images" / label.replace(" ", "_")
         folder.mkdir(parents=True)
-        for picture in range(3):
-            Image.new("RGB", (8 + number, 8 + picture)).save(folder / f"{picture}.jpg")
+        for image in range(3):
+            Image.new("RGB", (8 + number, 8 + image)).save(folder / f"{image}.jpg")
     return tmp_path / "images"
 
 

@@ -62,8 +62,8 @@ def test_ideal_masks_are_better_than_any_other(model, mixtures):
 
 def test_a_model_that_keeps_nothing(model, mixtures, images):
     report = evaluate(model(bias=NOTHING), mixtures, "both", images=images, binary=True, workers=1)
-    assert report.silent_estimates == {"text query": 4, "picture query": 4}
-    for estimate in ("text query", "picture query"):
+    assert report.silent_estimates == {"text query": 4, "image query": 4}
+    for estimate in ("text query", "image query"):
         share = report.leakage(estimate)
         assert (share.mean, share.median, share.n) == (0, 0, 4)
         assert report.leakage(estimate, in_decibels=True).left_out == 4
@@ -144,7 +144,7 @@ def test_a_model_of_labels_knows_no_others(model, mixtures, images, monkeypatch)
     monkeypatch.setattr("clipsep.evaluation.evaluate.run_many", never)
     with pytest.raises(UsageError, match='"church bell" is not one of'):
         evaluate(model("labelsep", bias=1.0, labels=("dog", "rain", "tuba")), mixtures)
-    with pytest.raises(UsageError, match="cannot take a picture"):
+    with pytest.raises(UsageError, match="cannot take an image"):
         evaluate(model("labelsep", labels=LABELS), mixtures, "image", images=images)
 
 
@@ -174,9 +174,9 @@ def test_what_cannot_be_evaluated_is_named(model, mixtures, tmp_path):
         evaluate(model(), mixtures, "smell")
     with pytest.raises(UsageError, match="There is no model"):
         evaluate(tmp_path / "none", mixtures)
-    with pytest.raises(UsageError, match=r"no pictures in .* those of 'dog' belong"):
+    with pytest.raises(UsageError, match=r"no images in .* those of 'dog' belong"):
         evaluate(model(), mixtures, "image", images=tmp_path / "none")
-    with pytest.raises(ClipsepError, match="Mixture 0000 names no pictures"):
+    with pytest.raises(ClipsepError, match="Mixture 0000 names no frames"):
         evaluate(model(), mixtures, "image")
     with pytest.raises(UsageError, match='Unknown prompt set "song"'):
         evaluate(model(), mixtures, prompts="song")

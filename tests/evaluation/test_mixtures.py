@@ -14,7 +14,7 @@ from clipsep.evaluation.mixtures import (
     SEGMENT,
     Interferer,
     Mixture,
-    load_pictures,
+    load_frames,
     load_sources,
     read_mixture_list,
     write_mixture_list,
@@ -27,7 +27,7 @@ HEADER = "id,target,target_start,interferer,interferer_start,snr_db,query,label,
 
 @pytest.fixture
 def mixture(tmp_path: Path) -> Mixture:
-    """A clip longer than a segment and one shorter, and the pictures of the first."""
+    """A clip longer than a segment and one shorter, and the frames of the first."""
     noise = 0.1 * np.random.default_rng(0).standard_normal((2, 80_000)).astype(np.float32)
     target = write(tmp_path / "target.wav", noise[:1], 16_000)
     other = write(tmp_path / "other.wav", noise[1:, :30_000], 16_000)
@@ -80,7 +80,7 @@ def resolved(mixture: Mixture) -> Mixture:
     )
 
 
-def test_columns_of_pictures_may_be_absent(tmp_path: Path):
+def test_columns_of_frames_may_be_absent(tmp_path: Path):
     path = tmp_path / "mixtures.csv"
     path.write_text(f"{HEADER}\n0000,a.ogg,5,b/c.ogg,0,3.5,siren,siren,rain\n")
     (mixture,) = read_mixture_list(path)
@@ -179,22 +179,22 @@ def test_a_silent_source_has_no_level(mixture: Mixture, tmp_path: Path):
     assert not load_sources(with_interferer(mixture, silent))[1].any()
 
 
-def test_the_query_is_three_pictures_around_the_middle(mixture: Mixture):
+def test_the_query_is_three_frames_around_the_middle(mixture: Mixture):
     def reds(mixture: Mixture) -> list[int]:
-        return [round(picture.getpixel((4, 4))[0] / 10) for picture in load_pictures(mixture)]
+        return [round(frame.getpixel((4, 4))[0] / 10) for frame in load_frames(mixture)]
 
     assert reds(mixture) == [2, 3, 4]
     assert reds(replace(mixture, target_frame=5)) == [4, 5]
-    with pytest.raises(ClipsepError, match="no picture 9"):
-        load_pictures(replace(mixture, target_frame=9))
-    with pytest.raises(ClipsepError, match="names no pictures"):
-        load_pictures(replace(mixture, target_frames=None))
+    with pytest.raises(ClipsepError, match="no frame 9"):
+        load_frames(replace(mixture, target_frame=9))
+    with pytest.raises(ClipsepError, match="names no frames"):
+        load_frames(replace(mixture, target_frames=None))
 
 
-def test_a_video_has_pictures_too(mixture: Mixture, tmp_path: Path):
+def test_a_video_has_frames_too(mixture: Mixture, tmp_path: Path):
     path = tmp_path / "video.mp4"
-    write_video(path, size=(224, 224))  # the red of picture k, at k / 10 s, is 8 k
-    pictures = load_pictures(replace(mixture, target_frames=path, target_frame=2))
-    assert [picture.getpixel((150, 100))[0] for picture in pictures] == pytest.approx(
+    write_video(path, size=(224, 224))  # the red of frame k, at k / 10 s, is 8 k
+    frames = load_frames(replace(mixture, target_frames=path, target_frame=2))
+    assert [frame.getpixel((150, 100))[0] for frame in frames] == pytest.approx(
         [40, 120, 200], abs=12
     )

@@ -11,13 +11,13 @@ import torch
 from PIL import Image
 
 from clipsep.errors import UsageError
-from clipsep.evaluation.queries import MixtureQueries, absent_sounds, random_picture
+from clipsep.evaluation.queries import MixtureQueries, absent_sounds, random_image
 from clipsep.feedback import IMAGE, TEXT
 from tests.helpers.encoders import FakeEncoder
 
 
 class CountingEncoder(FakeEncoder):
-    """Notes how many texts and pictures it was given."""
+    """Notes how many texts and images it was given."""
 
     def __init__(self):
         super().__init__()
@@ -39,7 +39,7 @@ def test_what_is_asked_again_is_embedded_once(mixture, images):
     for kind in (TEXT, TEXT, IMAGE, IMAGE):
         for one in mixtures:
             queries.embed(kind, one)
-    assert encoder.seen == 2 + 3  # texts, and a picture for each mixture
+    assert encoder.seen == 2 + 3  # texts, and an image for each mixture
 
 
 def test_prompts_are_averaged(mixture):
@@ -51,7 +51,7 @@ def test_prompts_are_averaged(mixture):
     assert np.allclose(embedded, expected.numpy(), atol=1e-6)
 
 
-def test_pictures_of_the_list_are_averaged(mixture, tmp_path):
+def test_images_of_the_list_are_averaged(mixture, tmp_path):
     for number in range(1, 6):
         Image.new("RGB", (8, 8 + number)).save(tmp_path / f"{number:06d}.jpg")
     one = replace(mixture(0, "dog", "rain"), target_frames=tmp_path, target_frame=3)
@@ -61,16 +61,16 @@ def test_pictures_of_the_list_are_averaged(mixture, tmp_path):
     assert np.allclose(embedded, expected.numpy(), atol=1e-6)
 
 
-def test_the_picture_of_a_mixture_is_always_the_same(mixture, images):
+def test_the_image_of_a_mixture_is_always_the_same(mixture, images):
     one = mixture(7, "church bell", "rain")
     folder = images / "church_bell"
-    (folder / "notes.txt").touch()  # no picture
+    (folder / "notes.txt").touch()  # no image
     expected = random.Random("0007").choice(["0.jpg", "1.jpg", "2.jpg"])
-    assert random_picture(one, images) == folder / expected
-    chosen = {random_picture(replace(one, id=str(number)), images) for number in range(30)}
+    assert random_image(one, images) == folder / expected
+    chosen = {random_image(replace(one, id=str(number)), images) for number in range(30)}
     assert len(chosen) == 3
     with pytest.raises(UsageError, match="those of 'siren' belong"):
-        random_picture(replace(one, label="siren"), images)
+        random_image(replace(one, label="siren"), images)
 
 
 def test_an_absent_sound_is_not_in_the_mixture(mixture):

@@ -10,7 +10,7 @@ import numpy as np
 
 from clipsep.media import AudioWriter
 
-PICTURES_PER_SECOND = 10
+FRAMES_PER_SECOND = 10
 
 
 def tones(rate: int, channels: int, seconds: float = 0.8) -> np.ndarray:
@@ -38,31 +38,31 @@ def write_video(
     gain: float = 1.0,
     **options: str,
 ) -> np.ndarray:
-    """A film whose red is 8 x the picture's number, its left quarter blue; returns its sound [2, T]
+    """A film whose red is 8 x the frame's number, its left quarter blue; returns its sound [2, T]
 
     ``delay`` (seconds) postpones the sound. Either codec may be None for a film without it.
     """
     audio = np.float32(gain) * tones(rate, 2, seconds)
     with av.open(str(path), "w", options=options) as container:
-        picture, sound = codecs
-        if picture:
-            film = container.add_stream(picture, rate=PICTURES_PER_SECOND, bit_rate=2_000_000)
+        video, sound = codecs
+        if video:
+            film = container.add_stream(video, rate=FRAMES_PER_SECOND, bit_rate=2_000_000)
             film.width, film.height = size
             film.pix_fmt = "yuv420p"
         if sound:
             track = container.add_stream(sound, rate=rate, layout="stereo")
-        per_picture = rate // PICTURES_PER_SECOND
-        for index in range(round(seconds * PICTURES_PER_SECOND)):
-            if picture:
+        per_frame = rate // FRAMES_PER_SECOND
+        for index in range(round(seconds * FRAMES_PER_SECOND)):
+            if video:
                 pixels = np.zeros((size[1], size[0], 3), np.uint8)
                 pixels[..., 0] = 8 * index % 256
                 pixels[:, : size[0] // 4, 2] = 255
                 frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
-                frame.pts, frame.time_base = index, Fraction(1, PICTURES_PER_SECOND)
+                frame.pts, frame.time_base = index, Fraction(1, FRAMES_PER_SECOND)
                 container.mux(film.encode(frame))
             if sound:
-                start = index * per_picture
-                packed = np.ascontiguousarray(audio[:, start : start + per_picture].T)
+                start = index * per_frame
+                packed = np.ascontiguousarray(audio[:, start : start + per_frame].T)
                 frame = av.AudioFrame.from_ndarray(packed.reshape(1, -1), "flt", "stereo")
                 frame.sample_rate, frame.time_base = rate, Fraction(1, rate)
                 frame.pts = start + round(delay * rate)

@@ -22,7 +22,7 @@ def make_dataset(
     per_shard: int = CLIPS_PER_SHARD,
     labels: tuple[str, str] = LABELS,
 ) -> PreparedDataset:
-    """Clips of tones ("hum") and of noise ("hiss"), with an embedding per picture that tells which.
+    """Clips of tones ("hum") and of noise ("hiss"), with an embedding per frame that tells which.
 
     Args:
         labels: what the two kinds are called.
@@ -45,7 +45,7 @@ def make_dataset(
 
 
 def embed_by_label(dataset: PreparedDataset, encoder_id: str, dim: int = 4) -> StoredEmbeddings:
-    """One-hot embeddings of the labels, as if every picture showed its sound perfectly."""
+    """One-hot embeddings of the labels, as if every frame showed its sound perfectly."""
     embeddings = StoredEmbeddings(dataset, encoder_id)
     for shard in dataset.shards:
         offsets = dataset.frame_offsets(shard)

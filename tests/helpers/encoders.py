@@ -8,7 +8,7 @@ import torch
 
 
 class FakeEncoder:
-    """Unit embeddings that depend on a text's bytes or a picture's size; nothing is loaded."""
+    """Unit embeddings that depend on a text's bytes or an image's size; nothing is loaded."""
 
     dim = 16
 

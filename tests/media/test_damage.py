@@ -92,7 +92,7 @@ def test_a_codec_that_is_not_known_is_one_sentence(tmp_path, lie):
     assert "cannot be decoded here" in reason(wav(tmp_path / "odd.wav", **lie))
 
 
-def test_pictures_of_an_unknown_codec_are_one_sentence(tmp_path):
+def test_frames_of_an_unknown_codec_are_one_sentence(tmp_path):
     path = tmp_path / "film.avi"
     write_video(path, 1.0, ("mpeg4", "pcm_s16le"))
     path.write_bytes(path.read_bytes().replace(b"FMP4", b"QQQQ"))

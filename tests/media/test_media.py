@@ -25,7 +25,7 @@ from clipsep.media import (
     read_audio,
     read_video,
 )
-from tests.helpers.audio import PICTURES_PER_SECOND, tones, write, write_video
+from tests.helpers.audio import FRAMES_PER_SECOND, tones, write, write_video
 
 
 def reason(path: Path, read: object = read_audio) -> str:
@@ -217,7 +217,7 @@ def test_a_cut_file_is_refused(whole_files, tmp_path, name, share):
     data = whole_files[name].read_bytes()
     path = tmp_path / name
     path.write_bytes(data[: int(len(data) * share)])
-    # A film may lose more pictures than sound: only what is missing can be named.
+    # A film may lose more frames than sound: only what is missing can be named.
     message = reason(path)
     assert re.search("truncated|complete copy|damaged", message)
 
@@ -446,25 +446,25 @@ def test_a_film_is_read_in_one_pass(whole_files, name):
     likeness = np.corrcoef(expected[:length], video.audio[:length])[0, 1]
     assert likeness > 0.98
     assert len(video.frames) == 3
-    for index, picture in enumerate(video.frames):
-        assert (picture.size, picture.mode) == ((224, 224), "RGB")
-        red = picture.getpixel((150, 112))[0]
-        shown = PICTURES_PER_SECOND * (index + 0.5)
-        assert abs(red - 8 * shown) < 5, "the picture shown at that moment"
+    for index, frame in enumerate(video.frames):
+        assert (frame.size, frame.mode) == ((224, 224), "RGB")
+        red = frame.getpixel((150, 112))[0]
+        shown = FRAMES_PER_SECOND * (index + 0.5)
+        assert abs(red - 8 * shown) < 5, "the frame shown at that moment"
     # 64 x 48 cut to the middle 48: half of the 16 blue columns remain.
     assert video.frames[0].getpixel((15, 112))[2] > 180
     assert video.frames[0].getpixel((60, 112))[2] < 80
 
 
-def test_other_rates_of_pictures_and_sizes(whole_files):
+def test_other_rates_of_frames_and_sizes(whole_files):
     video = read_video(whole_files["film.mp4"], sample_rate=8000, fps=2, size=32)
     assert video.sample_rate == 8000
-    assert [picture.size for picture in video.frames] == [(32, 32)] * 6
-    reds = [picture.getpixel((20, 16))[0] for picture in video.frames]
+    assert [frame.size for frame in video.frames] == [(32, 32)] * 6
+    reds = [frame.getpixel((20, 16))[0] for frame in video.frames]
     np.testing.assert_allclose(reds, [8 * (int(2.5 + 5 * index)) for index in range(6)], atol=5)
 
 
-def test_a_film_shorter_than_a_second_has_one_picture(tmp_path):
+def test_a_film_shorter_than_a_second_has_one_frame(tmp_path):
     write_video(tmp_path / "short.mp4", 0.4)
     assert len(read_video(tmp_path / "short.mp4").frames) == 1
 
@@ -477,7 +477,7 @@ def test_sound_that_starts_late_is_put_in_its_place(tmp_path):
     assert np.abs(video.audio[8100:8400]).max() > 0.1
 
 
-def test_a_turned_camera_gives_upright_pictures(tmp_path):
+def test_a_turned_camera_gives_upright_frames(tmp_path):
     path = tmp_path / "turned.mp4"
     write_video(path, 1.0, size=(64, 64))
     data = bytearray(path.read_bytes())
@@ -486,16 +486,16 @@ def test_a_turned_camera_gives_upright_pictures(tmp_path):
     at = data.index(upright, data.index(b"tkhd"))
     data[at : at + len(upright)] = clockwise
     path.write_bytes(data)
-    picture = read_video(path).frames[0]
-    assert picture.getpixel((112, 20))[2] > 180  # blue was on the left, now on top
-    assert picture.getpixel((20, 112))[2] < 80
+    frame = read_video(path).frames[0]
+    assert frame.getpixel((112, 20))[2] > 180  # blue was on the left, now on top
+    assert frame.getpixel((20, 112))[2] < 80
 
 
 def test_films_that_cannot_serve(whole_files, tmp_path):
     write_video(tmp_path / "silent.mp4", 1.0, ("mpeg4", None))
     assert "has no sound" in reason(tmp_path / "silent.mp4", read_video)
     write_video(tmp_path / "black.mp4", 1.0, (None, "aac"))
-    assert "has no pictures" in reason(tmp_path / "black.mp4", read_video)
+    assert "has no video" in reason(tmp_path / "black.mp4", read_video)
     data = whole_files["fast.mp4"].read_bytes()
     (tmp_path / "cut.mp4").write_bytes(data[: len(data) // 2])
     assert "truncated" in reason(tmp_path / "cut.mp4", read_video)

@@ -151,11 +151,11 @@ def test_a_missing_video_is_recorded_once_and_not_asked_for_again(video: Path, t
     assert rows(tmp_path / "missing.csv") == [["id", "reason"]]
 
 
-def test_a_clip_too_short_or_without_pictures_is_missing(video: Path, tmp_path: Path):
+def test_a_clip_too_short_or_without_frames_is_missing(video: Path, tmp_path: Path):
     sound = write(tmp_path / "sound.wav", tones(16_000, 1, 2.0), 16_000)
     fetch = FakeFetch(video, _00000000000_=[sound])
     report = download(CLIPS[:2], tmp_path / "out", fetch, 2.0, QUICK)
-    assert report.missing == {CLIPS[0].name: "has no pictures", CLIPS[1].name: "only 2.0 s long"}
+    assert report.missing == {CLIPS[0].name: "has no frames", CLIPS[1].name: "only 2.0 s long"}
     assert set(files(tmp_path / "out")) == {"missing.csv", "train/labels.csv"}
 
 

@@ -22,14 +22,14 @@ def listed(path: Path, *rows: str) -> Path:
 
 
 def make_clip(root: Path, name: str, n_frames: int = 3, rate: int = 16_000) -> None:
-    """A wav and pictures whose red is ten times their number."""
+    """A wav and frames whose red is ten times their number."""
     for folder in ("audio", "frames"):
         (root / folder / name).parent.mkdir(parents=True, exist_ok=True)
     write(root / f"audio/{name}.wav", tones(rate, 1, 2.0), rate)
     (root / "frames" / name).mkdir()
     for number in range(1, n_frames + 1):
-        picture = Image.new("RGB", (224, 224), (10 * number, 0, 0))
-        picture.save(root / f"frames/{name}/{number:06d}.jpg", quality=95)
+        frame = Image.new("RGB", (224, 224), (10 * number, 0, 0))
+        frame.save(root / f"frames/{name}/{number:06d}.jpg", quality=95)
 
 
 def test_rows_of_four_and_of_three_columns(tmp_path: Path):
@@ -71,7 +71,7 @@ def test_paths_are_tried_below_every_root(tmp_path: Path):
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_an_imported_list_has_its_sounds_pictures_and_labels(tmp_path: Path, workers: int):
+def test_an_imported_list_has_its_sounds_frames_and_labels(tmp_path: Path, workers: int):
     for name in ("tuba/one", "tuba/two"):
         make_clip(tmp_path / "root", name, rate=44_100 if name.endswith("two") else 16_000)
     path = listed(
@@ -88,7 +88,7 @@ def test_an_imported_list_has_its_sounds_pictures_and_labels(tmp_path: Path, wor
     original = np.round(32767 * tones(16_000, 1, 2.0)[0])
     assert np.abs(dataset.audio(one) - original).max() <= 1
     assert two.seconds == pytest.approx(2.0, abs=1e-3)
-    # Pictures are counted from 1, so the first has a red of 10.
+    # Frames are counted from 1, so the first has a red of 10.
     reds = [frame.getpixel((100, 100))[0] for frame in dataset.frames(one)]
     assert reds == pytest.approx([10, 20, 30], abs=2)
     listed(path, "audio/tuba/two.wav,frames/tuba/two,2,horn")
@@ -96,7 +96,7 @@ def test_an_imported_list_has_its_sounds_pictures_and_labels(tmp_path: Path, wor
     assert PreparedDataset(tmp_path / "set").labels == ["horn"], "a corrected label is taken over"
 
 
-def test_pictures_that_are_not_square_are_made_so(tmp_path: Path):
+def test_frames_that_are_not_square_are_made_so(tmp_path: Path):
     make_clip(tmp_path, "wide", n_frames=1)
     Image.new("RGB", (640, 360)).save(tmp_path / "frames/wide/000001.jpg")
     path = listed(tmp_path / "list.csv", "audio/wide.wav,frames/wide,1,dog")
@@ -109,7 +109,7 @@ def test_bad_rows_are_rejected_with_a_reason_and_the_rest_goes_on(tmp_path: Path
     for name in ("good", "few", "broken", "mute", "none"):
         make_clip(tmp_path, name)
     (tmp_path / "frames/few/000003.jpg").unlink()
-    (tmp_path / "frames/broken/000002.jpg").write_bytes(b"no picture")
+    (tmp_path / "frames/broken/000002.jpg").write_bytes(b"no frame")
     (tmp_path / "audio/mute.wav").write_bytes(b"no sound")
     path = listed(
         tmp_path / "list.csv",
@@ -123,7 +123,7 @@ def test_bad_rows_are_rejected_with_a_reason_and_the_rest_goes_on(tmp_path: Path
     assert "000002.jpg': it is damaged" in reasons["broken.wav"]
     assert "mute.wav" in reasons["mute.wav"]
     assert "'audio/gone.wav' does not exist: check --root" in reasons["gone.wav"]
-    assert "has no pictures" in reasons["none.wav"]
+    assert "has no frames" in reasons["none.wav"]
 
 
 def test_an_import_goes_on_and_takes_up_what_was_repaired(tmp_path: Path, monkeypatch):

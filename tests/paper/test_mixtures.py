@@ -41,7 +41,7 @@ def make_files(root: Path, names: list[str]) -> Path:
 
 
 def published_rule(n_frames: int) -> tuple[int, int, int]:
-    """Middle picture, first and last sample of a segment, step by step as the published reader."""
+    """Middle frame, first and last sample of a segment, step by step as the published reader."""
     audio_len, rate, fps = 65_535, 16_000, 1
     center_frame = n_frames // 2
     center_time = (center_frame - 0.5) / fps

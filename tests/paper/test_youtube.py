@@ -184,7 +184,7 @@ def _downloader_options() -> str:
 MANIFEST = """\
 <MPD xmlns="urn:mpeg:dash:schema:mpd:2011" type="static"><Period duration="PT3S">
 <AdaptationSet mimeType="video/mp4"><Representation id="v" codecs="avc1" width="64" height="48">
-<BaseURL>pictures.mp4</BaseURL></Representation></AdaptationSet>
+<BaseURL>frames.mp4</BaseURL></Representation></AdaptationSet>
 <AdaptationSet mimeType="audio/mp4"><Representation id="a" codecs="mp4a.40.2">
 <BaseURL>sound.m4a</BaseURL></Representation></AdaptationSet>
 </Period></MPD>
@@ -244,14 +244,14 @@ def test_the_real_one_fetches_a_whole_video(server: Path, tmp_path: Path):
 def test_the_real_one_cuts_exactly_the_seconds_with_the_packages_ffmpeg(
     server: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str
 ):
-    """Of one file, or of sound and pictures apart (as YouTube has them), which are joined.
+    """Of one file, or of sound and frames apart (as YouTube has them), which are joined.
 
     In a thread, where yt-dlp forgets where ffmpeg is, and from a start that is no key frame.
     """
     pytest.importorskip("imageio_ffmpeg")
     monkeypatch.setattr(youtube.shutil, "which", lambda name: None)
     write_video(server / "video.mp4", size=(128, 96))
-    write_video(server / "pictures.mp4", codecs=("mpeg4", None), size=(128, 96))
+    write_video(server / "frames.mp4", codecs=("mpeg4", None), size=(128, 96))
     write_video(server / "sound.m4a", codecs=(None, "aac"))
     (server / "manifest.mpd").write_text(MANIFEST)
     paths = []
@@ -261,7 +261,7 @@ def test_the_real_one_cuts_exactly_the_seconds_with_the_packages_ffmpeg(
     worker.join()
     video = read_video(paths[0], 16_000)
     assert len(video.audio) == pytest.approx(32_000, abs=1600)
-    # The red of picture k is 8 k: at 1.5 s of the film it is 120, at 2.5 s 200.
+    # The red of frame k is 8 k: at 1.5 s of the film it is 120, at 2.5 s 200.
     assert [frame.getpixel((200, 100))[0] for frame in video.frames] == pytest.approx(
         [120, 200], abs=12
     )

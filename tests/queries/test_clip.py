@@ -17,7 +17,7 @@ from PIL import Image
 from clipsep.errors import ClipsepError, UsageError
 from clipsep.queries import load_query_encoder
 from clipsep.queries.clip import CLIPEncoder
-from tests.helpers.images import picture
+from tests.helpers.images import random_image
 
 transformers = pytest.importorskip("transformers")
 
@@ -75,8 +75,8 @@ def test_text_embeddings_equal_those_of_transformers(encoder, model, folder):
     np.testing.assert_allclose(encoder.encode_texts(TEXTS), expected, atol=1e-5, rtol=0)
 
 
-def test_picture_embeddings_equal_those_of_transformers(encoder, model):
-    image = picture(1, 64, 64)  # already the size that the model takes
+def test_image_embeddings_equal_those_of_transformers(encoder, model):
+    image = random_image(1, 64, 64)  # already the size that the model takes
     mean = np.array([0.48145466, 0.4578275, 0.40821073])
     deviation = np.array([0.26862954, 0.26130258, 0.27577711])
     pixels = (np.asarray(image) / 255 - mean) / deviation
@@ -89,9 +89,9 @@ def test_picture_embeddings_equal_those_of_transformers(encoder, model):
 def test_a_batch_does_not_change_a_row(encoder):
     alone = np.concatenate([encoder.encode_texts([text]) for text in TEXTS])
     np.testing.assert_allclose(encoder.encode_texts(TEXTS), alone, atol=1e-5, rtol=0)
-    pictures = [picture(seed, 70 + seed, 90) for seed in range(10)]
-    alone = np.concatenate([encoder.encode_images([image]) for image in pictures])
-    np.testing.assert_allclose(encoder.encode_images(pictures), alone, atol=1e-5, rtol=0)
+    images = [random_image(seed, 70 + seed, 90) for seed in range(10)]
+    alone = np.concatenate([encoder.encode_images([image]) for image in images])
+    np.testing.assert_allclose(encoder.encode_images(images), alone, atol=1e-5, rtol=0)
 
 
 def test_embeddings_are_not_normalised_and_have_the_projection_size(encoder):
@@ -104,7 +104,7 @@ def test_embeddings_are_not_normalised_and_have_the_projection_size(encoder):
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "P", "I;16"])
 @pytest.mark.parametrize("size", [(1, 1), (3, 3), (1, 5000), (300, 3)])
-def test_pictures_of_any_mode_and_shape_work(encoder, mode, size):
+def test_images_of_any_mode_and_shape_work(encoder, mode, size):
     assert np.isfinite(encoder.encode_images([Image.new(mode, size)])).all()
 
 
@@ -117,7 +117,7 @@ def test_loading_is_quiet_and_leaves_settings_alone(folder, capfd):
     verbosity = transformers.utils.logging.get_verbosity()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        CLIPEncoder(str(folder)).encode_images([picture()])
+        CLIPEncoder(str(folder)).encode_images([random_image()])
     captured = capfd.readouterr()
     assert captured.out == captured.err == ""
     assert transformers.utils.logging.get_verbosity() == verbosity

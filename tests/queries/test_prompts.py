@@ -74,8 +74,8 @@ def test_an_unknown_label_names_close_ones():
         encoder.encode_texts(["xyz"])
 
 
-def test_labels_take_no_pictures_and_no_duplicates():
-    with pytest.raises(UsageError, match="picture"):
+def test_labels_take_no_images_and_no_duplicates():
+    with pytest.raises(UsageError, match="image"):
         LabelEncoder(["dog"]).encode_images([])
     for labels in ([], ["dog", "dog"]):
         with pytest.raises(UsageError):

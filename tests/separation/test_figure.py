@@ -1,4 +1,4 @@
-"""Laws of the picture: power where the sound is, a bounded number of columns, all or nothing on disk."""
+"""Laws of the figure: power where the sound is, a bounded number of columns, all or nothing on disk."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_columns_are_bounded_and_cover_the_sound(expected_seconds: float):
     assert start == pytest.approx(100, abs=0.5)
 
 
-def test_blocks_of_any_size_give_the_same_picture():
+def test_blocks_of_any_size_give_the_same_figure():
     signal = np.random.default_rng(0).standard_normal(3 * RATE).astype("f4")
     whole, blocks = PooledSpectrogram(RATE, 0), PooledSpectrogram(RATE, 0)
     whole.push(signal)
@@ -62,10 +62,10 @@ def test_one_row_per_part_and_any_name(rate: int, tmp_path: Path):
     figure = SpectrogramFigure(rate, None)
     block = np.zeros((2, rate // 50), "f4")
     figure.add({"mixture": block, "costs $5 or \\frac": block, "狗叫 " * 100: block})
-    figure.save(tmp_path / "new" / "picture.png")
-    with Image.open(tmp_path / "new" / "picture.png") as picture:
-        assert picture.format == "PNG" and picture.width > picture.height
-    assert [path.name for path in (tmp_path / "new").iterdir()] == ["picture.png"]
+    figure.save(tmp_path / "new" / "image.png")
+    with Image.open(tmp_path / "new" / "image.png") as image:
+        assert image.format == "PNG" and image.width > image.height
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["image.png"]
 
 
 def test_what_cannot_be_written_is_said_and_leaves_nothing(tmp_path: Path):
@@ -73,13 +73,13 @@ def test_what_cannot_be_written_is_said_and_leaves_nothing(tmp_path: Path):
     figure.add({"mixture": np.zeros((1, RATE), "f4")})
     (tmp_path / "file").touch()
     with pytest.raises(ClipsepError, match="could not be written"):
-        figure.save(tmp_path / "file" / "picture.png")
+        figure.save(tmp_path / "file" / "image.png")
     (tmp_path / "folder.png").mkdir()
     with pytest.raises(ClipsepError, match="could not be written"):
         figure.save(tmp_path / "folder.png")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder.png"]
 
 
-def test_matplotlib_is_not_imported_before_a_picture_is_saved():
+def test_matplotlib_is_not_imported_before_a_figure_is_saved():
     code = "import sys, clipsep.separation.outputs; assert 'matplotlib' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -116,7 +116,7 @@ def test_binary_masks_keep_or_drop_and_soft_ones_do_neither(separator):
     assert np.abs(soft - binary).max() > 1e-2
 
 
-def test_pictures_are_queries_too(separator, tmp_path):
+def test_images_are_queries_too(separator, tmp_path):
     red, blue = Image.new("RGB", (9, 9), "red"), Image.new("RGB", (9, 9), "blue")
     red.save(tmp_path / "red.png")
     mixture = noise(20000)

@@ -195,7 +195,7 @@ def test_a_model_that_needs_labels_is_refused_without(tmp_path: Path):
         train_tiny(tmp_path, query="text")
 
 
-def test_validation_clips_without_labels_are_scored_with_pictures_only(tmp_path: Path):
+def test_validation_clips_without_labels_are_scored_with_frames_only(tmp_path: Path):
     make_dataset(tmp_path / "train")
     make_dataset(tmp_path / "val", clips=4, labeled=False)
     scores = load_checkpoint(train_tiny(tmp_path, steps=4)).config.training

@@ -30,7 +30,7 @@ from clipsep.errors import ClipsepError, UsageError
 from clipsep.messages import printable
 
 app = typer.Typer(
-    help="Separate the sound that a text or a picture names out of any recording.",
+    help="Separate the sound that a text or an image names out of any recording.",
     add_completion=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -162,7 +162,7 @@ def _options(
         typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version."),
     ] = False,
 ) -> None:
-    """Separate the sound that a text or a picture names out of any recording."""
+    """Separate the sound that a text or an image names out of any recording."""
 
 
 def _fail(sentence: str, exit_code: int = ClipsepError.exit_code) -> int:

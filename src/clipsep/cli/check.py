@@ -68,14 +68,14 @@ def _check(source: str) -> Iterator[tuple[str, str | None]]:
 
 def _check_files(source: Path) -> Iterator[tuple[str, str | None]]:
     from clipsep.files import SOUND_SUFFIXES, VIDEO_SUFFIXES, find_files
-    from clipsep.queries.parsing import PICTURE_SUFFIXES
+    from clipsep.queries.parsing import IMAGE_SUFFIXES
 
-    suffixes = SOUND_SUFFIXES | VIDEO_SUFFIXES | PICTURE_SUFFIXES
+    suffixes = SOUND_SUFFIXES | VIDEO_SUFFIXES | IMAGE_SUFFIXES
     files = sorted(folder / name for folder, name in find_files(source, suffixes))
     if not files:
         raise UsageError(f"There is nothing to check in '{source}'.")
     for path in files:
-        is_image = path.suffix.lower() in PICTURE_SUFFIXES
+        is_image = path.suffix.lower() in IMAGE_SUFFIXES
         yield str(path), _problem(_check_image if is_image else _check_sound, path)
 
 

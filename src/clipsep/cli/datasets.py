@@ -96,15 +96,15 @@ def embed(
     workers: Workers = None,
     ray: Ray = None,
 ) -> None:
-    """Embed the pictures of a data set.
+    """Embed the frames of a data set.
 
     Run the command again to go on after an interrupt.
     """
-    from clipsep.datasets.embed import embed as embed_pictures
+    from clipsep.datasets.embed import embed as embed_frames
 
-    with progress_bar("embedding pictures") as progress:
-        report = embed_pictures(dataset, encoder, device, workers, progress, ray)
+    with progress_bar("embedding frames") as progress:
+        report = embed_frames(dataset, encoder, device, workers, progress, ray)
     print(
-        f"{counted(report.pictures, 'picture')} of {dataset} embedded now by {report.encoder_id}; "
+        f"{counted(report.frames, 'frame')} of {dataset} embedded now by {report.encoder_id}; "
         "all are there."
     )

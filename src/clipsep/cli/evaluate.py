@@ -54,7 +54,7 @@ def evaluate(
     images: Annotated[
         Path | None,
         typer.Option(
-            metavar="FOLDER", help="Pictures, a folder per label, in place of the list's own."
+            metavar="FOLDER", help="Images, a folder per label, in place of the list's own."
         ),
     ] = None,
     root: Annotated[

@@ -40,7 +40,7 @@ def separate(
     ] = None,
     image: Annotated[
         list[Path] | None,
-        typer.Option(metavar="PICTURE", help="Picture of a sound's source; may be repeated."),
+        typer.Option(metavar="IMAGE", help="Image of a sound's source; may be repeated."),
     ] = None,
     output: Annotated[
         Path,
@@ -77,7 +77,7 @@ def separate(
     """
     queries = [*(query or []), *(image or [])]
     if not queries:
-        raise UsageError('Say what to separate: -q "dog barking", or --image with a picture.')
+        raise UsageError('Say what to separate: -q "dog barking", or --image with an image.')
     if len(inputs) > 1 or inputs[0].is_dir() or ray is not None:
         from clipsep.separation.bulk import SeparationRequest
 
@@ -158,8 +158,8 @@ def _print_report(report: FileReport) -> None:
     nothing = [""] * len(about)
     table.add_row(*cells("(mixture)", *nothing, _level(report.level), "100.0 %", report.source))
     stdout().print(table)
-    if report.picture:
-        print(f"Spectrograms: {report.picture}")
+    if report.figure:
+        print(f"Spectrograms: {report.figure}")
     for name, feedback in report.feedback.items():
         if note := note_on(name, feedback):
             print(f"clipsep: note: {printable(note)}", file=sys.stderr)

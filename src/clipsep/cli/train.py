@@ -41,5 +41,5 @@ def _next_command(settings: TrainingConfig, folder: Path) -> str:
     """What the model is good for."""
     if settings.query == "none":
         return f"clipsep evaluate {folder} --mixtures CSV"
-    query = "--image PICTURE" if settings.query_encoder.startswith("efficientnet") else "-q TEXT"
+    query = "--image IMAGE" if settings.query_encoder.startswith("efficientnet") else "-q TEXT"
     return f"clipsep separate INPUT {query} --model {folder}"

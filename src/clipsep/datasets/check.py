@@ -72,7 +72,7 @@ def _check_shard(dataset: PreparedDataset, shard: str) -> None:
             )
         return
     dataset.root.read(file, read_shard)
-    dataset.pictures(shard, 0, dataset.n_pictures(shard))
+    dataset.shard_frames(shard, 0, dataset.n_frames(shard))
 
 
 def _check_embeddings(dataset: PreparedDataset, path: Path) -> None:
@@ -84,9 +84,9 @@ def _check_embeddings(dataset: PreparedDataset, path: Path) -> None:
         raise _damaged(path, "its header cannot be read") from error
     if not finite:
         raise _damaged(path, "not all of its numbers are there, or some are not finite")
-    if path.stem in dataset.shards and len(values) != dataset.n_pictures(path.stem):
-        expected = dataset.n_pictures(path.stem)
-        raise _damaged(path, f"{len(values)} embeddings for {expected} pictures")
+    if path.stem in dataset.shards and len(values) != dataset.n_frames(path.stem):
+        expected = dataset.n_frames(path.stem)
+        raise _damaged(path, f"{len(values)} embeddings for {expected} frames")
 
 
 def _damaged(path: Path, what: str) -> ClipsepError:

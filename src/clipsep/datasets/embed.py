@@ -1,4 +1,4 @@
-"""`embed`: one embedding for each picture of a data set, so that training never runs the encoder.
+"""`embed`: one embedding for each frame of a data set, so that training never runs the encoder.
 
 What an embedding means is the encoder's business, spreading the work that of workers.
 """
@@ -24,15 +24,15 @@ from clipsep.parallel.run import local_workers, run_many
 from clipsep.parallel.task import Progress, require_shared_folder
 from clipsep.plugins import trust
 
-_PICTURES_PER_BATCH = 64
+_FRAMES_PER_BATCH = 64
 
 
 @dataclass
 class EmbedReport:
-    """How many pictures were embedded now, and by which encoder."""
+    """How many frames were embedded now, and by which encoder."""
 
     encoder_id: str
-    pictures: int = 0
+    frames: int = 0
 
 
 def embed(
@@ -43,7 +43,7 @@ def embed(
     progress: Progress | None = None,
     ray: str | None = None,
 ) -> EmbedReport:
-    """Store one embedding per picture of a data set; shards that are done are not done again.
+    """Store one embedding per frame of a data set; shards that are done are not done again.
 
     Args:
         dataset: folder, or address such as ``s3://bucket/folder``.
@@ -58,8 +58,8 @@ def embed(
     # The machines of a cluster may have GPUs where this one has none.
     embeddings = (task if ray is None else replace(task, device="cpu")).embeddings
     prepared = embeddings.dataset
-    missing = {shard: prepared.n_pictures(shard) for shard in embeddings.missing_shards()}
-    total = sum(map(prepared.n_pictures, prepared.shards))
+    missing = {shard: prepared.n_frames(shard) for shard in embeddings.missing_shards()}
+    total = sum(map(prepared.n_frames, prepared.shards))
     report = EmbedReport(embeddings.encoder_id)
     finished = total - sum(missing.values())
     if ray is None:
@@ -69,16 +69,16 @@ def embed(
         for batch, found in outcomes:
             pieces[batch.shard].add(batch, found)
             finished += len(found)
-            if pieces[batch.shard].n_pictures == missing[batch.shard]:
+            if pieces[batch.shard].n_frames == missing[batch.shard]:
                 embeddings.write(batch.shard, pieces.pop(batch.shard).join())
-                report.pictures += missing[batch.shard]
+                report.frames += missing[batch.shard]
             if progress:
                 progress(finished, total)
     return report
 
 
 class _Batch(NamedTuple):
-    """Some pictures of a shard, those from number ``start`` on."""
+    """Some frames of a shard, those from number ``start`` on."""
 
     shard: str
     start: int
@@ -86,15 +86,15 @@ class _Batch(NamedTuple):
 
 
 def _batches(shards: Mapping[str, int]) -> list[_Batch]:
-    """All pictures of shards, given by their numbers of pictures.
+    """All frames of shards, given by their numbers of frames.
 
     Smaller than a shard, so that several workers have work on a few shards; and always the same ones,
     because sums are rounded otherwise in batches of other sizes.
     """
     return [
-        _Batch(shard, start, min(start + _PICTURES_PER_BATCH, n_pictures))
-        for shard, n_pictures in shards.items()
-        for start in range(0, n_pictures, _PICTURES_PER_BATCH)
+        _Batch(shard, start, min(start + _FRAMES_PER_BATCH, n_frames))
+        for shard, n_frames in shards.items()
+        for start in range(0, n_frames, _FRAMES_PER_BATCH)
     ]
 
 
@@ -102,11 +102,11 @@ class _Pieces:
     """The embeddings of a shard, as its batches come in in any order."""
 
     def __init__(self) -> None:
-        self.n_pictures = 0
+        self.n_frames = 0
         self._by_start: dict[int, np.ndarray] = {}
 
     def add(self, batch: _Batch, embeddings: np.ndarray) -> None:
-        self.n_pictures += len(embeddings)
+        self.n_frames += len(embeddings)
         self._by_start[batch.start] = embeddings
 
     def join(self) -> np.ndarray:
@@ -115,7 +115,7 @@ class _Pieces:
 
 @dataclass
 class _EmbedBatch:
-    """Embeds a batch of pictures; the result are their embeddings [N, D]."""
+    """Embeds a batch of frames; the result is their embeddings [N, D]."""
 
     dataset: str
     encoder_name: str
@@ -124,9 +124,9 @@ class _EmbedBatch:
     def __call__(self, batch: _Batch) -> np.ndarray:
         if not is_address(self.dataset):
             require_shared_folder(Path(self.dataset))
-        pictures = self.embeddings.dataset.pictures(*batch)
+        frames = self.embeddings.dataset.shard_frames(*batch)
         with one_thread():
-            return np.asarray(self.encoder.encode_images(pictures))
+            return np.asarray(self.encoder.encode_images(frames))
 
     def died(self, batch: _Batch) -> np.ndarray:
         raise ClipsepError(

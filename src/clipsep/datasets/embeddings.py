@@ -1,4 +1,4 @@
-"""Embeddings of a data set's pictures by one query encoder, beside the shards they belong to."""
+"""Embeddings of a data set's frames by one query encoder, beside the shards they belong to."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class _Layout(NamedTuple):
 
 
 class StoredEmbeddings:
-    """Embeddings of a data set's pictures by one query encoder, one array per shard.
+    """Embeddings of a data set's frames by one query encoder, one array per shard.
 
     Args:
         encoder_id: of the query encoder; another one's embeddings are never read.
@@ -45,7 +45,7 @@ class StoredEmbeddings:
         return f"{self.folder}/{shard}.npy"
 
     def missing_shards(self) -> list[str]:
-        """Shards whose pictures were not embedded yet."""
+        """Shards whose frames were not embedded yet."""
         present = self._sizes()
         return [shard for shard in self.dataset.shards if shard not in present]
 
@@ -68,7 +68,7 @@ class StoredEmbeddings:
         self._require_equal_dims(present)
 
     def clip(self, clip: Clip) -> np.ndarray:
-        """Embeddings of a clip's pictures, float32 [n_frames, D]."""
+        """Embeddings of a clip's frames, float32 [n_frames, D]."""
         layout = self._layout(clip.shard)
         first, last = (int(row) for row in layout.offsets[clip.row : clip.row + 2])
         size = layout.dim * _DTYPE.itemsize
@@ -97,7 +97,7 @@ class StoredEmbeddings:
         for shard, dim in dims.items():
             if dim != usual or dim != round(dim):
                 raise self._damaged(
-                    shard, f"{present[shard]} bytes for {counted(frames[shard], 'picture')}"
+                    shard, f"{present[shard]} bytes for {counted(frames[shard], 'frame')}"
                 )
         if not dims and not self.dataset.root.remote:
             for shard in self.dataset.shards:
@@ -108,7 +108,7 @@ class StoredEmbeddings:
         offsets = self.dataset.frame_offsets(shard)
         shape, start = self.dataset.root.read(self.file(shard), _read_header)
         if shape[0] != offsets[-1]:
-            raise self._damaged(shard, f"{shape[0]} embeddings for {offsets[-1]} pictures")
+            raise self._damaged(shard, f"{shape[0]} embeddings for {offsets[-1]} frames")
         return _Layout(offsets, shape[1], start)
 
     def _damaged(self, shard: str, what: str) -> ClipsepError:
@@ -124,11 +124,11 @@ def _read_header(path: Path) -> tuple[tuple[int, int], int]:
         array = np.load(path, mmap_mode="r")
         if array.dtype != _DTYPE or array.offset + array.nbytes != path.stat().st_size:
             raise ValueError("its header and its size differ")
-        n_pictures, dim = array.shape
+        n_frames, dim = array.shape
     except OSError:
         raise
     except Exception as error:  # NumPy's parser raises whatever the damage leads to
         raise ClipsepError(
             f"'{path}' is damaged: delete it and run 'clipsep embed' again."
         ) from error
-    return (n_pictures, dim), array.offset
+    return (n_frames, dim), array.offset

@@ -112,15 +112,15 @@ SCHEMA = pa.schema(
 )
 
 
-def read_shard(path: Path, pictures: int | None = None) -> pa.Table:
+def read_shard(path: Path, n_frames: int | None = None) -> pa.Table:
     """A memory-mapped shard.
 
-    What is checked without reading sound and pictures is that nothing points out of the file, and that
+    What is checked without reading sound and frames is that nothing points out of the file, and that
     all that is told of the clips agrees. A sample that changed is noticed by `clipsep check`, which
     compares the whole file with its checksum in the index.
 
     Args:
-        pictures: how many there are, if that is known.
+        n_frames: how many frames there are, if that is known.
 
     Raises:
         ClipsepError: if it is missing or damaged.
@@ -128,30 +128,30 @@ def read_shard(path: Path, pictures: int | None = None) -> pa.Table:
     table = read_table(path)
     try:
         table.validate(full=True)
-        _require_agreement(table, pictures)
+        _require_agreement(table, n_frames)
     except ValueError as error:
         raise damaged(path, error) from error
     return table
 
 
-def encode_picture(picture: Image.Image) -> bytes:
+def encode_frame(frame: Image.Image) -> bytes:
     """As it is stored, a JPEG."""
     buffer = io.BytesIO()
-    picture.save(buffer, "JPEG", quality=92)
+    frame.save(buffer, "JPEG", quality=92)
     return buffer.getvalue()
 
 
-def decode_picture(jpeg: bytes) -> Image.Image:
-    """A stored picture; ValueError if it is damaged."""
+def decode_frame(jpeg: bytes) -> Image.Image:
+    """A stored frame; ValueError if it is damaged."""
     try:
-        picture = Image.open(io.BytesIO(jpeg))
-        picture.load()
+        frame = Image.open(io.BytesIO(jpeg))
+        frame.load()
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError("a picture cannot be decoded") from error
-    return picture
+        raise ValueError("a frame cannot be decoded") from error
+    return frame
 
 
-def _require_agreement(table: pa.Table, pictures: int | None) -> None:
+def _require_agreement(table: pa.Table, n_frames: int | None) -> None:
     if not table.schema.equals(SCHEMA):
         raise ValueError("its columns are not those of a shard")
     if not len(table):
@@ -165,7 +165,7 @@ def _require_agreement(table: pa.Table, pictures: int | None) -> None:
     if not sound.equals(samples):
         raise ValueError("its sound is not as long as it says")
     if not frames.equals(table["n_frames"].cast(frames.type)):
-        raise ValueError("it has not as many pictures as it says")
+        raise ValueError("it has not as many frames as it says")
     found = pc.sum(frames).as_py() or 0
-    if pictures not in (None, found):
-        raise ValueError(f"{found} pictures instead of {pictures}")
+    if n_frames not in (None, found):
+        raise ValueError(f"{found} frames instead of {n_frames}")

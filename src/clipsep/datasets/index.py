@@ -41,7 +41,7 @@ class Clip:
     Attributes:
         id: path of the video below the folder it was prepared from.
         label: its class if one was given, else None; only supervised baselines and scores use it.
-        n_frames: number of pictures, one per second.
+        n_frames: number of frames, one per second.
     """
 
     id: str
@@ -53,7 +53,7 @@ class Clip:
 
 
 class ShardSize(NamedTuple):
-    """What a complete shard measures: bytes of its file, pictures in it, and the SHA-256 of the file.
+    """What a complete shard measures: bytes of its file, frames in it, and the SHA-256 of the file.
 
     The last one is empty where it was not stored.
     """

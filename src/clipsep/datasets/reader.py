@@ -1,14 +1,14 @@
-"""Prepared videos: sound and pictures in memory-mapped Arrow shards, and an index of them.
+"""Prepared videos: sound and frames in memory-mapped Arrow shards, and an index of them.
 
 Layout of a data set folder, on a disk or at an address (s3://bucket/folder)::
 
     index.arrow                 one row per clip: id, label, seconds, n_frames, shard, row; and the
                                 size and checksum of each shard, with a checksum of its own behind it
-    shards/00000-<digest>.arrow up to 64 clips each: sound (int16) and one JPEG picture per second
+    shards/00000-<digest>.arrow up to 64 clips each: sound (int16) and one JPEG frame per second
     embeddings/<encoder>/       one [frames, D] array per shard, under the shard's own name
     staging/, rejected.csv      finished clips not yet in a shard; videos without use, and why
 
-A shard's name holds a digest of its contents, so embeddings can never be read beside other pictures
+A shard's name holds a digest of its contents, so embeddings can never be read beside other frames
 than theirs. Writing (store_writer.py), decoding and training live elsewhere.
 """
 
@@ -23,7 +23,7 @@ import pyarrow.compute as pc
 from PIL import Image
 
 from clipsep.datasets.format import SAMPLE_RATE as SAMPLE_RATE
-from clipsep.datasets.format import decode_picture, read_sealed_table, read_shard
+from clipsep.datasets.format import decode_frame, read_sealed_table, read_shard
 from clipsep.datasets.index import INDEX_FILE, Clip, ClipIndex
 from clipsep.datasets.storage.cache import FileCache
 from clipsep.datasets.storage.folders import open_folder
@@ -82,17 +82,17 @@ class PreparedDataset:
         return self._table(clip.shard)["audio"][clip.row].values.to_numpy()
 
     def frames(self, clip: Clip) -> list[Image.Image]:
-        """The pictures of a clip, one per second."""
+        """The frames of a clip, one per second."""
         return self._decode(clip.shard, self._table(clip.shard)["frames"][clip.row].values)
 
-    def pictures(self, shard: str, start: int, stop: int) -> list[Image.Image]:
-        """Some of the pictures of a shard, of all clips in row order."""
+    def shard_frames(self, shard: str, start: int, stop: int) -> list[Image.Image]:
+        """Some of the frames of a shard, of all clips in row order."""
         # Read once and in turn: not worth being kept in a map.
         jpegs = pc.list_flatten(self._read(shard)["frames"])
         return self._decode(shard, jpegs[start:stop])
 
-    def n_pictures(self, shard: str) -> int:
-        """How many pictures a shard has."""
+    def n_frames(self, shard: str) -> int:
+        """How many frames a shard has."""
         size = self.clips.shard_sizes.get(shard)
         return size.frames if size else int(self.frame_offsets(shard)[-1])
 
@@ -122,8 +122,8 @@ class PreparedDataset:
 
     def _read(self, shard: str) -> pa.Table:
         size = self.clips.shard_sizes.get(shard)
-        pictures = size.frames if size else None
-        return self.root.read(self.shard_file(shard), lambda path: read_shard(path, pictures))
+        n_frames = size.frames if size else None
+        return self.root.read(self.shard_file(shard), lambda path: read_shard(path, n_frames))
 
     def _decode(self, shard: str, jpegs: pa.Array | pa.ChunkedArray) -> list[Image.Image]:
         encoded = jpegs.to_pylist()
@@ -133,7 +133,7 @@ class PreparedDataset:
                 "query=text, which needs none, or prepare them with images in their folders."
             )
         try:
-            return [decode_picture(jpeg) for jpeg in encoded]
+            return [decode_frame(jpeg) for jpeg in encoded]
         except ValueError as error:
             raise ClipsepError(
                 f"'{self.root}/{self.shard_file(shard)}' is damaged ({error}): delete it and "

@@ -21,10 +21,10 @@ from clipsep.errors import ClipsepError, UsageError
 from clipsep.files import SOUND_SUFFIXES, VIDEO_SUFFIXES, find_files, fingerprint
 from clipsep.media import read_audio
 from clipsep.media.images import open_image, to_rgb
-from clipsep.media.video import square_picture
+from clipsep.media.video import square_image
 from clipsep.messages import unexpected
 from clipsep.parallel.task import Progress, require_shared_folder
-from clipsep.queries.parsing import PICTURE_SUFFIXES
+from clipsep.queries.parsing import IMAGE_SUFFIXES
 
 _IMAGE_SIZE = 224  # pixels, as the frames of videos
 
@@ -64,7 +64,7 @@ def find_sounds(folders: Iterable[Path]) -> list[SoundFile]:
         if not source.is_dir():
             raise UsageError(f"'{source}' is not a folder: give one with a folder for each sound.")
         images: dict[str, list[Path]] = {}
-        for folder, name in sorted(find_files(source, PICTURE_SUFFIXES)):
+        for folder, name in sorted(find_files(source, IMAGE_SUFFIXES)):
             images.setdefault(name.partition("/")[0], []).append(folder / name)
         found = sorted(find_files(source, SOUND_SUFFIXES | VIDEO_SUFFIXES))
         if not found:
@@ -150,5 +150,5 @@ def _frames(sound: SoundFile, count: int) -> list[Image.Image | None]:
         return [None] * count
     first = int.from_bytes(hashlib.sha256(sound.id.encode()).digest()[:4], "big")
     used = [sound.images[(first + second) % len(sound.images)] for second in range(count)]
-    opened = {path: square_picture(to_rgb(open_image(path)), _IMAGE_SIZE) for path in set(used)}
+    opened = {path: square_image(to_rgb(open_image(path)), _IMAGE_SIZE) for path in set(used)}
     return [opened[path] for path in used]

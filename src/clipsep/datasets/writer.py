@@ -19,7 +19,7 @@ from PIL import Image
 from clipsep.datasets.format import (
     SAMPLE_RATE,
     SCHEMA,
-    encode_picture,
+    encode_frame,
     file_digest,
     read_sealed_table,
     read_shard,
@@ -51,7 +51,7 @@ def stage_clip(
     Args:
         fingerprint: of the video file; a changed video is prepared again.
         audio: mono sound at `SAMPLE_RATE` in [-1, 1], float [T].
-        frames: its pictures, one per second; None where there is none to see.
+        frames: one per second; None where there is nothing to see.
     """
     row = {
         "id": clip_id,
@@ -60,7 +60,7 @@ def stage_clip(
         "seconds": len(audio) / SAMPLE_RATE,
         "n_frames": len(frames),
         "audio": np.round(np.clip(audio, -1, 1) * 32767).astype(np.int16),
-        "frames": [encode_picture(frame) if frame else b"" for frame in frames],
+        "frames": [encode_frame(frame) if frame else b"" for frame in frames],
     }
     columns = {key: pa.array([value], SCHEMA.field(key).type) for key, value in row.items()}
     write_table(pa.table(columns, schema=SCHEMA), _staged_path(root, clip_id))

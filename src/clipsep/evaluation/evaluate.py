@@ -35,7 +35,7 @@ from clipsep.separation.query_masks import SENSITIVITY, sensitivity_bias
 
 Progress = Callable[[float, float | None], None]  # (done, of how many)
 QUERIES = {TEXT: (TEXT,), IMAGE: (IMAGE,), "both": (TEXT, IMAGE)}
-_ESTIMATES = {TEXT: "text query", IMAGE: "picture query"}
+_ESTIMATES = {TEXT: "text query", IMAGE: "image query"}
 
 
 def evaluate(
@@ -72,7 +72,7 @@ def evaluate(
         estimates: folder with a sound file per mixture, called by its id, that any separator has made of
             the mixture; they are scored instead of a model's.
         root: folder that the list's paths are relative to; by default the list's own.
-        images: folder of pictures with one folder per label, of which each mixture is given one at
+        images: folder of images with one folder per label, of which each mixture is given one at
             random, instead of those that the list names.
         prompts: another prompt set than the model's, such as the published "ensemble".
         binary: masks of 0 and 1.
@@ -85,7 +85,7 @@ def evaluate(
     Raises:
         UsageError: for a wrong request: unknown model or query, a list that cannot be used, a sound
             that does not exist, a text that the model does not know.
-        ClipsepError: if a sound or picture cannot be read.
+        ClipsepError: if a sound or image cannot be read.
     """
     check_device(device)
     sensitivity_bias(sensitivity)
@@ -142,8 +142,8 @@ def evaluate(
         },
         environment=_environment(),
         mixtures=[scored[mixture.id] for mixture in chosen],
-        pictures={
-            job.mixture.id: queries.pictures(job.mixture)[0]
+        images={
+            job.mixture.id: queries.images(job.mixture)[0]
             for job in jobs
             if job.keep_sounds and IMAGE in kinds
         },

@@ -1,4 +1,4 @@
-"""Lists of test mixtures: the format of their CSV files, and the sound and pictures that a row means.
+"""Lists of test mixtures: the format of their CSV files, and the sound and frames that a row means.
 
 Separating and scoring live elsewhere; `clipsep.paper.mixtures` draws the published ones.
 """
@@ -61,9 +61,9 @@ class Mixture:
         snr_db: level of the target over each interferer; None for the levels as they are.
         query: the text to separate by.
         label: class of the target, for tables; None if unknown.
-        target_frames: a folder of pictures 000001.jpg, 000002.jpg, ... of the target, one per second,
-            or its video; None without pictures.
-        target_frame: number of the picture, from 1, in the middle of the segment.
+        target_frames: a folder of frames 000001.jpg, 000002.jpg, ... of the target, one per second,
+            or its video; None without frames.
+        target_frame: number of the frame, from 1, in the middle of the segment.
         recipe: how the files are mixed, where neither the package's rule nor the paper's is used; then
             the starts do not matter.
     """
@@ -102,7 +102,7 @@ class Mixture:
 def read_mixture_list(
     path: Path, root: Path | None = None, must_exist: bool = False
 ) -> list[Mixture]:
-    """The mixtures of a CSV file; the columns of pictures may be absent.
+    """The mixtures of a CSV file; the columns of frames may be absent.
 
     Args:
         root: what its paths are relative to; by default the file's own folder.
@@ -176,27 +176,27 @@ def load_sources(mixture: Mixture) -> np.ndarray:
     return (sources * gains[:, None]).astype(np.float32)
 
 
-def load_pictures(mixture: Mixture) -> list[Image.Image]:
-    """The three pictures whose mean embedding is the picture query; fewer at the ends of a clip.
+def load_frames(mixture: Mixture) -> list[Image.Image]:
+    """The three frames whose mean embedding is the image query; fewer at the ends of a clip.
 
     Raises:
-        ClipsepError: if the mixture has no pictures or they cannot be read.
+        ClipsepError: if the mixture has no frames or they cannot be read.
     """
     if mixture.target_frames is None or mixture.target_frame is None:
         raise ClipsepError(
-            f"Mixture {mixture.id} names no pictures: give a folder of them with --images, or query by "
+            f"Mixture {mixture.id} names no frames: give a folder of images with --images, or query by "
             "text."
         )
     wanted = range(mixture.target_frame - 1, mixture.target_frame + 2)
     if mixture.target_frames.is_file():
         frames = read_video(mixture.target_frames, SAMPLE_RATE).frames
-        pictures = [frames[number - 1] for number in wanted if 0 < number <= len(frames)]
+        frames = [frames[number - 1] for number in wanted if 0 < number <= len(frames)]
     else:
         paths = [mixture.target_frames / f"{number:06d}.jpg" for number in wanted]
-        pictures = [_open(path) for path in paths if path.is_file()]
-    if not pictures:
-        raise ClipsepError(f"'{mixture.target_frames}' has no picture {mixture.target_frame}.")
-    return pictures
+        frames = [_open(path) for path in paths if path.is_file()]
+    if not frames:
+        raise ClipsepError(f"'{mixture.target_frames}' has no frame {mixture.target_frame}.")
+    return frames
 
 
 def _cut(audio: np.ndarray, start: int) -> np.ndarray:

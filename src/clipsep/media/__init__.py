@@ -1,6 +1,6 @@
-"""Sound and pictures in and out of files: decode, resample and encode, in blocks where it matters.
+"""Sound and video in and out of files: decode, resample and encode, in blocks where it matters.
 
-It knows files, samples and pictures; it knows nothing of spectra, models or torch.
+It knows files, samples and images; it knows nothing of spectra, models or torch.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from clipsep.media.reading import AudioReader, probe, read_audio
 from clipsep.media.resampling import StreamingResampler, resample
 from clipsep.media.sound_track import AudioStreamInfo
-from clipsep.media.video import Video, read_video, square_picture
+from clipsep.media.video import Video, read_video, square_image
 from clipsep.media.writing import (
     OUTPUT_FORMATS,
     AudioWriter,
@@ -33,5 +33,5 @@ __all__ = [
     "read_tags",
     "read_video",
     "resample",
-    "square_picture",
+    "square_image",
 ]

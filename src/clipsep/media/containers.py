@@ -76,8 +76,8 @@ def demux(
         yield packet
 
 
-def picture_stream(container: av.container.InputContainer) -> av.VideoStream | None:
-    """The first stream of moving pictures; cover art in a music file is not one."""
+def video_stream(container: av.container.InputContainer) -> av.VideoStream | None:
+    """The first stream of video; cover art in a music file is not one."""
     attached = av.stream.Disposition.attached_pic
     return next((s for s in container.streams.video if not s.disposition & attached), None)
 
@@ -122,7 +122,7 @@ def declared_seconds(
     if tagged:
         return tagged, exact
     if container.duration:
-        # The length of the longest track: a sound beside a picture may rightly be shorter.
+        # The length of the longest track: a sound beside a video may rightly be shorter.
         return container.duration / av.time_base, exact and len(container.streams) == 1
     return None, False
 

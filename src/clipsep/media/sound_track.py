@@ -14,7 +14,7 @@ import numpy as np
 from av.error import FFmpegError
 
 from clipsep.errors import ClipsepError
-from clipsep.media.containers import check_whole, declared_seconds, picture_stream
+from clipsep.media.containers import check_whole, declared_seconds, video_stream
 from clipsep.messages import counted
 
 # The longest jump of their time stamps that is not lost sound: FLAC and Ogg run without gaps, the
@@ -75,7 +75,7 @@ class SoundTrack:
         kinds = container.format.name.split(",")
         self.stream = stream
         self.seconds, self.exact_duration = declared_seconds(path, container, stream)
-        self.has_video = picture_stream(container) is not None
+        self.has_video = video_stream(container) is not None
         self._states_padding = "mov" in kinds
         self._longest_gap = min(_LONGEST_GAPS.get(kind, np.inf) for kind in kinds)
         self.info: AudioStreamInfo | None = None

@@ -1,6 +1,6 @@
-"""Reading a video for the data set: one pass gives mono sound and evenly spaced pictures.
+"""Reading a video for the data set: one pass gives mono sound and evenly spaced frames.
 
-It knows time lines and pictures; what the pictures are embedded with is none of its business.
+It knows time lines and frames; what the frames are embedded with is none of its business.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from av.error import FFmpegError
 from PIL import Image
 
 from clipsep.errors import ClipsepError
-from clipsep.media.containers import demux, open_media, picture_stream
+from clipsep.media.containers import demux, open_media, video_stream
 from clipsep.media.resampling import StreamingResampler
 from clipsep.media.sound_track import SoundTrack
 
@@ -33,41 +33,41 @@ class Video:
 def read_video(
     path: str | Path, sample_rate: int = 16_000, fps: float = 1.0, size: int = 224
 ) -> Video:
-    """Decode ``path`` once into mono sound at ``sample_rate`` and ``fps`` pictures per second.
+    """Decode ``path`` once into mono sound at ``sample_rate`` and ``fps`` frames per second.
 
-    Picture i (0-based) is the one shown at (i + 0.5) / fps seconds, its short side scaled to
+    Frame i (0-based) is the one shown at (i + 0.5) / fps seconds, its short side scaled to
     ``size`` pixels (bicubic), then the centre cut to size x size. There are
-    max(1, floor(seconds * fps)) of them, where seconds is the length of the sound; the last picture
-    is held if the sound goes on. Time 0 is the first picture: sound that starts later is padded,
-    sound that starts earlier is cut. Raises ClipsepError: unreadable, no pictures, no sound,
+    max(1, floor(seconds * fps)) of them, where seconds is the length of the sound; the last frame
+    is held if the sound goes on. Time 0 is the first frame: sound that starts later is padded,
+    sound that starts earlier is cut. Raises ClipsepError: unreadable, no frames, no sound,
     truncated, damaged.
     """
     path = Path(path)
     with open_media(path) as container:
-        pictures_from = picture_stream(container)
-        if pictures_from is None:
-            raise ClipsepError(f"{path} has no pictures: choose a video file.")
+        stream = video_stream(container)
+        if stream is None:
+            raise ClipsepError(f"{path} has no video: choose a video file.")
         sound = SoundTrack(path, container)
-        pictures = _PictureTrack(path, pictures_from, fps, size)
+        frames = _FrameTrack(path, stream, fps, size)
         pieces: list[np.ndarray] = []
         resampler: StreamingResampler | None = None
-        for packet in demux(container, path, sound.stream, pictures_from):
-            if packet.stream.index == pictures_from.index:
-                pictures.feed(packet)
+        for packet in demux(container, path, sound.stream, stream):
+            if packet.stream.index == stream.index:
+                frames.feed(packet)
                 continue
             for piece in sound.feed(packet):
                 resampler = resampler or StreamingResampler(sound.info.sample_rate, sample_rate)
                 pieces.append(resampler.push(piece.mean(axis=0)))
         sound.finish()
     pieces.append(resampler.push(np.zeros(0, np.float32), last=True))
-    offset = sound.start_seconds - pictures.finish()
+    offset = sound.start_seconds - frames.finish()
     audio = _shift(np.concatenate(pieces), round(offset * sample_rate), path, sample_rate)
     count = max(1, int(len(audio) * fps / sample_rate + 1e-6))
-    return Video(audio, sample_rate, pictures.take(count))
+    return Video(audio, sample_rate, frames.take(count))
 
 
-class _PictureTrack:
-    """Decodes pictures and keeps those shown at (i + 0.5) / fps seconds after the first one."""
+class _FrameTrack:
+    """Decodes frames and keeps those shown at (i + 0.5) / fps seconds after the first one."""
 
     def __init__(self, path: Path, stream: av.VideoStream, fps: float, size: int) -> None:
         self._path = path
@@ -80,45 +80,45 @@ class _PictureTrack:
         self._kept: list[Image.Image] = []
         if stream.codec_context is None:
             raise ClipsepError(
-                f"{path} has pictures in a format that cannot be decoded here: convert it first."
+                f"{path} has frames in a format that cannot be decoded here: convert it first."
             )
         # Videos are read side by side, each in its own process, which one thread serves best.
         stream.codec_context.thread_count = 1
 
     def feed(self, packet: av.Packet) -> None:
-        """Decode one packet; raises ClipsepError for damaged pictures."""
+        """Decode one packet; raises ClipsepError for damaged frames."""
         try:
             frames = packet.decode()
         except FFmpegError as error:
             if self._previous is None:
                 return  # what precedes the first key frame cannot be decoded, and need not be
             raise ClipsepError(
-                f"{self._path} is damaged: the picture after {self._seconds:.2f} s cannot be "
+                f"{self._path} is damaged: the frame after {self._seconds:.2f} s cannot be "
                 "decoded; get an intact copy."
             ) from error
         for frame in frames:
             self._advance(frame)
 
     def finish(self) -> float:
-        """Call after the last packet: the time of the first picture in seconds.
+        """Call after the last packet: the time of the first frame in seconds.
 
-        Raises ClipsepError if no picture could be decoded or the pictures stop far too early.
+        Raises ClipsepError if no frame could be decoded or the frames stop far too early.
         """
         if self._previous is None:
-            raise ClipsepError(f"{self._path} has no picture that can be decoded: get a new copy.")
+            raise ClipsepError(f"{self._path} has no frame that can be decoded: get a new copy.")
         if self._seconds < 0.99 * self._declared - 1.0:
             raise ClipsepError(
-                f"{self._path} is truncated: it declares {self._declared:.2f} s of pictures but "
+                f"{self._path} is truncated: it declares {self._declared:.2f} s of frames but "
                 f"only {self._seconds:.2f} s could be read; get a complete copy."
             )
         return self._first_seconds
 
     def take(self, count: int) -> list[Image.Image]:
-        """The first ``count`` pictures; the last one decoded is held for as long as needed."""
+        """The first ``count`` frames; the last one decoded is held for as long as needed."""
         missing = count - len(self._kept)
         if missing <= 0:
             return self._kept[:count]
-        return self._kept + [self._picture(self._previous)] * missing
+        return self._kept + [self._image(self._previous)] * missing
 
     def _advance(self, frame: av.VideoFrame) -> None:
         if frame.time is None:
@@ -128,36 +128,36 @@ class _PictureTrack:
         elapsed = frame.time - self._first_seconds
         if elapsed - self._seconds > _LONGEST_JUMP_SECONDS:
             raise ClipsepError(
-                f"{self._path} has pictures that jump from {self._seconds:.0f} s to "
+                f"{self._path} has frames that jump from {self._seconds:.0f} s to "
                 f"{elapsed:.0f} s: its time stamps are broken; convert it again."
             )
         self._seconds = elapsed
         # The previous frame was on the screen until now: it serves every moment in between.
         while self._previous is not None and (len(self._kept) + 0.5) / self._fps < self._seconds:
-            self._kept.append(self._picture(self._previous))
+            self._kept.append(self._image(self._previous))
         self._previous = frame
 
-    def _picture(self, frame: av.VideoFrame) -> Image.Image:
-        picture = frame.to_image()
+    def _image(self, frame: av.VideoFrame) -> Image.Image:
+        image = frame.to_image()
         if frame.rotation:
-            picture = picture.rotate(frame.rotation, expand=True)
-        return square_picture(picture, self._size)
+            image = image.rotate(frame.rotation, expand=True)
+        return square_image(image, self._size)
 
 
-def square_picture(picture: Image.Image, size: int) -> Image.Image:
-    """``picture`` with its short side scaled to ``size`` pixels (bicubic), then the centre cut out."""
-    scale = size / min(picture.size)
-    width, height = (max(size, round(side * scale)) for side in picture.size)
-    picture = picture.resize((width, height), Image.Resampling.BICUBIC)
+def square_image(image: Image.Image, size: int) -> Image.Image:
+    """``image`` with its short side scaled to ``size`` pixels (bicubic), then the centre cut out."""
+    scale = size / min(image.size)
+    width, height = (max(size, round(side * scale)) for side in image.size)
+    image = image.resize((width, height), Image.Resampling.BICUBIC)
     left, top = (width - size) // 2, (height - size) // 2
-    return picture.crop((left, top, left + size, top + size))
+    return image.crop((left, top, left + size, top + size))
 
 
 def _shift(audio: np.ndarray, offset: int, path: Path, sample_rate: int) -> np.ndarray:
     """Move ``audio`` [T] later (zeros before it) or earlier (cut) by ``offset`` samples."""
     if offset > _LONGEST_JUMP_SECONDS * sample_rate or -offset >= len(audio):
         raise ClipsepError(
-            f"{path} has sound and pictures {abs(offset) / sample_rate:.0f} s apart: its time "
+            f"{path} has sound and frames {abs(offset) / sample_rate:.0f} s apart: its time "
             "stamps are broken; convert it again."
         )
     if offset >= 0:

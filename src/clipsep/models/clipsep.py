@@ -30,7 +30,7 @@ class MaskLogits(NamedTuple):
 
 
 class CLIPSep(nn.Module):
-    """Text- or picture-queried mask prediction (Dong et al., 2023, late fusion).
+    """Text- or image-queried mask prediction (Dong et al., 2023, late fusion).
 
     Args:
         network: from spectrogram to features.

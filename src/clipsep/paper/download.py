@@ -194,7 +194,7 @@ class _Job:
             path.unlink()  # else it would be found and taken for finished
             raise FetchFailed("what arrived is no video with sound") from error
         if not info.has_video:
-            raise VideoMissing("has no pictures")
+            raise VideoMissing("has no frames")
         if info.seconds is not None and info.seconds <= self.longer_than:
             raise VideoMissing(f"only {info.seconds:.1f} s long")
 

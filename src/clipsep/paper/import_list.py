@@ -1,4 +1,4 @@
-"""From a published list to a data set: its wav files and extracted pictures, without any video.
+"""From a published list to a data set: its wav files and extracted frames, without any video.
 
 `clipsep.paper.lists` reads the lists, `clipsep.datasets.writer` knows the layout on disk.
 """
@@ -16,13 +16,13 @@ from clipsep.datasets.reader import SAMPLE_RATE
 from clipsep.datasets.writer import STAGING, stage_clip
 from clipsep.errors import ClipsepError
 from clipsep.files import fingerprint
-from clipsep.media import read_audio, square_picture
+from clipsep.media import read_audio, square_image
 from clipsep.media.images import open_image
 from clipsep.messages import unexpected
 from clipsep.paper.lists import ListRow, find_file, read_list
 from clipsep.parallel.task import Progress, require_shared_folder
 
-PICTURE_SIZE = 224
+FRAME_SIZE = 224
 
 
 def import_list(
@@ -35,7 +35,7 @@ def import_list(
 ) -> PrepareReport:
     """Store every clip of a list under the name that its wav has there; finished ones are skipped.
 
-    The picture numbered i, from 1, becomes the i-th of its clip. Sound of any rate becomes mono at 16
+    The frame numbered i, from 1, becomes the i-th of its clip. Sound of any rate becomes mono at 16
     kHz. A clip whose files are missing or damaged is recorded in ``rejected.csv`` and the rest goes on.
 
     Args:
@@ -60,7 +60,7 @@ class _ListedFiles:
     row: ListRow
     wav: Path | None
     frame_dir: Path | None
-    fingerprint: str  # changes when a file does, or when pictures are added
+    fingerprint: str  # changes when a file does, or when frames are added
 
     @property
     def id(self) -> str:
@@ -91,10 +91,10 @@ class _Stage:
             if path is None:
                 return f"'{name}' does not exist: check --root."
         if not row.n_frames:
-            return f"'{row.frame_dir}' has no pictures, the list says."
+            return f"'{row.frame_dir}' has no frames, the list says."
         try:
             audio, _ = read_audio(clip.wav, SAMPLE_RATE, mono=True)
-            frames = [_read_picture(clip.frame_dir, i) for i in range(1, row.n_frames + 1)]
+            frames = [_read_frame(clip.frame_dir, i) for i in range(1, row.n_frames + 1)]
         except ClipsepError as error:
             return str(error)
         except Exception as error:  # a fault of ours must not cost the other clips
@@ -108,6 +108,6 @@ class _Stage:
         return f"'{clip.wav}' killed every process that read it."
 
 
-def _read_picture(folder: Path, number: int) -> Image.Image:
+def _read_frame(folder: Path, number: int) -> Image.Image:
     image = open_image(folder / f"{number:06d}.jpg")
-    return square_picture(image.convert("RGB"), PICTURE_SIZE)
+    return square_image(image.convert("RGB"), FRAME_SIZE)

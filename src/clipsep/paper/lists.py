@@ -19,7 +19,7 @@ class ListRow:
 
     Attributes:
         wav, frame_dir: as the list writes them.
-        n_frames: pictures in ``frame_dir``, named 000001.jpg, 000002.jpg, ...; one per second.
+        n_frames: frames in ``frame_dir``, named 000001.jpg, 000002.jpg, ...; one per second.
         label: None in the lists of three columns.
     """
 

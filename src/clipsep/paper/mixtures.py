@@ -45,7 +45,7 @@ def published_mixtures(
 
     Args:
         root: where relative paths of the lists begin; their own folders are tried next.
-        video_folders: made by 'clipsep paper download'; a clip whose wav or pictures are not there is
+        video_folders: made by 'clipsep paper download'; a clip whose wav or frames are not there is
             looked for by its YouTube id.
 
     Raises:
@@ -62,7 +62,7 @@ def published_mixtures(
     for index, (target, partner) in enumerate(zip(targets, partners, strict=True)):
         mixture_id, interferer = f"{index:04d}", interferers[partner]
         try:
-            sound, pictures = finder.sound(target), finder.pictures(target)
+            sound, frames = finder.sound(target), finder.frames(target)
             other = finder.sound(interferer)
         except FileNotFoundError as error:
             report.left_out[mixture_id] = str(error)
@@ -80,7 +80,7 @@ def published_mixtures(
                 snr_db=None,
                 query=target.label,
                 label=target.label,
-                target_frames=pictures,
+                target_frames=frames,
                 target_frame=target.n_frames // 2,
             )
         )
@@ -97,9 +97,9 @@ def published_partners(n_targets: int, n_interferers: int) -> list[int]:
 
 
 def published_start(n_frames: int) -> int:
-    """First sample, at 16 kHz, of the segment of a clip with so many pictures; may be negative.
+    """First sample, at 16 kHz, of the segment of a clip with so many frames; may be negative.
 
-    Its middle is that of picture number ``n_frames // 2``, counted from 1, which stands for the second
+    Its middle is that of frame number ``n_frames // 2``, counted from 1, which stands for the second
     that ends with its number.
     """
     middle = (2 * (n_frames // 2) - 1) * SAMPLE_RATE // 2
@@ -107,7 +107,7 @@ def published_start(n_frames: int) -> int:
 
 
 class _ClipFinder:
-    """Finds the sound and the pictures of listed clips: their own files, else downloaded videos."""
+    """Finds the sound and the frames of listed clips: their own files, else downloaded videos."""
 
     def __init__(self, roots: tuple[Path, ...], video_folders: Iterable[Path]):
         self._roots = roots
@@ -122,8 +122,8 @@ class _ClipFinder:
         """The wav, or the video. Raises FileNotFoundError."""
         return self._find(row.wav, row)
 
-    def pictures(self, row: ListRow) -> Path:
-        """The folder of pictures, or the video. Raises FileNotFoundError."""
+    def frames(self, row: ListRow) -> Path:
+        """The folder of frames, or the video. Raises FileNotFoundError."""
         return self._find(row.frame_dir, row)
 
     def is_training_video(self, path: Path) -> bool:

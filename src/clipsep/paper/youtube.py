@@ -47,7 +47,7 @@ class YouTube:
     """Fetches clips as small videos (up to 360 lines where there are such) with sound.
 
     Raises:
-        ClipsepError: if there is no ffmpeg program, which cuts seconds out and joins sound and pictures.
+        ClipsepError: if there is no ffmpeg program, which cuts seconds out and joins sound and frames.
     """
 
     def __init__(self, rate_limit: int | None = None):
@@ -75,7 +75,7 @@ class YouTube:
     def fetch(self, clip: ListedClip, folder: Path, cancelled: threading.Event) -> Path:
         """Fetch ``clip`` into ``folder`` and return its file; what is there already is continued.
 
-        Nothing is encoded again: what a cut needs of the pictures before it is there, but not shown.
+        Nothing is encoded again: what a cut needs of the frames before it is there, but not shown.
 
         Raises:
             VideoMissing: if the video is not to be had.

@@ -1,4 +1,4 @@
-"""Query encoders: what turns a text or a picture into the embedding that steers separation.
+"""Query encoders: what turns a text or an image into the embedding that steers separation.
 
 This module must import no encoder before one is needed.
 """
@@ -18,7 +18,7 @@ def load_query_encoder(name: str, device: str = "cpu", threads: int | None = Non
     """The encoder called ``name``.
 
     "embedded" works offline; "clip" is OpenAI's ViT-B/32; "clip:MODEL" is any CLIP, a folder or a
-    hub id; "efficientnet" takes pictures only. An encoder's id names it, too. Installed packages add
+    hub id; "efficientnet" takes images only. An encoder's id names it, too. Installed packages add
     others, "NAME" or "NAME:MODEL", by an entry point NAME of the group `clipsep.query_encoders`: a callable
     ``(model, device)`` that returns a `QueryEncoder`, with the empty text as model where none is named.
     NAME may also be a dotted path of trusted code, see `clipsep.plugins`.
@@ -33,9 +33,9 @@ def load_query_encoder(name: str, device: str = "cpu", threads: int | None = Non
 
         return EmbeddedEncoder(_onnx_device(device), threads)
     if name in ("efficientnet", "efficientnet-lite0"):
-        from clipsep.queries.efficientnet import PictureFeatureEncoder
+        from clipsep.queries.efficientnet import ImageFeatureEncoder
 
-        return PictureFeatureEncoder(_onnx_device(device), threads)
+        return ImageFeatureEncoder(_onnx_device(device), threads)
     family, _, model = name.partition(":")
     if family == "clip" and (model or name == "clip"):
         require("torch", "transformers", extra="clip", purpose="the CLIP query encoder")

@@ -24,8 +24,8 @@ from clipsep.queries.prompts import check_texts
 
 DEFAULT_CLIP = "openai/clip-vit-base-patch32"
 _TEXT_BATCH = 64
-_PICTURE_BATCH = 8
-# Pictures longer than this, in short sides, lose their ends before CLIP's own resize, which would
+_IMAGE_BATCH = 8
+# Images longer than this, in short sides, lose their ends before CLIP's own resize, which would
 # blow a 1 x 3000 strip up to 150 million pixels only to keep its middle.
 _LONGEST = 8
 _FILES = ["*.json", "*.txt", "*.safetensors"]
@@ -33,7 +33,7 @@ _PICKLED = "pytorch_model.bin"
 
 
 class CLIPEncoder:
-    """Texts and pictures in the joint space of a CLIP (Radford et al., 2021).
+    """Texts and images in the joint space of a CLIP (Radford et al., 2021).
 
     Embeddings are not normalised, as in the published CLIPSep. ``id`` is "clip:" and the hub id;
     a downloaded folder counts as its hub model if it is still called like it. ``revision`` is the
@@ -56,7 +56,7 @@ class CLIPEncoder:
             self.revision = folder.name
         self.id = f"clip:{name}"
         self._device = torch.device(device)
-        self._model, self._tokenizer, self._pictures = _load(transformers, folder)
+        self._model, self._tokenizer, self._processor = _load(transformers, folder)
         self._model.to(self._device)
         self.dim: int = self._model.config.projection_dim
 
@@ -69,8 +69,8 @@ class CLIPEncoder:
         return self._in_batches(self._embed_texts, texts, _TEXT_BATCH)
 
     def encode_images(self, images: list[Image.Image]) -> np.ndarray:
-        """Pictures of any mode and size -> embeddings [B,D] float32."""
-        return self._in_batches(self._embed_images, images, _PICTURE_BATCH)
+        """Images of any mode and size -> embeddings [B,D] float32."""
+        return self._in_batches(self._embed_images, images, _IMAGE_BATCH)
 
     @torch.no_grad()
     def _in_batches(self, embed: Any, items: list[Any], size: int) -> np.ndarray:
@@ -88,8 +88,8 @@ class CLIPEncoder:
         return self._model.text_projection(pooled)
 
     def _embed_images(self, images: list[Image.Image]) -> Tensor:
-        # Named, since a picture three pixels high could be taken for three channels.
-        batch = self._pictures(
+        # Named, since an image three pixels high could be taken for three channels.
+        batch = self._processor(
             images=[_shorten(to_rgb(image)) for image in images],
             input_data_format="channels_last",
             return_tensors="pt",
@@ -111,20 +111,20 @@ def _import_transformers() -> ModuleType:
 
 
 def _load(transformers: ModuleType, folder: Path) -> tuple[Any, Any, Any]:
-    """Model (float32, frozen), tokenizer and picture processor from a folder, without network."""
+    """Model (float32, frozen), tokenizer and image processor from a folder, without network."""
     family = _config(folder).get("model_type")
     if family != "clip":
         raise ClipsepError(f"{folder} holds a model of type {family}, not a CLIP.")
-    # transformers 5 has two picture processors; the one named CLIPImageProcessor needs torchvision.
-    pictures = getattr(transformers, "CLIPImageProcessorPil", None)
-    pictures = pictures or transformers.CLIPImageProcessor
+    # transformers 5 has two image processors; the one named CLIPImageProcessor needs torchvision.
+    kind = getattr(transformers, "CLIPImageProcessorPil", None)
+    kind = kind or transformers.CLIPImageProcessor
     try:
         with _quiet(transformers):
             model, info = transformers.CLIPModel.from_pretrained(
                 folder, local_files_only=True, output_loading_info=True
             )
             tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
-            processor = pictures.from_pretrained(folder, local_files_only=True)
+            processor = kind.from_pretrained(folder, local_files_only=True)
     except Exception as error:  # transformers passes on whatever its many readers raise
         reason = str(error).strip().split("\n")[0]
         raise ClipsepError(f"The CLIP model in {folder} cannot be loaded: {reason}") from error
@@ -224,7 +224,7 @@ def _config(folder: Path) -> dict[str, Any]:
 
 
 def _shorten(image: Image.Image) -> Image.Image:
-    """Cut the ends off a very long picture, symmetrically."""
+    """Cut the ends off a very long image, symmetrically."""
     limit = _LONGEST * min(image.size)
     width, height = (min(extent, limit) for extent in image.size)
     left, top = (image.width - width) // 2, (image.height - height) // 2

@@ -1,6 +1,6 @@
-"""Picture queries without a language: features of an image classifier, as in Sound of Pixels.
+"""Image queries without a language: features of an image classifier, as in Sound of Pixels.
 
-It must not know about texts; a model trained with it can only be asked with pictures.
+It must not know about texts; a model trained with it can only be asked with images.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from clipsep.queries.embedded.image import FEATURES, ImageClassifier
 ID = "efficientnet-lite0"
 
 
-class PictureFeatureEncoder:
+class ImageFeatureEncoder:
     """Pooled EfficientNet-Lite0 features, the place that ResNet-18 has in the paper's SOP baseline.
 
     Raises ClipsepError if the classifier's file is missing or damaged.
@@ -28,8 +28,8 @@ class PictureFeatureEncoder:
 
     def encode_texts(self, texts: list[str]) -> np.ndarray:
         """Raises UsageError: the features have no words."""
-        raise UsageError("This model was trained with pictures alone; query it with a picture.")
+        raise UsageError("This model was trained with images alone; query it with an image.")
 
     def encode_images(self, images: list[Image.Image]) -> np.ndarray:
-        """Pictures of any mode and size -> features [B,1280] float32, not normalised."""
+        """Images of any mode and size -> features [B,1280] float32, not normalised."""
         return self._classifier.classify(images)[0]

@@ -1,6 +1,6 @@
 """Labels as one-hot rows, the queries of the supervised baseline.
 
-It must not know about language or pictures: a label is in the list or it is not.
+It must not know about language or images: a label is in the list or it is not.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class LabelEncoder:
 
     def encode_images(self, images: list[Image.Image]) -> np.ndarray:
         """Raises UsageError: a table of labels cannot see."""
-        raise UsageError("This model knows only its labels; it cannot take a picture as a query.")
+        raise UsageError("This model knows only its labels; it cannot take an image as a query.")
 
     def _row(self, text: str) -> int:
         if text in self._rows:

@@ -1,4 +1,4 @@
-"""What a user may ask with, and the names that the answers get: texts, pictures, paths of pictures.
+"""What a user may ask with, and the names that the answers get: texts, images, paths of images.
 
 It must not know which encoder reads them, nor what is separated.
 """
@@ -15,7 +15,7 @@ from clipsep.errors import UsageError
 from clipsep.media.images import open_image
 
 Query = str | Path | Image.Image
-PICTURE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 RESIDUAL = "residual"
 
 
@@ -62,7 +62,7 @@ def _named(
 
 def _is_path(query: object) -> bool:
     if isinstance(query, str):
-        return Path(query).suffix.lower() in PICTURE_SUFFIXES
+        return Path(query).suffix.lower() in IMAGE_SUFFIXES
     return isinstance(query, Path)
 
 

@@ -25,5 +25,5 @@ class QueryEncoder(Protocol):
         ...
 
     def encode_images(self, images: list[Image]) -> np.ndarray:
-        """Pictures -> [B,D]."""
+        """Images -> [B,D]."""
         ...

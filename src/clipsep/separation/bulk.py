@@ -30,7 +30,7 @@ from clipsep.media import OUTPUT_FORMATS, check_writable
 from clipsep.messages import unexpected
 from clipsep.parallel.run import local_workers, run_many
 from clipsep.parallel.task import Progress, require_shared_folder
-from clipsep.queries.parsing import PICTURE_SUFFIXES, named_queries
+from clipsep.queries.parsing import IMAGE_SUFFIXES, named_queries
 from clipsep.separation.journal import SeparationReport
 from clipsep.separation.outputs import FileReport, output_paths
 from clipsep.separation.query_masks import SENSITIVITY, sensitivity_bias
@@ -78,29 +78,27 @@ class SeparationRequest:
         folder = find_checkpoint(self.model)
         config = load_config(folder)
         weights = config.sha256 or fingerprint(folder / WEIGHTS_NAME)
-        pictures = [fingerprint(Path(query)) for query in self.queries if _is_picture(query)]
+        images = [fingerprint(Path(query)) for query in self.queries if _is_image(query)]
         asked = {
             **asdict(self),
             "device": None,
             "engine": None,
             "model": config.model_dump(mode="json"),
         }
-        content = json.dumps([__version__, asked, weights, pictures], default=str)
+        content = json.dumps([__version__, asked, weights, images], default=str)
         return hashlib.sha256(content.encode()).hexdigest()[:16]
 
     def outputs(self, recording: Recording, output: Path) -> list[Path]:
         """The files that a recording becomes."""
         folder = (output / recording.name).parent
-        tracks, picture = output_paths(
+        tracks, figure = output_paths(
             recording.path, folder, self.names, self.residual, self.format, self.plot
         )
-        return [*tracks.values(), *([picture] if picture else [])]
+        return [*tracks.values(), *([figure] if figure else [])]
 
     def with_absolute_paths(self) -> SeparationRequest:
         """The same for workers, which have working folders of their own."""
-        queries = [
-            Path(query).absolute() if _is_picture(query) else query for query in self.queries
-        ]
+        queries = [Path(query).absolute() if _is_image(query) else query for query in self.queries]
         model = self.model
         if model not in shipped_models() and Path(model).is_dir():
             model = str(Path(model).absolute())
@@ -305,8 +303,8 @@ def _outputs(
     return owners.keys()
 
 
-def _is_picture(query: str | Path) -> bool:
-    return isinstance(query, Path) or Path(query).suffix.lower() in PICTURE_SUFFIXES
+def _is_image(query: str | Path) -> bool:
+    return isinstance(query, Path) or Path(query).suffix.lower() in IMAGE_SUFFIXES
 
 
 @contextmanager

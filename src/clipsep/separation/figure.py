@@ -1,6 +1,6 @@
-"""A picture of a separation: the spectrogram of every part above one another, drawn in constant memory.
+"""The figure of a separation: the spectrogram of every part above one another, drawn in constant memory.
 
-It knows blocks of samples and colours; matplotlib is imported only when a picture is saved.
+It knows blocks of samples and colours; matplotlib is imported only when a figure is saved.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class SpectrogramFigure:
 
     Args:
         sample_rate: in Hz.
-        seconds: the expected length, if known; the picture adapts if it is wrong.
+        seconds: the expected length, if known; the figure adapts if it is wrong.
     """
 
     def __init__(self, sample_rate: int, seconds: float | None = None):
@@ -58,7 +58,7 @@ class SpectrogramFigure:
         self._samples += next(iter(parts.values())).shape[-1]
 
     def save(self, path: Path) -> None:
-        """Draw the picture as PNG; ``path`` appears when it is complete.
+        """Draw the figure as PNG; ``path`` appears when it is complete.
 
         Raises:
             ClipsepError: if it cannot be written.
@@ -179,7 +179,7 @@ class PooledSpectrogram:
 
 
 def _frequency_limits(sample_rate: int) -> tuple[float, float]:
-    """Lowest and highest frequency of the picture in Hz."""
+    """Lowest and highest frequency of the figure in Hz."""
     return min(LOWEST_FREQUENCY, sample_rate / 40), sample_rate / 2
 
 

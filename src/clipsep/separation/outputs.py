@@ -56,7 +56,7 @@ class FileReport:
     level: float | None
     targets: dict[str, TrackReport]
     residual: TrackReport | None = None
-    picture: Path | None = None
+    figure: Path | None = None
     feedback: dict[str, QueryFeedback] = field(default_factory=dict)
 
     @property
@@ -81,7 +81,7 @@ class FileReport:
                 for name, track in self.targets.items()
             ],
             "residual": self.residual.as_dict() if self.residual else None,
-            "picture": str(self.picture) if self.picture else None,
+            "figure": str(self.figure) if self.figure else None,
         }
 
 
@@ -115,7 +115,9 @@ class SeparationFiles:
         self._format = format
         self._energy = 0.0
         self._samples = 0
-        self._paths, self._picture = output_paths(info.path, folder, names, residual, format, plot)
+        self._paths, self._figure_path = output_paths(
+            info.path, folder, names, residual, format, plot
+        )
         self._tracks: dict[str, _Track] = {}
         self._figure = SpectrogramFigure(info.sample_rate, info.seconds) if plot else None
 
@@ -131,9 +133,9 @@ class SeparationFiles:
 
     def __exit__(self, *exception: Any) -> None:
         if self._figure and exception[0] is None:
-            # Inside the stack, so that a picture that fails takes the tracks with it.
+            # Inside the stack, so that a figure that fails takes the tracks with it.
             with self._stack:
-                self._figure.save(self._picture)
+                self._figure.save(self._figure_path)
         else:
             self._stack.__exit__(*exception)
 
@@ -171,7 +173,7 @@ class SeparationFiles:
             level=self._level(self._energy),
             targets=tracks,
             residual=residual,
-            picture=self._picture,
+            figure=self._figure_path,
             feedback=feedback or {},
         )
 
@@ -198,7 +200,7 @@ class SeparationFiles:
 def output_paths(
     recording: Path, folder: Path, names: list[str], residual: bool, format: str, plot: bool
 ) -> tuple[dict[str, Path], Path | None]:
-    """Where the tracks of a recording go, by query, and where its picture goes, if there is one."""
+    """Where the tracks of a recording go, by query, and where its figure goes, if there is one."""
     stem = _shorten(recording.stem, 100)
     tracks = _track_paths(folder, stem, [*names, *[RESIDUAL] * residual], format)
     return tracks, folder / f"{stem}.spectrogram.png" if plot else None

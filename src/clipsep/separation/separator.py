@@ -42,7 +42,7 @@ class SeparationResult:
     """Separated sound, float32, each array shaped as the input ([C, T] or [T]).
 
     Attributes:
-        targets: by the name of the query: a text itself, a picture's file name, or "image 1", ...
+        targets: by the name of the query: a text itself, an image's file name, or "image 1", ...
         residual: the mixture minus all targets, so that everything always adds up to the mixture.
         sample_rate: as the input's, in Hz.
         feedback: by the name of the query: whether the model knows such a sound, and how sure it is
@@ -71,7 +71,7 @@ class EncodedQueries:
 
 
 class Separator:
-    """Separates what texts or pictures name out of recordings.
+    """Separates what texts or images name out of recordings.
 
     Args:
         config: of the model, which must take queries.
@@ -153,7 +153,7 @@ class Separator:
                 are scaled to [-1, 1]; a NumPy array or a PyTorch tensor. soundfile's arrays are [T, C]:
                 pass ``waveform.T``.
             sample_rate: in Hz.
-            queries: texts, PIL images or paths of pictures; or what `encode` made of them.
+            queries: texts, PIL images or paths of images; or what `encode` made of them.
             binary: masks of 0 and 1 instead of soft ones.
             sensitivity: between 0 and 1: more finds more of each sound and lets more of the others
                 through; 0.5 takes masks as the model gives them. The odds that a spot of the spectrogram

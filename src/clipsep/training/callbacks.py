@@ -128,16 +128,16 @@ class ValidationExamples(Callback):
         write_sound("target", batch.sources[:, 0])
         spectra = stft(batch.sources, spectral.n_fft, spectral.hop_length)
         targets = make_targets(spectra, spectral)
-        pictures = {"mixture": targets.log_mixture[0, 0], "ideal mask": targets.mask[0, 0]}
+        images = {"mixture": targets.log_mixture[0, 0], "ideal mask": targets.mask[0, 0]}
         for kind, query in task.validation_queries(batch).items():
             masks, estimates = task.estimate(batch.sources, query)
             write_sound(f"estimate ({kind})", estimates[:, 0])
-            pictures[f"mask ({kind})"] = masks[0, 0]
+            images[f"mask ({kind})"] = masks[0, 0]
         noise = task.noise_masks(targets.log_mixture, batch)
         if noise is not None:
             for head, mask in enumerate(noise[0]):
-                pictures[f"noise mask {head + 1}"] = mask
-        writer.add_image(name, _draw(pictures), step, dataformats="HWC")
+                images[f"noise mask {head + 1}"] = mask
+        writer.add_image(name, _draw(images), step, dataformats="HWC")
 
 
 def _tensorboard(trainer: pl.Trainer) -> SummaryWriter | None:
@@ -148,16 +148,16 @@ def _tensorboard(trainer: pl.Trainer) -> SummaryWriter | None:
     return next((logger.experiment for logger in loggers), None)
 
 
-def _draw(pictures: dict[str, torch.Tensor]) -> np.ndarray:
+def _draw(images: dict[str, torch.Tensor]) -> np.ndarray:
     """Spectrogram and masks [F, T] side by side, low frequencies below: uint8 [height, width, 3]."""
-    figure = Figure(figsize=(2.4 * len(pictures), 2.8), layout="constrained")
+    figure = Figure(figsize=(2.4 * len(images), 2.8), layout="constrained")
     canvas = FigureCanvasAgg(figure)
-    for axes, (title, picture) in zip(
-        figure.subplots(1, len(pictures), sharey=True), pictures.items(), strict=True
+    for axes, (title, image) in zip(
+        figure.subplots(1, len(images), sharey=True), images.items(), strict=True
     ):
         limits = {"vmin": 0, "vmax": 1} if "mask" in title else {}
         axes.imshow(
-            picture.float().cpu().numpy(), origin="lower", aspect="auto", cmap="magma", **limits
+            image.float().cpu().numpy(), origin="lower", aspect="auto", cmap="magma", **limits
         )
         axes.set_title(title, fontsize=9)
         axes.set_xticks([])

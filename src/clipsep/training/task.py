@@ -154,7 +154,7 @@ class SeparationTask(pl.LightningModule):
         return torch.randn(shape, generator=generator) * shape[-1] ** -0.5
 
     def _plain_query(self, batch: MixtureBatch, step: int) -> torch.Tensor:
-        """Queries of the config's kind; hybrid training takes pictures on even steps, as published."""
+        """Queries of the config's kind; hybrid training takes frames on even steps, as published."""
         kind = self.config.query
         if kind == "hybrid":
             kind = "image" if step % 2 == 0 else "text"

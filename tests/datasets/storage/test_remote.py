@@ -235,15 +235,15 @@ class ColourEncoder:
         return torch.tensor(np.array([np.asarray(im).mean(axis=(0, 1)) for im in images]))
 
 
-def test_pictures_are_embedded_where_they_lie(
+def test_frames_are_embedded_where_they_lie(
     root: Path, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr("clipsep.queries.load_query_encoder", lambda *_, **__: ColourEncoder())
     monkeypatch.setenv("CLIPSEP_CACHE", str(tmp_path / "cache"))
     local = Path(shutil.copytree(root, tmp_path / "local"))
     for place in (local, url):
-        assert embed(place, "colour", workers=1).pictures == N_CLIPS
-        assert embed(place, "colour", workers=1).pictures == 0, "done is done"
+        assert embed(place, "colour", workers=1).frames == N_CLIPS
+        assert embed(place, "colour", workers=1).frames == 0, "done is done"
     one, two = (StoredEmbeddings(PreparedDataset(place), "colour") for place in (local, url))
     two.require_complete()
     for clip in one.dataset.clips:

@@ -21,7 +21,7 @@ from clipsep.queries.embedded.encoder import ClassTable
 from clipsep.queries.embedded.image import IMAGENET_CLASSES, ImageClassifier, centre_crop
 from clipsep.queries.embedded.text import MAX_TOKENS, SentenceEncoder
 from clipsep.queries.embedded.wordpiece import WordPieceTokenizer
-from tests.helpers.images import picture
+from tests.helpers.images import random_image
 
 SENTENCES = ["dog", "the sound of a helicopter flying", "ünïcödé 😀 犬", "crying baby " * 200]
 
@@ -94,7 +94,7 @@ def test_what_exceeds_256_tokens_is_cut_off(sentences):
 
 def test_embeddings_have_unit_norm_and_the_promised_shape(encoder):
     texts = encoder.encode_texts(["dog barking", "rain"])
-    images = encoder.encode_images([picture(seed) for seed in range(3)])
+    images = encoder.encode_images([random_image(seed) for seed in range(3)])
     assert texts.shape == (2, encoder.dim) and images.shape == (3, encoder.dim)
     assert texts.dtype == images.dtype == np.float32
     for rows in (texts, images):
@@ -115,14 +115,14 @@ def test_texts_of_one_sound_are_closer_than_those_of_two(encoder):
     assert dog @ barking > 0.5 > barking @ violin
 
 
-def test_pictures_in_a_batch_do_not_mix(encoder):
-    pictures = [picture(seed) for seed in range(5)]
-    alone = np.concatenate([encoder.encode_images([image]) for image in pictures])
-    assert np.abs(encoder.encode_images(pictures) - alone).max() < 1e-4
+def test_images_in_a_batch_do_not_mix(encoder):
+    images = [random_image(seed) for seed in range(5)]
+    alone = np.concatenate([encoder.encode_images([image]) for image in images])
+    assert np.abs(encoder.encode_images(images) - alone).max() < 1e-4
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I", "I;16", "F"])
-def test_pictures_of_any_mode_and_one_pixel_work(encoder, mode):
+def test_images_of_any_mode_and_one_pixel_work(encoder, mode):
     for size in ((1, 1), (3, 500)):
         embedding = encoder.encode_images([Image.new(mode, size)])
         assert np.linalg.norm(embedding) == pytest.approx(1, abs=1e-5)
@@ -137,7 +137,7 @@ def test_the_classifier_is_that_of_its_package_but_for_rounding():
     published = lite.EfficientNet.from_name("efficientnet-lite0").eval()
     (weights,) = (file for file in package.files if file.suffix == ".pth")
     published.load_state_dict(torch.load(package.locate_file(weights), weights_only=True))
-    pixels = np.stack([centre_crop(picture(seed, 300, 260)) for seed in range(2)])
+    pixels = np.stack([centre_crop(random_image(seed, 300, 260)) for seed in range(2)])
     with torch.no_grad():
         expected = published((torch.from_numpy(pixels).float() - 127) / 128).numpy()
     _, logits = ImageClassifier()(pixels)
@@ -152,7 +152,7 @@ def test_the_crop_is_the_central_224_of_256():
     assert (pixels == np.array([0, 0, 255], np.uint8)[:, None, None]).all()
 
 
-def test_texts_need_no_classifier_and_pictures_no_sentence_encoder(monkeypatch):
+def test_texts_need_no_classifier_and_images_no_sentence_encoder(monkeypatch):
     def refuse(*_):
         raise AssertionError("loaded")
 
@@ -160,7 +160,7 @@ def test_texts_need_no_classifier_and_pictures_no_sentence_encoder(monkeypatch):
     assert EmbeddedEncoder().encode_texts(["dog"]).shape == (1, 384)
     monkeypatch.undo()
     monkeypatch.setattr(encoder_module, "SentenceEncoder", refuse)
-    assert EmbeddedEncoder().encode_images([picture()]).shape == (1, 384)
+    assert EmbeddedEncoder().encode_images([random_image()]).shape == (1, 384)
 
 
 def test_texts_and_images_need_neither_torch_nor_a_hub():
@@ -201,7 +201,7 @@ def test_the_table_without_extras_is_plain_imagenet():
     plain = table.without_extras()
     assert len(plain.names) == IMAGENET_CLASSES
     assert len(table.names) == ImageClassifier().n_classes > IMAGENET_CLASSES
-    images = [picture(seed) for seed in range(2)]
+    images = [random_image(seed) for seed in range(2)]
     embeddings = EmbeddedEncoder(table=plain).encode_images(images)
     assert np.allclose(np.linalg.norm(embeddings, axis=1), 1)
 
@@ -213,8 +213,8 @@ def test_embeddings_are_those_of_the_id(encoder):
     """
     stored = json.loads((Path(__file__).parents[2] / "data/embedded-v1.json").read_text())
     texts = encoder.encode_texts(list(stored["texts"]))
-    images = encoder.encode_images([picture(int(seed)) for seed in stored["pictures"]])
-    for rows, expected in ((texts, stored["texts"]), (images, stored["pictures"])):
+    images = encoder.encode_images([random_image(int(seed)) for seed in stored["images"]])
+    for rows, expected in ((texts, stored["texts"]), (images, stored["images"])):
         cosines = (rows * np.array(list(expected.values()))).sum(axis=1)
         assert cosines.min() > 0.999
 

@@ -1,6 +1,6 @@
-"""A picture of a report: how the model's SDR spreads in every class, as box plots.
+"""The figure of a report: how the model's SDR spreads in every class, as box plots.
 
-It knows reports and colours; where the picture goes is decided elsewhere.
+It knows reports and colours; where the figure goes is decided elsewhere.
 """
 
 from __future__ import annotations

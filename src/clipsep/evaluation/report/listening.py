@@ -1,4 +1,4 @@
-"""A page to listen to a report's examples: one HTML file with sounds, spectrograms and pictures inside.
+"""A page to listen to a report's examples: one HTML file with sounds, spectrograms and images inside.
 
 It knows reports and encodings; the looks are those of listening.html.
 """
@@ -47,7 +47,7 @@ class _Example:
     query: str
     beside: str
     id: str
-    picture: str
+    image: str
     changes: list[tuple[str, str, str]]
     tracks: list[_Track]
 
@@ -97,13 +97,13 @@ def _example(report: Report, scored: MixtureScores) -> _Example:
     # 1 for silence, which has no level.
     gain = _PEAK / (max(float(np.abs(sound).max()) for sound in sounds.values()) or 1.0)
     loudest = float(_bands(sounds[MIXTURE]).max()) or 1.0
-    picture = report.pictures.get(mixture.id)
+    image = report.images.get(mixture.id)
     return _Example(
         title=class_of(mixture),
         query=mixture.query,
         beside=", ".join(one.label or one.path.stem for one in mixture.interferers),
         id=mixture.id,
-        picture=_picture_uri(picture) if picture else "",
+        image=_image_uri(image) if image else "",
         changes=[
             (name, _sdr(scored, MIXTURE), _sdr(scored, name)) for name in report.model_estimates
         ],
@@ -156,8 +156,8 @@ def _tick(frequency: int) -> tuple[str, float]:
     return (f"{frequency // 1000}k" if frequency >= 1000 else str(frequency)), height
 
 
-def _picture_uri(picture: Image.Image) -> str:
-    small = picture.convert("RGB")
+def _image_uri(image: Image.Image) -> str:
+    small = image.convert("RGB")
     small.thumbnail((_THUMBNAIL, _THUMBNAIL))
     return _jpeg_uri(small, quality=80)
 

@@ -1,6 +1,6 @@
 """What an evaluation found: scores of every mixture, and their statistics overall and by class.
 
-It knows numbers and names; files and pictures of them are made elsewhere.
+It knows numbers and names; files and images of them are made elsewhere.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Report:
         settings: what the evaluation was asked for.
         environment: versions, and when it was done.
         mixtures: in the order of the list.
-        pictures: of the picture queries of examples, by the mixture's id.
+        images: of the image queries of examples, by the mixture's id.
     """
 
     model: dict[str, Any]
@@ -67,7 +67,7 @@ class Report:
     settings: dict[str, Any]
     environment: dict[str, Any]
     mixtures: list[MixtureScores]
-    pictures: dict[str, Image.Image] = field(default_factory=dict)
+    images: dict[str, Image.Image] = field(default_factory=dict)
 
     @cached_property
     def estimates(self) -> list[str]:

@@ -147,8 +147,8 @@ def _what_was_done(report: Report) -> Iterator[str]:
     yield f"- list: {scored}, SHA-256 `{mixtures['sha256']}`"
     queries = ", ".join(settings["queries"]) or "none"
     prompts = f"; prompts: {settings['prompts']}" if settings["prompts"] else ""
-    pictures = f"; pictures: {settings['images']}" if settings["images"] else ""
-    yield f"- queries: {queries}{prompts}{pictures}; {settings['masks']} masks"
+    images = f"; images: {settings['images']}" if settings["images"] else ""
+    yield f"- queries: {queries}{prompts}{images}; {settings['masks']} masks"
     environment = report.environment
     yield (
         f"- {environment['date']}, clipsep {environment['clipsep']}, "

@@ -33,7 +33,7 @@ FormatQuery = Annotated[Format, Query(description="Format of the file.")]
 
 
 def results_router(queue: JobQueue) -> APIRouter:
-    """Downloads: parts, pictures of them, mixes, and everything at once."""
+    """Downloads: parts, images of them, mixes, and everything at once."""
     router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["results"])
     failures = problems(*JOB_ERRORS)
 
@@ -58,7 +58,7 @@ def results_router(queue: JobQueue) -> APIRouter:
         responses={200: {"content": {"image/png": BINARY_CONTENT}}, **failures},
     )
     def spectrogram(job_id: JobId, number: int) -> Response:
-        """A picture of one part: time to the right, frequency upwards, 70 dB of colours."""
+        """An image of one part: time to the right, frequency upwards, 70 dB of colours."""
         separation = outcome_of(find_job(queue, job_id))
         part = _part(separation, number)
         return FileResponse(spectrogram_file(separation, part), media_type="image/png")

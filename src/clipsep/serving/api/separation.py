@@ -14,7 +14,7 @@ from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
 
 from clipsep import Separator, UsageError
-from clipsep.queries.parsing import PICTURE_SUFFIXES, named_queries
+from clipsep.queries.parsing import IMAGE_SUFFIXES, named_queries
 from clipsep.serving.api.answers import (
     AUDIO_CONTENT,
     BINARY_CONTENT,
@@ -151,7 +151,7 @@ def _checked_texts(texts: list[str], n_images: int, limits: Limits) -> tuple[str
                 f"A query has {len(text)} characters: this server takes {limits.query_characters}."
             )
         # In Python such a text is the path of an image; no path of a client is ever opened.
-        if Path(text).suffix.lower() in PICTURE_SUFFIXES:
+        if Path(text).suffix.lower() in IMAGE_SUFFIXES:
             raise UsageError(f"'{text}' looks like a file: send images as files, named 'image'.")
     # Names, length and twice the same: before the request waits in the queue for nothing.
     named_queries(texts or ["an image alone"])

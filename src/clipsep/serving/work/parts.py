@@ -1,4 +1,4 @@
-"""What one job does, and the files that come of it: parts, mixes, archives and their pictures."""
+"""What one job does, and the files that come of it: parts, mixes, archives and their images."""
 
 from __future__ import annotations
 
@@ -159,7 +159,7 @@ def mix_file(separation: Separation, gains_db: Sequence[float], format: str) -> 
 
 
 def spectrogram_file(separation: Separation, part: Part) -> Path:
-    """A picture of a part, in the same colours for the same levels as its mixture's."""
+    """An image of a part, in the same colours for the same levels as its mixture's."""
 
     def draw(path: Path) -> None:
         mixture_top = separation.parts[0].level

@@ -1,4 +1,4 @@
-"""Pictures of parts for the page: only the picture, no axes, for a strip above a player."""
+"""Images of parts for the page: only the image, no axes, for a strip above a player."""
 
 from __future__ import annotations
 

@@ -134,7 +134,7 @@ def _load_encoder(config: TrainingConfig, dataset: PreparedDataset) -> QueryEnco
 def _embeddings(
     config: TrainingConfig, dataset: PreparedDataset, encoder: QueryEncoder | None
 ) -> StoredEmbeddings | None:
-    """Stored picture embeddings, unless the model never sees a picture."""
+    """Stored frame embeddings, unless the model never sees a frame."""
     if encoder is None or config.query == "text" or config.query_encoder == "labels":
         return None
     embeddings = StoredEmbeddings(dataset, encoder.id)
@@ -156,7 +156,7 @@ def _text_queries(
     try:
         return torch.from_numpy(encode_prompted(encoder, labels, config.prompts))
     except UsageError:
-        # Picture features have no words; that matters only to a model that is trained with texts.
+        # Frame features have no words; that matters only to a model that is trained with texts.
         if config.query in ("text", "hybrid"):
             raise
         return None

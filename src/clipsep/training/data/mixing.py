@@ -26,7 +26,7 @@ from clipsep.training.data.clip_order import ClipOrder, Window
 REMOTE_WINDOW = 16  # shards that are shuffled together where each has to be fetched
 MAX_EXTRA_SOURCES = 2  # sources beside the queried ones
 _DRAWS = 3  # of a clip that should be unlike others; data of one kind have no such clip
-_ALIKE = 0.5  # clips whose pictures have a higher cosine are taken to sound alike, as in losses.py
+_ALIKE = 0.5  # clips whose frames have a higher cosine are taken to sound alike, as in losses.py
 _FPS = 1  # frames per second in a data set
 _LOUDEST_GAIN = 100.0  # of the RMS normalisation: silence stays silence
 
@@ -36,9 +36,9 @@ class MixingSettings(BaseModel):
 
     Attributes:
         n_sources: N, clips in a mixture.
-        query_frames: pictures around the segment's centre whose mean embedding is the query.
+        query_frames: frames around the segment's centre whose mean embedding is the query.
         margin: seconds kept clear of a clip's ends when the centre is drawn.
-        jitter: the segment's centre moves by up to this many seconds off its picture.
+        jitter: the segment's centre moves by up to this many seconds off its frame.
         target_rms: root mean square that every segment is scaled to before the random gain; None leaves it
             as it is.
         gain_range: lowest and highest random gain of a source in training.
@@ -85,7 +85,7 @@ class MixtureItem(NamedTuple):
     Attributes:
         sources: float32 [N, samples], already divided by N; the mixture is their sum. With
             `MixingSettings.extra_source_prob` rows follow for the extra sources, or for silence.
-        image_query: mean embedding of each source's pictures, float32 [N, D].
+        image_query: mean embedding of each source's frames, float32 [N, D].
         label: index of each source's label, int64 [N]; -1 if it has none.
         position: of the mixture in its data set.
     """
@@ -139,7 +139,7 @@ class MixtureDataset(Dataset):
     """Mixtures of a data set's clips.
 
     Args:
-        embeddings: of the pictures; None for models without picture queries (queries are then zeros).
+        embeddings: of the frames; None for models without image queries (queries are then zeros).
         labels: what a mixture's label indices count in.
         samples: length of a segment, at 16 kHz.
         train: random centres, gains and partners that change with every epoch; otherwise (validation)
@@ -260,7 +260,7 @@ class MixtureDataset(Dataset):
     ) -> None:
         """In place; partners of the first clip's kind, which would be heard in it, are drawn again.
 
-        What is of a kind is decided by the pictures where there are some: no label may reach a training
+        What is of a kind is decided by the frames where there are some: no label may reach a training
         by images. Only a training by texts, whose queries are labels, goes by those.
         """
 
@@ -338,7 +338,7 @@ class MixtureDataset(Dataset):
 
     def _draw(self, clip: Clip, rng: np.random.Generator) -> _Source:
         frame = self._centre_frame(clip.n_frames, rng)
-        centre = (frame + 0.5) / _FPS  # a picture is taken in the middle of its second
+        centre = (frame + 0.5) / _FPS  # a frame is taken in the middle of its second
         if self.train and self.settings.jitter:
             centre += rng.uniform(-self.settings.jitter, self.settings.jitter)
         audio = self.dataset.audio(clip)
@@ -358,7 +358,7 @@ class MixtureDataset(Dataset):
         return _Source(segment, self._query(clip, frame), self._label_index.get(clip.label, -1))
 
     def _centre_frame(self, n_frames: int, rng: np.random.Generator) -> int:
-        """0-based picture at the segment's centre; the middle one of clips too short for the margin."""
+        """0-based frame at the segment's centre; the middle one of clips too short for the margin."""
         margin = math.ceil(self.settings.margin * _FPS)
         if not self.train or n_frames <= 2 * margin:
             return max(n_frames // 2 - 1, 0)  # the published one: number n_frames // 2, from 1
