@@ -39,6 +39,8 @@ class CLIPSep(nn.Module):
         noise_heads: H; 2 for noise invariant training (CLIPSep-NIT), else 0. They serve training only.
         query_activation: on the query projection, ``sigmoid`` as published or ``none``.
         normalize_query: scale query embeddings to unit length first (as published: no).
+        query_hidden: hidden units of the query projection, which then is a multi-layer perceptron; 0 for
+            a linear projection, as published.
     """
 
     def __init__(
@@ -49,19 +51,21 @@ class CLIPSep(nn.Module):
         noise_heads: int = 0,
         query_activation: str = "sigmoid",
         normalize_query: bool = False,
+        query_hidden: int = 0,
     ):
         super().__init__()
         self.network = network
         self.normalize_query = normalize_query
         self.activation = torch.sigmoid if query_activation == "sigmoid" else nn.Identity()
-        self.query_projection = nn.Linear(query_dim, feature_channels)
+        self.query_projection = _projection(query_dim, query_hidden, feature_channels)
         self.noise_projections = nn.ModuleList(
             nn.Linear(feature_channels, feature_channels) for _ in range(noise_heads)
         )
         self.scale = nn.Parameter(torch.ones(feature_channels))
         self.bias = nn.Parameter(torch.zeros(1))
         if query_activation == "sigmoid":
-            for linear in (self.query_projection, *self.noise_projections):
+            projections = [self.query_projection, *self.noise_projections]
+            for linear in (part for p in projections for part in p.modules() if hasattr(part, "weight")):
                 nn.init.normal_(linear.weight, 0.0, 1e-4)
 
     def forward(self, log_magnitude: torch.Tensor, query: torch.Tensor) -> MaskLogits:
@@ -99,6 +103,17 @@ class CLIPSep(nn.Module):
         if self.normalize_query:
             query = F.normalize(query, dim=-1)
         return self.query_projection(query)
+
+
+def _projection(query_dim: int, hidden: int, feature_channels: int) -> nn.Module:
+    if not hidden:
+        return nn.Linear(query_dim, feature_channels)
+    return nn.Sequential(
+        nn.LayerNorm(query_dim, elementwise_affine=False),
+        nn.Linear(query_dim, hidden),
+        nn.GELU(),
+        nn.Linear(hidden, feature_channels),
+    )
 
 
 class WaveformSeparator(nn.Module):

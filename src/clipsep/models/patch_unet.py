@@ -28,6 +28,9 @@ class PatchUNet(SeparationNetwork):
         feature_channels: K.
         n_bands: F; each row of patches has a learnt offset, because pitch is not shift-invariant.
         patch: side of a patch, in bands and frames.
+        attention: transformer blocks at the innermost level, where every position sees the whole segment.
+        gated_head: beside the dot product, the query gates the features and adds a second, non-linear part
+            to the logits. It costs about a hundredth of the network for each query.
         film_decoder: let the query scale and shift the channels of the innermost level and the decoder
             (FiLM, Perez et al., 2018), so that it decides what is decoded and not only how the features
             add up. Each query then costs a pass of the decoder. At first, steering changes nothing.
@@ -40,6 +43,9 @@ class PatchUNet(SeparationNetwork):
         feature_channels: int = 32,
         n_bands: int = 256,
         patch: int = 4,
+        *,
+        attention: int = 0,
+        gated_head: bool = False,
         film_decoder: bool = False,
     ):
         super().__init__()
@@ -58,7 +64,10 @@ class PatchUNet(SeparationNetwork):
         self.decoder = nn.ModuleList(
             _Blocks(width, blocks, steering) for width in reversed(widths[:-1])
         )
+        rows = n_bands // self.stride
+        self.attention = nn.ModuleList(_Attention(widths[-1], rows) for _ in range(attention))
         self.head = nn.Conv2d(widths[0], feature_channels * patch**2, 1)
+        self.gate = _GatedHead(widths[0], feature_channels, patch**2) if gated_head else None
 
     def forward(self, log_magnitude: torch.Tensor) -> list[torch.Tensor]:
         """[B, 1, F, T] to what the decoder needs of it: the hidden states of all levels, outermost first.
@@ -74,6 +83,8 @@ class PatchUNet(SeparationNetwork):
             hidden = encode(hidden)
             levels.append(hidden)
             hidden = F.relu(down(hidden))
+        if not self.film_decoder:
+            hidden = self._innermost(hidden)
         return [*levels, hidden]
 
     def mask_logits(self, hidden: list[torch.Tensor], query_weights: torch.Tensor) -> torch.Tensor:
@@ -101,11 +112,20 @@ class PatchUNet(SeparationNetwork):
             steering: query weights [B, K] for a FiLM decoder.
         """
         *skips, hidden = levels
-        hidden = self.bottom(hidden, steering)
+        if self.film_decoder:
+            hidden = self._innermost(hidden, steering)
         for up, decode in zip(self.up, self.decoder, strict=True):
             # The 1x1 convolution commutes with nearest up-sampling and is four times cheaper before it.
             hidden = F.interpolate(up(hidden), scale_factor=2, mode="nearest")
             hidden = decode(F.relu(hidden + skips.pop()), steering)
+        return hidden
+
+    def _innermost(
+        self, hidden: torch.Tensor, steering: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        hidden = self.bottom(hidden, steering)
+        for attend in self.attention:
+            hidden = attend(hidden)
         return hidden
 
     def _project(self, hidden: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
@@ -118,7 +138,10 @@ class PatchUNet(SeparationNetwork):
         bias = torch.einsum("bnk,kp->bnp", weights, self.head.bias.view(-1, pixels)).flatten(1)
         # With the channels last, as the hidden state lies in memory; so does its gradient then.
         positions = hidden.permute(0, 2, 3, 1).flatten(1, 2)  # [B, F / patch * T / patch, C]
-        unfolded = (positions @ kernel + bias[:, None]).unflatten(1, hidden.shape[2:])
+        folded = positions @ kernel + bias[:, None]  # [B, F / patch * T / patch, N * pixels]
+        if self.gate is not None:
+            folded = folded + self.gate(positions, weights)
+        unfolded = folded.unflatten(1, hidden.shape[2:])
         return F.pixel_shuffle(unfolded.permute(0, 3, 1, 2).contiguous(), self.patch)
 
 
@@ -127,6 +150,48 @@ def _repeat(x: torch.Tensor, times: int) -> torch.Tensor:
         return x.repeat(times, 1, 1, 1)  # for any number of times, which stays open in the export
     # Unlike other ways to repeat, cat keeps the channels last.
     return torch.cat([x] * times)
+
+
+class _GatedHead(nn.Module):
+    """Features that the query scales, shifts and rectifies, to one logit for each pixel of a patch."""
+
+    def __init__(self, width: int, feature_channels: int, pixels: int):
+        super().__init__()
+        self.features = nn.Linear(width, feature_channels)
+        self.shift = nn.Linear(feature_channels, feature_channels)
+        self.logits = nn.Linear(feature_channels, pixels, bias=False)
+
+    def forward(self, positions: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+        """Positions [B, P, C] and query weights [B or 1, N, K] to [B, P, N * pixels]."""
+        gated = self.features(positions)[:, :, None] * weights[:, None]  # [B, P, N, K]
+        return self.logits(F.relu(gated + self.shift(weights)[:, None])).flatten(2)
+
+
+class _Attention(nn.Module):
+    """A transformer block over all positions of a map, [B, width, H, W] to the same shape.
+
+    Frequency has a learnt position; time has none but what convolutions see, so any length goes.
+    """
+
+    def __init__(self, width: int, rows: int, head_width: int = 32):
+        super().__init__()
+        self.heads = max(1, width // head_width)
+        self.row = nn.Parameter(torch.zeros(1, width, rows, 1))
+        self.norm1 = nn.LayerNorm(width)
+        self.qkv = nn.Linear(width, 3 * width)
+        self.merge = nn.Linear(width, width)
+        self.norm2 = nn.LayerNorm(width)
+        self.expand = nn.Linear(width, 2 * width)
+        self.contract = nn.Linear(2 * width, width)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        size = x.shape[2:]
+        x = (x + self.row).permute(0, 2, 3, 1).flatten(1, 2)  # [B, H * W, width]
+        qkv = self.qkv(self.norm1(x)).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        attended = F.scaled_dot_product_attention(*qkv.unbind(0))  # [B, heads, H * W, width / heads]
+        x = x + self.merge(attended.transpose(1, 2).flatten(2))
+        x = x + self.contract(F.gelu(self.expand(self.norm2(x))))
+        return x.unflatten(1, size).permute(0, 3, 1, 2)
 
 
 class ResidualBlock(nn.Module):

@@ -24,6 +24,7 @@ def build_model(settings: ModelSettings, n_bands: int = 256) -> nn.Module:
         "noise_heads": settings.noise_heads,
         "query_activation": settings.query_activation,
         "normalize_query": settings.normalize_query,
+        "query_hidden": settings.query_hidden,
     }
     if settings.kind == "labelsep":
         return LabelSep(network, settings.n_labels, settings.query_dim, **query)
@@ -42,7 +43,9 @@ def _build_network(settings: ModelSettings, n_bands: int) -> SeparationNetwork:
         settings.feature_channels,
         n_bands,
         network.patch,
-        network.film_decoder,
+        attention=network.attention,
+        gated_head=network.gated_head,
+        film_decoder=network.film_decoder,
     )
 
 

@@ -31,6 +31,8 @@ class PatchUNetSettings(_Settings):
     widths: tuple[Annotated[int, Field(ge=1)], ...] = Field((64, 128, 192, 256), min_length=1)
     blocks: int = Field(1, ge=1)
     patch: int = Field(4, ge=1)
+    attention: int = Field(0, ge=0)
+    gated_head: bool = False
     film_decoder: bool = False
 
     @property
@@ -85,6 +87,7 @@ class ModelSettings(_Settings):
     Attributes:
         kind: ``clipsep`` (any fixed query embedding), ``labelsep`` (learnt label table) or ``pit``.
         query_dim: D; for ``labelsep`` the size of the label table's rows.
+        query_hidden: hidden units of the query projection; 0 for a linear one, as published.
         noise_heads: 2 for noise invariant training, else 0.
         n_labels: rows of the label table, ``labelsep`` only.
     """
@@ -93,6 +96,7 @@ class ModelSettings(_Settings):
     network: NetworkSettings = UNetSettings()
     feature_channels: int = Field(32, ge=1)
     query_dim: int = Field(512, ge=1)
+    query_hidden: int = Field(0, ge=0)
     query_activation: Literal["sigmoid", "none"] = "sigmoid"
     normalize_query: bool = False
     noise_heads: int = Field(0, ge=0)

@@ -48,16 +48,32 @@ class Loss(NamedTuple):
 
 
 def make_targets(
+<<<<<<< HEAD
     source_spectra: torch.Tensor, settings: SpectralSettings, n_targets: int | None = None
+=======
+    source_spectra: torch.Tensor,
+    settings: SpectralSettings,
+    asked: int | None = None,
+    mixture: torch.Tensor | None = None,
+>>>>>>> c10a32f (recipes/mini: realistic mixtures made on the device, wordings of 280 labels; models: attention, a gated head, a deeper query projection)
 ) -> Targets:
     """Targets of mixtures from the complex spectra of their sources, [B, N, n_fft // 2 + 1, T].
 
     Args:
+<<<<<<< HEAD
         n_targets: the first so many sources are targets; the others are only part of the mixture. Default:
             all are targets.
     """
     mixture = source_spectra.sum(dim=1, keepdim=True)
     source_spectra = source_spectra[:, :n_targets]
+=======
+        asked: so many sources are targets, the others only sound in the mixture; by default all are.
+        mixture: complex [B, 1, n_fft // 2 + 1, T], where it is not the sum of these sources.
+    """
+    if mixture is None:
+        mixture = source_spectra.sum(dim=1, keepdim=True)
+    source_spectra = source_spectra[:, :asked]
+>>>>>>> c10a32f (recipes/mini: realistic mixtures made on the device, wordings of 280 labels; models: attention, a gated head, a deeper query projection)
     mixture_bands = to_bands(mixture.abs() + settings.log_floor, settings)
     source_bands = to_bands(source_spectra.abs(), settings)
     # The transposed unwarp adds up the linear bins whose mask a band sets.
@@ -79,7 +95,11 @@ def make_targets(
 
 
 def mask_loss(
-    logits: MaskLogits, targets: Targets, sdr_weight: float = 0.0, clamp: str = "none"
+    logits: MaskLogits,
+    targets: Targets,
+    sdr_weight: float = 0.0,
+    clamp: str = "none",
+    query_weight: torch.Tensor | None = None,
 ) -> Loss:
     """Mean over sources of the mask cost: for CLIPSep and its supervised variants.
 
@@ -89,10 +109,13 @@ def mask_loss(
         clamp: ``published`` takes the logarithm of rounded probabilities and keeps it above -100, so
             that a mask which is wrong and saturated costs 100 and learns nothing; ``none`` computes the
             cross-entropy from logits, whose gradient does not vanish.
+        query_weight: how much each query counts, [B, N]; by default all count alike.
     """
     x = logits.query.float()
     cost = _cost(*_log_probabilities(x, clamp), targets, sdr_weight)
-    return Loss(cost.mean())
+    if query_weight is None:
+        return Loss(cost.mean())
+    return Loss((cost * query_weight).sum() / query_weight.sum())
 
 
 def pit_loss(

@@ -1,0 +1,265 @@
+"""Train the shipped models: `python -m recipes.mini.train PACK recipes/mini/mini.yaml -o runs/mini`.
+
+A loop for one device that makes its own mixtures (`scenes.py`): on a large GPU, some thousand a second. The
+result is a checkpoint folder with averaged weights; `log.jsonl` beside it has the scores on validation mixtures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import math
+import time
+from pathlib import Path
+
+import torch
+import yaml
+from pydantic import BaseModel, ConfigDict
+from safetensors.torch import save_file
+from torch import nn
+
+from clipsep.models.registry import build_model
+from clipsep.models.settings import ModelSettings
+from clipsep.models.transforms import apply_mask, log_magnitude, stft
+from clipsep.spectral import SpectralSettings
+from clipsep.training.losses import mask_loss, nit_loss
+from recipes.mini.scenes import _RMS, Scenes, SceneSettings
+
+
+class RunSettings(BaseModel):
+    """A training.
+
+    Attributes:
+        seconds: how long it may take; the learning rate falls to zero until then. 0: as long as ``steps`` take.
+        steps: its length where ``seconds`` is 0.
+        noise_invariant: train with the noise heads that the model then needs.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    model: ModelSettings
+    spectral: SpectralSettings
+    scenes: SceneSettings = SceneSettings()
+    batch_size: int = 192
+    learning_rate: float = 2e-3
+    weight_decay: float = 0.02
+    warmup_steps: int = 300
+    ema_decay: float = 0.999
+    sdr_weight: float = 0.3
+    noise_invariant: bool = False
+    seconds: float = 0
+    steps: int = 1000
+    validate_every: float = 60  # seconds
+    compile: bool = True
+    seed: int = 0
+
+
+class Validation:
+    """The fixed mixtures of a pack's validation lists, on the device."""
+
+    def __init__(self, scenes: Scenes, name: str):
+        rows = scenes.index["pairs"][name]
+        samples, device = scenes.spectral.segment_samples, scenes.device
+
+        def segment(path: str, start: str) -> torch.Tensor:
+            recording = torch.from_numpy(scenes.recordings[path]).float() / 32768
+            place = (int(start) + torch.arange(samples)) % len(recording)
+            waveform = recording[place]
+            return waveform * (_RMS / (waveform.square().mean().sqrt() + 1e-8))
+
+        self.target = torch.stack([segment(r["target"], r["target_start"]) for r in rows])
+        other = torch.stack([segment(r["interferer"], r["interferer_start"]) for r in rows])
+        self.mixture = (self.target + other).to(device)
+        self.target = self.target.to(device)
+        asked = scenes.index["asked"]
+        number = {label: i for i, label in enumerate(asked)}
+        text = scenes.tables["labels"]
+        groups = scenes.index["groups"]
+        queries = []
+        for i, row in enumerate(rows):
+            taken = {row["label"], row["interferer_label"]}
+            near = {g for label in taken for g in groups.get(label, ())}
+            absent = [
+                label
+                for label in scenes.labels
+                if label not in taken and not near & set(groups.get(label, ()))
+            ]
+            queries.append([number[row["label"]], number[absent[i * 7919 % len(absent)]]])
+        self.query = text[torch.tensor(queries, device=device)]  # [rows, 2, D]
+        shown = scenes.index["images"]["val"]
+        first = {label: i for i, label in reversed(list(enumerate(shown)))}
+        self.with_image = [i for i, row in enumerate(rows) if row["label"] in first]
+        self.image = scenes.tables["images_val"][[first[rows[i]["label"]] for i in self.with_image]]
+        self.known = torch.tensor([row["label"] in scenes.labels for row in rows], device=device)
+        self.scenes = scenes
+
+    @torch.no_grad()
+    def score(self, model: nn.Module) -> dict[str, float]:
+        """SDR by text and by image, and the share of energy that an absent sound's query takes."""
+        spectral = self.scenes.spectral
+        sdr, leakage, by_image = [], [], []
+        place = {row: i for i, row in enumerate(self.with_image)}
+        for start in range(0, len(self.mixture), 32):
+            mixture, target = (x[start : start + 32] for x in (self.mixture, self.target))
+            query = self.query[start : start + 32]
+            rows = [place.get(start + i) for i in range(len(mixture))]
+            image = self.image[[row or 0 for row in rows]][:, None]
+            spectrum = stft(mixture, spectral.n_fft, spectral.hop_length)
+            log_mixture = log_magnitude(spectrum, spectral)[:, None]
+            logits = model.query_logits(log_mixture, torch.cat([query, image], 1))
+            mask = logits.float().sigmoid()
+            estimate = apply_mask(spectrum[:, None], mask, spectral, mixture.shape[-1])
+            energy = target.square().sum(-1, keepdim=True)
+            ratio = energy / ((target[:, None] - estimate).square().sum(-1) + 1e-8)
+            db = 10 * torch.log10(ratio)
+            sdr.append(db[:, 0])
+            by_image += [db[i, 2] for i, row in enumerate(rows) if row is not None]
+            leakage.append(estimate[:, 1].square().sum(-1) / mixture.square().sum(-1))
+        sdr, leakage, by_image = torch.cat(sdr), torch.cat(leakage), torch.stack(by_image)
+        scores = {
+            "sdr": sdr.mean(),
+            "median": sdr.median(),
+            "image": by_image.mean(),
+            "absent": leakage.mean(),
+        }
+        if not self.known.all():
+            scores["unseen"] = sdr[~self.known].mean()
+        return {name: round(float(score), 3) for name, score in scores.items()}
+
+
+def train(pack: Path, settings: RunSettings, output: Path, device: str, init: Path | None) -> None:
+    """Train and write ``output``: config of the run, log, weights as float16."""
+    output.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(settings.seed)
+    torch.backends.cuda.matmul.allow_tf32 = True
+    torch.backends.cudnn.allow_tf32 = True
+    torch.backends.cudnn.benchmark = True
+    begin = time.time()
+    scenes = Scenes(pack, settings.scenes, settings.spectral, device, settings.seed)
+    lists = {name: Validation(scenes, name) for name in scenes.index["pairs"]}
+    model = build_model(settings.model, settings.spectral.n_bands).to(device)
+    if init:
+        from safetensors.torch import load_file
+
+        model.load_state_dict(load_file(init, device=device))
+    model = model.to(memory_format=torch.channels_last)
+    averaged = copy.deepcopy(model).eval().requires_grad_(False)
+    forward = torch.compile(model) if settings.compile else model
+    decayed = [p for p in model.parameters() if p.ndim > 1]
+    plain = [p for p in model.parameters() if p.ndim <= 1]
+    optimizer = torch.optim.AdamW(
+        [{"params": decayed}, {"params": plain, "weight_decay": 0.0}],
+        lr=settings.learning_rate,
+        weight_decay=settings.weight_decay,
+        fused=device == "cuda",
+    )
+    log = (output / "log.jsonl").open("a")
+    start, step, progress, validated = None, 0, 0.0, time.time()
+    print(f"{settings.name}: {sum(p.numel() for p in model.parameters())} parameters, "
+          f"data in {time.time() - begin:.0f} s", flush=True)  # fmt: skip
+    elapsed = 0.0
+    while progress < 1:
+        if step == 5:  # what is compiled and tuned at first does not count
+            start = time.time()
+        rate = settings.learning_rate * min(1.0, (step + 1) / settings.warmup_steps)
+        rate *= 0.5 * (1 + math.cos(math.pi * progress)) + 1e-4
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        with torch.no_grad():
+            scene = scenes.draw(settings.batch_size)
+        with torch.autocast(device, torch.bfloat16):
+            logits = forward(scene.targets.log_mixture, scene.query)
+        if settings.noise_invariant:
+            loss = nit_loss(
+                logits, scene.targets, noise_gamma=0.1, union="either",
+                sdr_weight=settings.sdr_weight, **{_ALONE: 0.5},
+            )  # fmt: skip
+        else:
+            loss = mask_loss(
+                logits, scene.targets, settings.sdr_weight, query_weight=scene.weight
+            )
+        loss.total.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        step += 1
+        _average(averaged, model, min(settings.ema_decay, step / (step + 10)))
+        elapsed = time.time() - start if start else 0.0
+        progress = elapsed / settings.seconds if settings.seconds else step / settings.steps
+        if step % 20 == 0 and (progress >= 1 or time.time() - validated > settings.validate_every):
+            validated = time.time()
+            scores = {name: each.score(averaged) for name, each in lists.items()}
+            line = {
+                "step": step,
+                "seconds": round(elapsed, 1),
+                "mixtures": step * settings.batch_size,
+                "loss": round(float(loss.total), 4),
+                **scores,
+            }
+            print(settings.name, json.dumps(line), flush=True)
+            log.write(json.dumps(line) + "\n")
+            log.flush()
+            _save(averaged, settings, output)
+    if device == "cuda":
+        torch.cuda.synchronize()
+    seconds = time.time() - start if start else 0.0
+    line = {
+        "step": step,
+        "seconds": round(seconds, 1),
+        "mixtures": step * settings.batch_size,
+        "per_second": round((step - 5) * settings.batch_size / seconds) if seconds else None,
+        **{name: each.score(averaged) for name, each in lists.items()},
+    }
+    print(settings.name, "done", json.dumps(line), flush=True)
+    log.write(json.dumps(line) + "\n")
+    _save(averaged, settings, output)
+
+
+@torch.no_grad()
+def _average(averaged: nn.Module, model: nn.Module, decay: float) -> None:
+    """An exponential moving average of the weights and of the norms' statistics."""
+    pairs = [
+        (a, b)
+        for a, b in zip(averaged.state_dict().values(), model.state_dict().values(), strict=True)
+        if a.is_floating_point()
+    ]
+    torch._foreach_lerp_([a for a, _ in pairs], [b for _, b in pairs], 1 - decay)
+
+
+def _save(model: nn.Module, settings: RunSettings, output: Path) -> None:
+    weights = {
+        name: value.half().contiguous() if value.is_floating_point() else value
+        for name, value in model.state_dict().items()
+    }
+    save_file(weights, output / "weights.safetensors")
+    (output / "run.json").write_text(settings.model_dump_json(indent=2))
+
+
+_ALONE = "alone"
+
+
+def main() -> None:
+    """Train one model."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("pack", type=Path)
+    parser.add_argument("config", type=Path)
+    parser.add_argument("-o", "--output", type=Path, required=True)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--init", type=Path)
+    parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="a.b=c, as YAML")
+    options = parser.parse_args()
+    config = yaml.safe_load(options.config.read_text())
+    for change in options.set:
+        key, _, value = change.partition("=")
+        *path, last = key.split(".")
+        place = config
+        for part in path:
+            place = place.setdefault(part, {})
+        place[last] = yaml.safe_load(value)
+    train(options.pack, RunSettings(**config), options.output, options.device, options.init)
+
+
+if __name__ == "__main__":
+    main()
