@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import zlib
 from collections import defaultdict
 from pathlib import Path
 
@@ -77,6 +78,7 @@ def main() -> None:
     pairs = {name: read_rows(corpus / f"{name}.csv") for name in ("pairs_val", "pairs_val_wide")}
     needed = {row[side] for rows in pairs.values() for row in rows for side in ("target", "interferer")}
     val = [row for row in manifest if row["kind"] == "audio" and row["path"] in needed]
+    train.sort(key=lambda row: zlib.crc32(row["path"].encode()))  # each part has all labels
     places = pack_audio(corpus, [*val, *train], output, options.parts)
     labels = sorted({row["label"] for row in train})
 

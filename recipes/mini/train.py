@@ -16,9 +16,9 @@ from pathlib import Path
 import torch
 import yaml
 from pydantic import BaseModel, ConfigDict
-from safetensors.torch import save_file
 from torch import nn
 
+from clipsep.checkpoint import CheckpointConfig, save_checkpoint
 from clipsep.models.registry import build_model
 from clipsep.models.settings import ModelSettings
 from clipsep.models.transforms import apply_mask, log_magnitude, stft
@@ -130,7 +130,7 @@ class Validation:
 
 
 def train(pack: Path, settings: RunSettings, output: Path, device: str, init: Path | None) -> None:
-    """Train and write ``output``: config of the run, log, weights as float16."""
+    """Train and write ``output``: a checkpoint with averaged weights, and log.jsonl."""
     output.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(settings.seed)
     torch.backends.cuda.matmul.allow_tf32 = True
@@ -201,7 +201,7 @@ def train(pack: Path, settings: RunSettings, output: Path, device: str, init: Pa
             print(settings.name, json.dumps(line), flush=True)
             log.write(json.dumps(line) + "\n")
             log.flush()
-            _save(averaged, settings, output)
+            _save(averaged, settings, scenes, line, output)
     if device == "cuda":
         torch.cuda.synchronize()
     seconds = time.time() - start if start else 0.0
@@ -214,7 +214,7 @@ def train(pack: Path, settings: RunSettings, output: Path, device: str, init: Pa
     }
     print(settings.name, "done", json.dumps(line), flush=True)
     log.write(json.dumps(line) + "\n")
-    _save(averaged, settings, output)
+    _save(averaged, settings, scenes, line, output)
 
 
 @torch.no_grad()
@@ -228,13 +228,19 @@ def _average(averaged: nn.Module, model: nn.Module, decay: float) -> None:
     torch._foreach_lerp_([a for a, _ in pairs], [b for _, b in pairs], 1 - decay)
 
 
-def _save(model: nn.Module, settings: RunSettings, output: Path) -> None:
-    weights = {
-        name: value.half().contiguous() if value.is_floating_point() else value
-        for name, value in model.state_dict().items()
-    }
-    save_file(weights, output / "weights.safetensors")
-    (output / "run.json").write_text(settings.model_dump_json(indent=2))
+def _save(model: nn.Module, settings: RunSettings, scenes: Scenes, line: dict, output: Path) -> None:
+    """Write the averaged model as a checkpoint."""
+    run = settings.model_dump(mode="json", exclude_defaults=True, exclude={"model", "spectral"})
+    config = CheckpointConfig(
+        name=settings.name,
+        model=settings.model,
+        spectral=settings.spectral,
+        query_encoder=scenes.index["encoder"],
+        prompts="plain",
+        known_sounds=scenes.labels,
+        training={"recipe": run, "validation": line},
+    )
+    save_checkpoint(output, config, model, torch.float16)
 
 
 _ALONE = "alone"
