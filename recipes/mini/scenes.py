@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import io
 import json
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import NamedTuple
 
@@ -106,18 +107,22 @@ class Scene(NamedTuple):
 
 def decode(pack: Path) -> tuple[dict, list[np.ndarray]]:
     """The index of a pack and its recordings, int16, in the index's order."""
-    import soundfile
-
     index = json.loads((pack / INDEX).read_text())
     parts = {place["part"] for place in index["audio"]}
     blobs = {part: (pack / AUDIO.format(part)).read_bytes() for part in parts}
 
-    def read(place: dict) -> np.ndarray:
-        blob = blobs[place["part"]][place["offset"] : place["offset"] + place["size"]]
-        return soundfile.read(io.BytesIO(blob), dtype="int16")[0]
+    contents = [
+        blobs[place["part"]][place["offset"] : place["offset"] + place["size"]]
+        for place in index["audio"]
+    ]
+    with ProcessPoolExecutor(mp_context=get_context("fork")) as pool:
+        return index, list(pool.map(_read, contents, chunksize=64))
 
-    with ThreadPoolExecutor() as pool:
-        return index, list(pool.map(read, index["audio"]))
+
+def _read(content: bytes) -> np.ndarray:
+    import soundfile
+
+    return soundfile.read(io.BytesIO(content), dtype="int16")[0]
 
 
 class _Rows:
@@ -281,10 +286,12 @@ class Scenes:
             gain = (below >= 0)[:, None] * self.below_gain[clip][:, None]
             waveform = waveform + under * (rms[0] / rms[1]) * gain
         elif s.join_prob:
-            second = self.clips.draw(self.clip_label[clip], gen)
-            joint = (0.25 + 0.5 * self._uniform(count, 1)) * samples
-            joint = torch.where(self._uniform(count, 1) < s.join_prob, joint, samples)
-            waveform = torch.where(time < joint, waveform, self._segment(second, time))
+            rows = torch.randperm(count, device=self.device, generator=gen)[: int(count * s.join_prob)]
+            joint = (0.25 + 0.5 * self._uniform(len(rows), 1)) * samples
+            second = self.clips.draw(self.clip_label[clip[rows]], gen)
+            waveform[rows] = torch.where(
+                time < joint, waveform[rows], self._segment(second, time)
+            )
         return change_sources(waveform, s.augment, SAMPLE_RATE, gen)
 
     def _segment(self, clip: torch.Tensor, time: torch.Tensor) -> torch.Tensor:

@@ -33,6 +33,7 @@ class RunSettings(BaseModel):
     Attributes:
         seconds: how long it may take; the learning rate falls to zero until then. 0: as long as ``steps`` take.
         steps: its length where ``seconds`` is 0.
+        constant: keep the learning rate instead, for a trial.
         noise_invariant: train with the noise heads that the model then needs.
     """
 
@@ -52,6 +53,7 @@ class RunSettings(BaseModel):
     seconds: float = 0
     steps: int = 1000
     validate_every: float = 60  # seconds
+    constant: bool = False
     compile: bool = True
     seed: int = 0
 
@@ -133,6 +135,7 @@ def train(pack: Path, settings: RunSettings, output: Path, device: str, init: Pa
     """Train and write ``output``: a checkpoint with averaged weights, and log.jsonl."""
     output.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(settings.seed)
+    torch.set_num_threads(4)
     torch.backends.cuda.matmul.allow_tf32 = True
     torch.backends.cudnn.allow_tf32 = True
     torch.backends.cudnn.benchmark = True
@@ -141,12 +144,25 @@ def train(pack: Path, settings: RunSettings, output: Path, device: str, init: Pa
     lists = {name: Validation(scenes, name) for name in scenes.index["pairs"]}
     model = build_model(settings.model, settings.spectral.n_bands).to(device)
     if init:
-        from safetensors.torch import load_file
-
-        model.load_state_dict(load_file(init, device=device))
+        model.load_state_dict(torch.load(init, map_location=device, weights_only=True))
     model = model.to(memory_format=torch.channels_last)
     averaged = copy.deepcopy(model).eval().requires_grad_(False)
-    forward = torch.compile(model) if settings.compile else model
+    loss_of = mask_loss
+    if settings.compile:  # of the loss alone: compiling the network takes longer than it saves in minutes
+        torch._dynamo.config.suppress_errors = True
+        loss_of = torch.compile(mask_loss)
+
+    def cost(scene: Scene) -> torch.Tensor:
+        with torch.autocast(device, torch.bfloat16):
+            logits = model(scene.targets.log_mixture, scene.query)
+        if settings.noise_invariant:
+            return nit_loss(
+                logits, scene.targets, noise_gamma=0.1, union="either",
+                sdr_weight=settings.sdr_weight, **{_ALONE: 0.5},
+            ).total  # fmt: skip
+        loss = loss_of(logits, scene.targets, settings.sdr_weight, query_weight=scene.weight)
+        return loss.total
+
     decayed = [p for p in model.parameters() if p.ndim > 1]
     plain = [p for p in model.parameters() if p.ndim <= 1]
     optimizer = torch.optim.AdamW(
@@ -164,23 +180,14 @@ def train(pack: Path, settings: RunSettings, output: Path, device: str, init: Pa
         if step == 5:  # what is compiled and tuned at first does not count
             start = time.time()
         rate = settings.learning_rate * min(1.0, (step + 1) / settings.warmup_steps)
-        rate *= 0.5 * (1 + math.cos(math.pi * progress)) + 1e-4
+        if not settings.constant:
+            rate *= 0.5 * (1 + math.cos(math.pi * progress)) + 1e-4
         for group in optimizer.param_groups:
             group["lr"] = rate
         with torch.no_grad():
             scene = scenes.draw(settings.batch_size)
-        with torch.autocast(device, torch.bfloat16):
-            logits = forward(scene.targets.log_mixture, scene.query)
-        if settings.noise_invariant:
-            loss = nit_loss(
-                logits, scene.targets, noise_gamma=0.1, union="either",
-                sdr_weight=settings.sdr_weight, **{_ALONE: 0.5},
-            )  # fmt: skip
-        else:
-            loss = mask_loss(
-                logits, scene.targets, settings.sdr_weight, query_weight=scene.weight
-            )
-        loss.total.backward()
+        loss = cost(scene)
+        loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
@@ -195,7 +202,7 @@ def train(pack: Path, settings: RunSettings, output: Path, device: str, init: Pa
                 "step": step,
                 "seconds": round(elapsed, 1),
                 "mixtures": step * settings.batch_size,
-                "loss": round(float(loss.total), 4),
+                "loss": round(float(loss.detach()), 4),
                 **scores,
             }
             print(settings.name, json.dumps(line), flush=True)
@@ -215,6 +222,7 @@ def train(pack: Path, settings: RunSettings, output: Path, device: str, init: Pa
     print(settings.name, "done", json.dumps(line), flush=True)
     log.write(json.dumps(line) + "\n")
     _save(averaged, settings, scenes, line, output)
+    torch.save(model.state_dict(), output / "raw.pt")
 
 
 @torch.no_grad()
@@ -253,7 +261,7 @@ def main() -> None:
     parser.add_argument("config", type=Path)
     parser.add_argument("-o", "--output", type=Path, required=True)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--init", type=Path)
+    parser.add_argument("--init", type=Path, help="raw.pt of another run")
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="a.b=c, as YAML")
     options = parser.parse_args()
     config = yaml.safe_load(options.config.read_text())
