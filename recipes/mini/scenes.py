@@ -82,9 +82,10 @@ class SceneSettings(BaseModel):
     wrong_image_prob: float = 0.0
     left_out: tuple[str, ...] = ()
     augment: AugmentSettings = AugmentSettings(
-        reverb_prob=0.3,
+        changed_prob=0.4,
+        reverb_prob=0.6,
         equalizer_db=3.0,
-        band_limit_prob=0.15,
+        band_limit_prob=0.3,
         noise_prob=0.25,
         clipping_prob=0.05,
         codec_prob=0.15,
@@ -212,27 +213,30 @@ class Scenes:
         s, gen, n_queries = self.settings, self.generator, self.settings.n_queries
         slots = len(s.n_sounds)  # the last one is the bed
         clip, sounding = self._clips(batch, slots)
-        waveform = self._sounds(clip.flatten()).view(batch, slots, -1)
+        item, slot = sounding.nonzero(as_tuple=True)  # only what sounds is made
+        waveform = self._sounds(clip[item, slot])  # [R, samples]
         level = torch.randn(batch, slots, device=self.device, generator=gen) * s.level_db
         level = level.clamp(-10, 10)
         level[:, -1] = -20 * self._uniform(batch)
         # Some of the scenes are equally loud sounds, as in most lists of mixtures.
         level[:, :-1] *= self._uniform(batch, 1) < 0.6
-        gain = 10 ** (level / 20) * _RMS * sounding
-        rms = waveform.square().mean(dim=-1).sqrt()
-        waveform = waveform * (gain / (rms + 1e-4))[..., None]
+        gain = 10 ** (level[item, slot] / 20) * _RMS
+        waveform *= (gain / (waveform.square().mean(dim=-1).sqrt() + 1e-4))[:, None]
 
         there = sounding[:, :n_queries] & ~(self._uniform(batch, n_queries) < s.absent_prob)
         absent, certain = self._absent(clip, sounding, n_queries)
         asked = torch.where(there, clip[:, :n_queries], absent)
-        sources = waveform[:, :n_queries] * there[..., None]
-        mixture = change_mixture(waveform.sum(dim=1), s.augment, gen)
+        total = torch.zeros(batch, waveform.shape[-1], device=self.device)
+        mixture = change_mixture(total.index_add(0, item, waveform), s.augment, gen)
         spectral = self.spectral
-        spectra = stft(
-            torch.cat([mixture[:, None], sources], 1), spectral.n_fft, spectral.hop_length
+        found = (slot < n_queries) & there[item, slot.clamp(max=n_queries - 1)]
+        made = stft(
+            torch.cat([mixture, waveform[found]]), spectral.n_fft, spectral.hop_length
         )
-        recorded = drop_inaudible(spectra[:, 0], s.augment, gen)
-        targets = make_targets(spectra[:, 1:], spectral, mixture=recorded[:, None])
+        recorded = drop_inaudible(made[:batch], s.augment, gen)
+        spectra = made.new_zeros(batch, n_queries, *made.shape[1:])
+        spectra[item[found], slot[found]] = made[batch:]
+        targets = make_targets(spectra, spectral, mixture=recorded[:, None])
         weight = torch.where(there, 1.0, s.absent_weight * certain)
         return Scene(targets, self._queries(asked), weight)
 

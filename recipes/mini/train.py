@@ -18,13 +18,16 @@ import yaml
 from pydantic import BaseModel, ConfigDict
 from torch import nn
 
-from clipsep.checkpoint import CheckpointConfig, save_checkpoint
+from clipsep.checkpoint import CheckpointConfig, load_checkpoint, save_checkpoint
 from clipsep.models.registry import build_model
 from clipsep.models.settings import ModelSettings
 from clipsep.models.transforms import apply_mask, log_magnitude, stft
 from clipsep.spectral import SpectralSettings
 from clipsep.training.losses import mask_loss, nit_loss
 from recipes.mini.scenes import _RMS, Scenes, SceneSettings
+
+
+_VALIDATION_SAMPLES = 65_535
 
 
 class RunSettings(BaseModel):
@@ -63,7 +66,7 @@ class Validation:
 
     def __init__(self, scenes: Scenes, name: str):
         rows = scenes.index["pairs"][name]
-        samples, device = scenes.spectral.segment_samples, scenes.device
+        samples, device = _VALIDATION_SAMPLES, scenes.device
 
         def segment(path: str, start: str) -> torch.Tensor:
             recording = torch.from_numpy(scenes.recordings[path]).float() / 32768
@@ -135,7 +138,7 @@ def train(pack: Path, settings: RunSettings, output: Path, device: str, init: Pa
     """Train and write ``output``: a checkpoint with averaged weights, and log.jsonl."""
     output.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(settings.seed)
-    torch.set_num_threads(4)
+    torch.set_num_threads(4 if device == "cuda" else 2)
     torch.backends.cuda.matmul.allow_tf32 = True
     torch.backends.cudnn.allow_tf32 = True
     torch.backends.cudnn.benchmark = True
@@ -144,7 +147,7 @@ def train(pack: Path, settings: RunSettings, output: Path, device: str, init: Pa
     lists = {name: Validation(scenes, name) for name in scenes.index["pairs"]}
     model = build_model(settings.model, settings.spectral.n_bands).to(device)
     if init:
-        model.load_state_dict(torch.load(init, map_location=device, weights_only=True))
+        start_from(model, init)
     model = model.to(memory_format=torch.channels_last)
     averaged = copy.deepcopy(model).eval().requires_grad_(False)
     loss_of = mask_loss
@@ -153,7 +156,7 @@ def train(pack: Path, settings: RunSettings, output: Path, device: str, init: Pa
         loss_of = torch.compile(mask_loss)
 
     def cost(scene: Scene) -> torch.Tensor:
-        with torch.autocast(device, torch.bfloat16):
+        with torch.autocast(device, torch.bfloat16, enabled=device == "cuda"):
             logits = model(scene.targets.log_mixture, scene.query)
         if settings.noise_invariant:
             return nit_loss(
@@ -222,7 +225,19 @@ def train(pack: Path, settings: RunSettings, output: Path, device: str, init: Pa
     print(settings.name, "done", json.dumps(line), flush=True)
     log.write(json.dumps(line) + "\n")
     _save(averaged, settings, scenes, line, output)
-    torch.save(model.state_dict(), output / "raw.pt")
+
+
+def start_from(model: nn.Module, folder: Path) -> None:
+    """Take over from a checkpoint all weights that have the same name and shape, and say how many."""
+    stored = load_checkpoint(folder).model.state_dict()
+    wanted = model.state_dict()
+    fitting = {
+        name: value
+        for name, value in stored.items()
+        if name in wanted and value.shape == wanted[name].shape
+    }
+    model.load_state_dict(fitting, strict=False)
+    print(f"{len(fitting)} of {len(wanted)} tensors from {folder}", flush=True)
 
 
 @torch.no_grad()
@@ -261,7 +276,7 @@ def main() -> None:
     parser.add_argument("config", type=Path)
     parser.add_argument("-o", "--output", type=Path, required=True)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--init", type=Path, help="raw.pt of another run")
+    parser.add_argument("--init", type=Path, help="a checkpoint folder")
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="a.b=c, as YAML")
     options = parser.parse_args()
     config = yaml.safe_load(options.config.read_text())

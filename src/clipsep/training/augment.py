@@ -19,10 +19,11 @@ class AugmentSettings(BaseModel):
     """How often each effect happens, and how strong it is at most. Zeros leave the sounds as they are.
 
     Attributes:
-        reverb_prob: share of sources that sound in a room: exponentially decaying noise with a
+        changed_prob: share of sources that are changed at all; the next three are shares of these.
+        reverb_prob: share that sounds in a room: exponentially decaying noise with a
             reverberation time from 0.1 to 0.8 s, 0 to 15 dB below the direct sound.
         equalizer_db: standard deviation of each source's random equaliser curve, in dB.
-        band_limit_prob: share of sources of which a microphone or telephone cuts low or high frequencies.
+        band_limit_prob: share of which a microphone or telephone cuts low or high frequencies.
         noise_prob: share of mixtures with white to brown noise, 10 to 40 dB below them.
         clipping_prob: share of mixtures that overload their recorder.
         codec_prob: share of mixtures that lose what a coder leaves out, the parts 12 to 30 dB below
@@ -31,6 +32,7 @@ class AugmentSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
+    changed_prob: float = Field(0.0, ge=0, le=1)
     reverb_prob: float = Field(0.0, ge=0, le=1)
     equalizer_db: float = Field(0.0, ge=0)
     band_limit_prob: float = Field(0.0, ge=0, le=1)
@@ -42,7 +44,18 @@ class AugmentSettings(BaseModel):
 def change_sources(
     waveform: torch.Tensor, settings: AugmentSettings, sample_rate: int, generator: torch.Generator
 ) -> torch.Tensor:
-    """Each waveform [B, T] in a room and through an equaliser of its own: [B, T]."""
+    """Some of the waveforms [B, T] in a room and through an equaliser of their own: [B, T]."""
+    rows = _chosen(len(waveform), settings.changed_prob, generator)
+    if not rows.any():
+        return waveform
+    changed = waveform.clone()
+    changed[rows] = _changed(waveform[rows], settings, sample_rate, generator)
+    return changed
+
+
+def _changed(
+    waveform: torch.Tensor, settings: AugmentSettings, sample_rate: int, generator: torch.Generator
+) -> torch.Tensor:
     n_samples = waveform.shape[-1]
     n_reverb = sample_rate // 2
     n_fft = _fft_size(n_samples + n_reverb)
@@ -110,12 +123,13 @@ def change_mixture(
     """Noise and overload of the recorder: mixtures [B, T] to [B, T]."""
     count, n_samples = mixture.shape
     level = mixture.square().mean(dim=-1, keepdim=True).sqrt()
-    if settings.noise_prob:
-        noise = coloured_noise(count, n_samples, generator)
-        uniform = torch.rand(count, 1, device=mixture.device, generator=generator)
-        loudness = (level + 1e-4) * 10 ** (-(10 + 30 * uniform) / 20)
-        noisy = _chosen(count, settings.noise_prob, generator)[:, None]
-        mixture = mixture + noise * loudness * noisy
+    noisy = _chosen(count, settings.noise_prob, generator)
+    if noisy.any():
+        noise = coloured_noise(int(noisy.sum()), n_samples, generator)
+        uniform = torch.rand(len(noise), 1, device=mixture.device, generator=generator)
+        loudness = (level[noisy] + 1e-4) * 10 ** (-(10 + 30 * uniform) / 20)
+        mixture = mixture.clone()
+        mixture[noisy] += noise * loudness
     if settings.clipping_prob:
         uniform = torch.rand(count, 1, device=mixture.device, generator=generator)
         limit = mixture.abs().amax(dim=-1, keepdim=True) * (0.15 + 0.6 * uniform)
@@ -142,15 +156,21 @@ def drop_inaudible(
     spectrum: torch.Tensor, settings: AugmentSettings, generator: torch.Generator
 ) -> torch.Tensor:
     """What coders leave out of mixtures: complex [B, F, T] to the same, with holes."""
-    if not settings.codec_prob:
+    coded = _chosen(len(spectrum), settings.codec_prob, generator)
+    if not coded.any():
         return spectrum
+    changed = spectrum.clone()
+    changed[coded] = _coded(spectrum[coded], generator)
+    return changed
+
+
+def _coded(spectrum: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     count = len(spectrum)
     magnitude = spectrum.abs()
     around = F.max_pool2d(magnitude[:, None], (17, 5), stride=1, padding=(8, 2))[:, 0]
     uniform = torch.rand(count, 1, 1, device=spectrum.device, generator=generator)
     threshold = 10 ** (-(12 + 18 * uniform) / 20)
-    coded = _chosen(count, settings.codec_prob, generator)[:, None, None]
-    return spectrum * ~(coded & (magnitude < threshold * around))
+    return spectrum * (magnitude >= threshold * around)
 
 
 def _chosen(count: int, share: float, generator: torch.Generator) -> torch.Tensor:
