@@ -230,7 +230,7 @@ def main() -> None:
     parser.add_argument("corpus", type=Path, metavar="CORPUS")
     parser.add_argument("--model", default="mini")
     parser.add_argument("--lists", nargs="+", default=LISTS, metavar="NAME", help="of the corpus")
-    parser.add_argument("--wordings", type=Path, default=Path("recipes/mini/wordings.csv"))
+    parser.add_argument("--wordings", type=Path, default=Path("recipes/everyday/wordings.csv"))
     parser.add_argument("--embeddings", type=Path, default=Path("data/feedback-embeddings.npz"))
     parser.add_argument("--sensitivity", type=float, default=0.5)
     parser.add_argument("--plain", action="store_true", help="do not draw queries")

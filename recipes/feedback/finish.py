@@ -220,7 +220,7 @@ def main() -> None:
     parser.add_argument("checkpoint", help="folder, or the name of a shipped model")
     parser.add_argument("corpus", type=Path, metavar="CORPUS")
     parser.add_argument(
-        "--wordings", type=Path, default=Path("recipes/mini/wordings.csv"), metavar="CSV"
+        "--wordings", type=Path, default=Path("recipes/everyday/wordings.csv"), metavar="CSV"
     )
     parser.add_argument(
         "--embeddings", type=Path, default=Path("data/feedback-embeddings.npz"), metavar="FILE"

@@ -65,7 +65,9 @@ class CLIPSep(nn.Module):
         self.bias = nn.Parameter(torch.zeros(1))
         if query_activation == "sigmoid":
             projections = [self.query_projection, *self.noise_projections]
-            for linear in (part for p in projections for part in p.modules() if hasattr(part, "weight")):
+            for linear in (
+                part for p in projections for part in p.modules() if hasattr(part, "weight")
+            ):
                 nn.init.normal_(linear.weight, 0.0, 1e-4)
 
     def forward(self, log_magnitude: torch.Tensor, query: torch.Tensor) -> MaskLogits:

@@ -188,7 +188,9 @@ class _Attention(nn.Module):
         size = x.shape[2:]
         x = (x + self.row).permute(0, 2, 3, 1).flatten(1, 2)  # [B, H * W, width]
         qkv = self.qkv(self.norm1(x)).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        attended = F.scaled_dot_product_attention(*qkv.unbind(0))  # [B, heads, H * W, width / heads]
+        attended = F.scaled_dot_product_attention(
+            *qkv.unbind(0)
+        )  # [B, heads, H * W, width / heads]
         x = x + self.merge(attended.transpose(1, 2).flatten(2))
         x = x + self.contract(F.gelu(self.expand(self.norm2(x))))
         return x.unflatten(1, size).permute(0, 3, 1, 2)

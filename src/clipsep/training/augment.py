@@ -142,9 +142,7 @@ def coloured_noise(count: int, n_samples: int, generator: torch.Generator) -> to
     """Noise of mean square 1 whose power falls with a random power of frequency, from 0 to 2."""
     device = generator.device
     n_fft = _fft_size(n_samples)
-    spectrum = torch.randn(
-        count, n_fft // 2 + 1, 2, device=device, generator=generator
-    )
+    spectrum = torch.randn(count, n_fft // 2 + 1, 2, device=device, generator=generator)
     slope = torch.rand(count, 1, device=device, generator=generator)
     frequency = torch.arange(n_fft // 2 + 1, device=device).clamp(min=n_fft // 400)
     noise = torch.fft.irfft(torch.view_as_complex(spectrum) * frequency**-slope, n_fft)

@@ -48,32 +48,21 @@ class Loss(NamedTuple):
 
 
 def make_targets(
-<<<<<<< HEAD
-    source_spectra: torch.Tensor, settings: SpectralSettings, n_targets: int | None = None
-=======
     source_spectra: torch.Tensor,
     settings: SpectralSettings,
-    asked: int | None = None,
+    n_targets: int | None = None,
     mixture: torch.Tensor | None = None,
->>>>>>> c10a32f (recipes/mini: realistic mixtures made on the device, wordings of 280 labels; models: attention, a gated head, a deeper query projection)
 ) -> Targets:
     """Targets of mixtures from the complex spectra of their sources, [B, N, n_fft // 2 + 1, T].
 
     Args:
-<<<<<<< HEAD
         n_targets: the first so many sources are targets; the others are only part of the mixture. Default:
             all are targets.
-    """
-    mixture = source_spectra.sum(dim=1, keepdim=True)
-    source_spectra = source_spectra[:, :n_targets]
-=======
-        asked: so many sources are targets, the others only sound in the mixture; by default all are.
         mixture: complex [B, 1, n_fft // 2 + 1, T], where it is not the sum of these sources.
     """
     if mixture is None:
         mixture = source_spectra.sum(dim=1, keepdim=True)
-    source_spectra = source_spectra[:, :asked]
->>>>>>> c10a32f (recipes/mini: realistic mixtures made on the device, wordings of 280 labels; models: attention, a gated head, a deeper query projection)
+    source_spectra = source_spectra[:, :n_targets]
     mixture_bands = to_bands(mixture.abs() + settings.log_floor, settings)
     source_bands = to_bands(source_spectra.abs(), settings)
     # The transposed unwarp adds up the linear bins whose mask a band sets.

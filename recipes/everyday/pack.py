@@ -1,4 +1,4 @@
-"""A corpus as a few files that travel: `python -m recipes.mini.pack CORPUS WORDINGS -o pack`.
+"""A corpus as a few files that travel: `python -m recipes.everyday.pack CORPUS WORDINGS -o pack`.
 
 What is learnt from: the recordings and images of the training split whose licence allows weights to be
 shipped (`use` is `free` in manifest.csv; images may be `research`, because they only serve as queries). The
@@ -42,8 +42,14 @@ def pack_audio(corpus: Path, rows: list[dict[str, str]], output: Path, parts: in
             file = open(output / AUDIO.format(part), "wb")  # noqa: SIM115
         content = (corpus / row["path"]).read_bytes()
         places.append(
-            {"path": row["path"], "label": row["label"], "split": row["split"], "part": part,
-             "offset": file.tell(), "size": len(content)}
+            {
+                "path": row["path"],
+                "label": row["label"],
+                "split": row["split"],
+                "part": part,
+                "offset": file.tell(),
+                "size": len(content),
+            }
         )
         file.write(content)
         written += len(content)
@@ -55,7 +61,8 @@ def crops(path: Path) -> list[Image.Image]:
     """The image and parts of it, as frames of a video that pans and zooms."""
     image = Image.open(path).convert("RGB")
     width, height = image.size
-    boxes = [(l * width, t * height, r * width, b * height) for l, t, r, b in _CROPS]
+    sides = (width, height, width, height)
+    boxes = [[share * side for share, side in zip(crop, sides, strict=True)] for crop in _CROPS]
     return [image.crop(tuple(map(round, box))) for box in boxes]
 
 
@@ -76,7 +83,9 @@ def main() -> None:
         if (row["kind"], row["split"], row["use"]) == ("audio", "train", "free")
     ]
     pairs = {name: read_rows(corpus / f"{name}.csv") for name in ("pairs_val", "pairs_val_wide")}
-    needed = {row[side] for rows in pairs.values() for row in rows for side in ("target", "interferer")}
+    needed = {
+        row[side] for rows in pairs.values() for row in rows for side in ("target", "interferer")
+    }
     val = [row for row in manifest if row["kind"] == "audio" and row["path"] in needed]
     train.sort(key=lambda row: zlib.crc32(row["path"].encode()))  # each part has all labels
     places = pack_audio(corpus, [*val, *train], output, options.parts)
@@ -95,9 +104,11 @@ def main() -> None:
     shown = {}
     for split in ("train", "val"):
         rows = [row for row in images if row["split"] == split and row["label"] in labels]
-        rows = rows if split == "train" else [
-            row for row in rows if sum(row["label"] == other["label"] for other in rows) >= 3
-        ]
+        rows = (
+            rows
+            if split == "train"
+            else [row for row in rows if sum(row["label"] == other["label"] for other in rows) >= 3]
+        )
         stacked = []
         for row in rows:
             views = crops(corpus / row["path"])

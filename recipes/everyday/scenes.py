@@ -1,7 +1,7 @@
 """Endless mixtures on the device that trains: what people record, made of a packed corpus.
 
-A scene has one to four sounds at different levels, often a bed under them, rooms, equalisers, noise, overload
-and the holes of coders; three queries by text or image ask for sounds that are there, or are not.
+A scene has one to four sounds at different levels, often a bed under them, rooms, equalisers, noise,
+overload and the holes of coders; three queries by text or image ask for sounds that are there, or are not.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from clipsep.training.augment import (
     drop_inaudible,
 )
 from clipsep.training.losses import Targets, make_targets
-from recipes.mini.pack import AUDIO, EMBEDDINGS, INDEX
+from recipes.everyday.pack import AUDIO, EMBEDDINGS, INDEX
 
 SAMPLE_RATE = 16_000
 BEDS = (
@@ -35,7 +35,7 @@ BEDS = (
     "water flowing", "air conditioner", "electric fan", "insects buzzing", "cricket chirping",
     "leaves rustling", "machine running", "children playing", "refrigerator",
 )  # fmt: skip
-_RMS = 0.05
+RMS = 0.05
 _FADE = 80  # samples at both ends of a recording, so that repeating it does not click
 
 
@@ -148,7 +148,12 @@ class Scenes:
     """Draws batches of scenes from a pack."""
 
     def __init__(
-        self, pack: Path, settings: SceneSettings, spectral: SpectralSettings, device: str, seed: int
+        self,
+        pack: Path,
+        settings: SceneSettings,
+        spectral: SpectralSettings,
+        device: str,
+        seed: int,
     ):
         index, recordings = decode(pack)
         self.settings, self.spectral = settings, spectral
@@ -174,8 +179,9 @@ class Scenes:
         self.label_weight = self.clips.counts.float().sqrt()
         bed = torch.tensor([label in BEDS for label in self.labels], device=self.device)
         self.bed_weight = self.label_weight * bed
-        self.absent_weight = self.label_weight[torch.tensor([l for _, l in train])].to(self.device)
-        self.absent_weight /= self.clips.counts[torch.tensor([l for _, l in train])].to(self.device)
+        self.clip_label = torch.tensor([label for _, label in train], device=self.device)
+        of_label = self.label_weight / self.clips.counts.clamp(min=1)
+        self.absent_weight = of_label[self.clip_label]
         groups = [set(index["groups"].get(label, [f"own {label}"])) for label in self.labels]
         self.alike = torch.tensor(
             [[bool(a & b) for b in groups] for a in groups], device=self.device
@@ -192,7 +198,6 @@ class Scenes:
         self.image = tables["images_train"][kept]
         self.images = _Rows([number[shown[i]] for i in kept], n, self.device)
         self.tables = tables
-        self.clip_label = torch.tensor([label for _, label in train], device=self.device)
         if settings.by_images:
             self._make_videos()
 
@@ -220,7 +225,7 @@ class Scenes:
         level[:, -1] = -20 * self._uniform(batch)
         # Some of the scenes are equally loud sounds, as in most lists of mixtures.
         level[:, :-1] *= self._uniform(batch, 1) < 0.6
-        gain = 10 ** (level[item, slot] / 20) * _RMS
+        gain = 10 ** (level[item, slot] / 20) * RMS
         waveform *= (gain / (waveform.square().mean(dim=-1).sqrt() + 1e-4))[:, None]
 
         there = sounding[:, :n_queries] & ~(self._uniform(batch, n_queries) < s.absent_prob)
@@ -230,9 +235,7 @@ class Scenes:
         mixture = change_mixture(total.index_add(0, item, waveform), s.augment, gen)
         spectral = self.spectral
         found = (slot < n_queries) & there[item, slot.clamp(max=n_queries - 1)]
-        made = stft(
-            torch.cat([mixture, waveform[found]]), spectral.n_fft, spectral.hop_length
-        )
+        made = stft(torch.cat([mixture, waveform[found]]), spectral.n_fft, spectral.hop_length)
         recorded = drop_inaudible(made[:batch], s.augment, gen)
         spectra = made.new_zeros(batch, n_queries, *made.shape[1:])
         spectra[item[found], slot[found]] = made[batch:]
@@ -290,12 +293,12 @@ class Scenes:
             gain = (below >= 0)[:, None] * self.below_gain[clip][:, None]
             waveform = waveform + under * (rms[0] / rms[1]) * gain
         elif s.join_prob:
-            rows = torch.randperm(count, device=self.device, generator=gen)[: int(count * s.join_prob)]
+            rows = torch.randperm(count, device=self.device, generator=gen)[
+                : int(count * s.join_prob)
+            ]
             joint = (0.25 + 0.5 * self._uniform(len(rows), 1)) * samples
             second = self.clips.draw(self.clip_label[clip[rows]], gen)
-            waveform[rows] = torch.where(
-                time < joint, waveform[rows], self._segment(second, time)
-            )
+            waveform[rows] = torch.where(time < joint, waveform[rows], self._segment(second, time))
         return change_sources(waveform, s.augment, SAMPLE_RATE, gen)
 
     def _segment(self, clip: torch.Tensor, time: torch.Tensor) -> torch.Tensor:

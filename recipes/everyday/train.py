@@ -1,7 +1,7 @@
-"""Train the shipped models: `python -m recipes.mini.train PACK recipes/mini/mini.yaml -o runs/mini`.
+"""Train the shipped models: `python -m recipes.everyday.train PACK CONFIG.yaml -o runs/mini`.
 
 A loop for one device that makes its own mixtures (`scenes.py`): on a large GPU, some thousand a second. The
-result is a checkpoint folder with averaged weights; `log.jsonl` beside it has the scores on validation mixtures.
+result is a checkpoint folder with averaged weights; its `log.jsonl` has the scores on validation mixtures.
 """
 
 from __future__ import annotations
@@ -24,8 +24,7 @@ from clipsep.models.settings import ModelSettings
 from clipsep.models.transforms import apply_mask, log_magnitude, stft
 from clipsep.spectral import SpectralSettings
 from clipsep.training.losses import mask_loss, nit_loss
-from recipes.mini.scenes import _RMS, Scenes, SceneSettings
-
+from recipes.everyday.scenes import RMS, Scene, Scenes, SceneSettings
 
 _VALIDATION_SAMPLES = 65_535
 
@@ -34,7 +33,7 @@ class RunSettings(BaseModel):
     """A training.
 
     Attributes:
-        seconds: how long it may take; the learning rate falls to zero until then. 0: as long as ``steps`` take.
+        seconds: how long it may take, over which the learning rate falls to zero; 0 for ``steps`` instead.
         steps: its length where ``seconds`` is 0.
         constant: keep the learning rate instead, for a trial.
         noise_invariant: train with the noise heads that the model then needs.
@@ -72,7 +71,7 @@ class Validation:
             recording = torch.from_numpy(scenes.recordings[path]).float() / 32768
             place = (int(start) + torch.arange(samples)) % len(recording)
             waveform = recording[place]
-            return waveform * (_RMS / (waveform.square().mean().sqrt() + 1e-8))
+            return waveform * (RMS / (waveform.square().mean().sqrt() + 1e-8))
 
         self.target = torch.stack([segment(r["target"], r["target_start"]) for r in rows])
         other = torch.stack([segment(r["interferer"], r["interferer_start"]) for r in rows])
@@ -151,7 +150,9 @@ def train(pack: Path, settings: RunSettings, output: Path, device: str, init: Pa
     model = model.to(memory_format=torch.channels_last)
     averaged = copy.deepcopy(model).eval().requires_grad_(False)
     loss_of = mask_loss
-    if settings.compile:  # of the loss alone: compiling the network takes longer than it saves in minutes
+    if (
+        settings.compile
+    ):  # of the loss alone: compiling the network takes longer than it saves in minutes
         torch._dynamo.config.suppress_errors = True
         loss_of = torch.compile(mask_loss)
 
@@ -161,7 +162,7 @@ def train(pack: Path, settings: RunSettings, output: Path, device: str, init: Pa
         if settings.noise_invariant:
             return nit_loss(
                 logits, scene.targets, noise_gamma=0.1, union="either",
-                sdr_weight=settings.sdr_weight, **{_ALONE: 0.5},
+                sdr_weight=settings.sdr_weight, query_only_weight=0.5,
             ).total  # fmt: skip
         loss = loss_of(logits, scene.targets, settings.sdr_weight, query_weight=scene.weight)
         return loss.total
@@ -251,7 +252,9 @@ def _average(averaged: nn.Module, model: nn.Module, decay: float) -> None:
     torch._foreach_lerp_([a for a, _ in pairs], [b for _, b in pairs], 1 - decay)
 
 
-def _save(model: nn.Module, settings: RunSettings, scenes: Scenes, line: dict, output: Path) -> None:
+def _save(
+    model: nn.Module, settings: RunSettings, scenes: Scenes, line: dict, output: Path
+) -> None:
     """Write the averaged model as a checkpoint."""
     run = settings.model_dump(mode="json", exclude_defaults=True, exclude={"model", "spectral"})
     config = CheckpointConfig(
@@ -264,9 +267,6 @@ def _save(model: nn.Module, settings: RunSettings, scenes: Scenes, line: dict, o
         training={"recipe": run, "validation": line},
     )
     save_checkpoint(output, config, model, torch.float16)
-
-
-_ALONE = "alone"
 
 
 def main() -> None:

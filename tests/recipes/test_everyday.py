@@ -1,0 +1,171 @@
+"""The recipe for everyday sounds: what scenes hold, and that a training ends in a checkpoint."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+import yaml
+
+from clipsep.checkpoint import load_checkpoint
+from clipsep.models.settings import ModelSettings, PatchUNetSettings
+from clipsep.spectral import SpectralSettings
+from recipes.everyday.pack import AUDIO, EMBEDDINGS, INDEX, read_rows
+from recipes.everyday.scenes import Scenes, SceneSettings
+from recipes.everyday.train import RunSettings, train
+
+LABELS = ["dog barking", "rain", "siren", "traffic", "wolf howling"]
+DIM = 8
+SPECTRAL = SpectralSettings(n_fft=256, hop_length=64, n_bands=32, segment_frames=32)
+FOLDER = Path(__file__).parents[2] / "recipes" / "everyday"
+
+
+@pytest.fixture(scope="module")
+def pack(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("pack")
+    generator = np.random.default_rng(0)
+    places, blob = [], b""
+    for number, label in enumerate(LABELS):
+        for split, seconds in (("train", 1.0), ("train", 0.2), ("val", 0.5)):
+            time = np.arange(int(16_000 * seconds)) / 16_000
+            content = io.BytesIO()
+            tone = 0.5 * np.sin(2 * np.pi * 300 * (number + 1) * time)
+            soundfile.write(content, tone, 16_000, format="FLAC")
+            path = f"audio/{split}/{label}/{seconds}.flac"
+            size = len(content.getvalue())
+            places.append(
+                {"path": path, "label": label, "split": split, "part": 0, "offset": len(blob), "size": size}
+            )  # fmt: skip
+            blob += content.getvalue()
+    (folder / AUDIO.format(0)).write_bytes(blob)
+    pair = {
+        "target": "audio/val/siren/0.5.flac",
+        "interferer": "audio/val/rain/0.5.flac",
+        "target_start": "0",
+        "interferer_start": "100",
+        "label": "siren",
+        "interferer_label": "rain",
+    }
+    wordings = [label for label in LABELS for _ in range(2)]
+    images = [label for label in LABELS[:3] for _ in range(4)]
+    index = {
+        "audio": places,
+        "labels": LABELS,
+        "asked": LABELS,
+        "wordings": wordings,
+        "images": {"train": images, "val": images},
+        "groups": {"dog barking": [0], "wolf howling": [0]},
+        "pairs": {"pairs_val": [pair]},
+        "encoder": "embedded-v1",
+    }
+    (folder / INDEX).write_text(json.dumps(index))
+
+    def rows(labels: list[str]) -> np.ndarray:
+        # Nearly orthogonal embeddings, one axis for each label.
+        place = [LABELS.index(label) for label in labels]
+        noise = 0.01 * generator.standard_normal((len(labels), DIM))
+        return (np.eye(DIM)[place] + noise).astype(np.float16)
+
+    np.savez(
+        folder / EMBEDDINGS,
+        labels=rows(LABELS),
+        wordings=rows(wordings),
+        images_train=rows(images),
+        images_val=rows(images),
+    )
+    return folder
+
+
+def scenes(pack: Path, **settings) -> Scenes:
+    return Scenes(pack, SceneSettings(query_noise=0.0, **settings), SPECTRAL, "cpu", seed=1)
+
+
+def test_what_is_asked_for_is_there_or_its_target_is_empty(pack: Path):
+    drawn = scenes(pack, bed_prob=0.5, absent_prob=0.3).draw(64)
+    empty = drawn.targets.energy == 0
+    assert empty.any() and not empty.all()
+    assert (drawn.targets.mask[empty] == 0).all() and (drawn.targets.cross[empty] == 0).all()
+    assert (drawn.weight[~empty] == 1).all() and (drawn.weight[empty] <= 0.5).all()
+    assert all(part.isfinite().all() for part in drawn.targets)
+
+
+def test_no_two_sounds_of_a_scene_are_alike_and_absent_ones_are_unlike_all(pack: Path):
+    source = scenes(pack, n_sounds=(0.0, 0.0, 0.0, 0.5, 0.5), bed_prob=1.0)
+    clip, sounding = source._clips(256, 5)
+    label = [[source.labels[i] for i in row] for row in source.clip_label[clip].tolist()]
+    group = {"dog barking": "canine", "wolf howling": "canine"}
+    for names, there in zip(label, sounding.tolist(), strict=True):
+        kinds = [group.get(name, name) for name, sounds in zip(names, there, strict=True) if sounds]
+        assert len(set(kinds)) == len(kinds)
+    absent, certain = source._absent(clip, sounding, 3)
+    there = source._alike(absent, clip) & sounding[:, None]
+    assert not (there.any(dim=-1) & certain).any()
+
+
+def test_a_query_is_that_of_its_sound(pack: Path):
+    drawn = scenes(pack, n_sounds=(0.0, 1.0), bed_prob=0.0, absent_prob=0.0, n_queries=1).draw(64)
+    loudest = drawn.targets.power[:, 0].sum(dim=-1).argmax(dim=-1)  # band of the tone
+    asked = drawn.query[:, 0].argmax(dim=-1)
+    mean = [loudest[asked == label].float().mean() for label in range(len(LABELS))]
+    assert sorted(mean) == mean  # higher tones for later labels, whatever their speed
+
+
+def test_labels_that_are_left_out_are_not_learnt(pack: Path):
+    source = scenes(pack, left_out=("siren",))
+    assert "siren" not in source.labels
+    assert len(source.clip_label) == 2 * (len(LABELS) - 1)
+    assert source.draw(32).query[..., LABELS.index("siren")].abs().max() < 0.1
+
+
+def test_by_images_the_labels_serve_to_make_videos_alone(pack: Path):
+    source = scenes(pack, by_images=True, n_sounds=(0.0, 0.0, 1.0), n_queries=2, bed_prob=0.0)
+    source.label_text.fill_(torch.nan)
+    source.wording.fill_(torch.nan)
+    source.alike.fill_(True)
+    drawn = source.draw(64)
+    assert drawn.query.isfinite().all()
+    # Labels without images show nothing, so their recordings are no videos.
+    assert drawn.query.argmax(dim=-1).max() < 3
+    assert (drawn.targets.energy > 0).float().mean() > 0.5
+
+
+def test_a_training_ends_in_a_checkpoint(pack: Path, tmp_path: Path):
+    network = PatchUNetSettings(widths=(4, 8), patch=2, attention=1, gated_head=True)
+    settings = RunSettings(
+        name="tiny",
+        model=ModelSettings(
+            network=network, query_dim=DIM, query_hidden=8, query_activation="none"
+        ),
+        spectral=SPECTRAL,
+        batch_size=4,
+        steps=3,
+        compile=False,
+    )
+    train(pack, settings, tmp_path / "run", "cpu", init=None)
+    config = load_checkpoint(tmp_path / "run").config
+    assert config.name == "tiny" and config.known_sounds == LABELS
+    (line,) = (tmp_path / "run" / "log.jsonl").read_text().splitlines()
+    assert json.loads(line)["mixtures"] == 12
+    # Another training takes over what fits.
+    train(pack, settings, tmp_path / "next", "cpu", init=tmp_path / "run")
+
+
+@pytest.mark.parametrize("path", sorted(FOLDER.glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_config_builds(path: Path):
+    RunSettings(**yaml.safe_load(path.read_text()))
+
+
+def test_wordings_name_one_sound_each():
+    rows = read_rows(FOLDER / "wordings.csv")
+    wordings = [row["wording"].casefold() for row in rows]
+    assert len(set(wordings)) == len(wordings)
+    labels = {row["label"] for row in rows}
+    assert not labels & set(wordings)
+    for label in labels:
+        splits = [row["split"] for row in rows if row["label"] == label]
+        assert (splits.count("train"), splits.count("test")) == (7, 3)
