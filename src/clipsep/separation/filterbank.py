@@ -11,6 +11,9 @@ from clipsep.spectral import SpectralSettings, bin_positions, frames_of, hann, r
 
 # STFT frames that are filtered together: few enough that their spectra stay in the cache.
 _FRAMES_AT_ONCE = 32
+# In Hz. Recordings of a higher rate than the network's have, above the first, the mean mask between the two:
+# resampling cuts what the network sees from there on, and one band should not decide for all above it.
+_HELD_ABOVE, _HELD_FROM = 7300.0, 5500.0
 # What these frames may take, for fewer of them where channels, rates or queries are many.
 _BYTES_AT_ONCE = 1 << 26
 
@@ -34,9 +37,17 @@ class Filterbank:
         # Four squared Hann windows, a quarter of a window apart, add up to 3/2 everywhere.
         self._synthesis_window = self._window / np.float32(1.5)
         bins = bin_positions(self.n_fft, sample_rate, settings.n_bands, settings.max_frequency)
-        # Bins from here on have the mask of the highest band, which needs no interpolation.
+        # Bins from here on all have one mask, which needs no interpolation.
         last = settings.n_bands - 1
-        self._n_between = n_between = int(np.sum(bins.lower + bins.upper_weight < last))
+        self._held = slice(last, None)
+        n_between = int(np.sum(bins.lower + bins.upper_weight < last))
+        if sample_rate > settings.sample_rate:
+            share = settings.max_frequency / 8000
+            edges = np.array([_HELD_FROM, _HELD_ABOVE]) * share * self.n_fft / sample_rate
+            low, high = np.ceil(edges).astype(int)
+            self._held = slice(int(bins.lower[low]), int(bins.lower[high]) + 1)
+            n_between = int(high)
+        self._n_between = n_between
         self._lower_band = bins.lower[:n_between]
         self._upper_band = self._lower_band + 1
         # Twice each: an interleaved spectrum has two numbers per bin, its real and imaginary part.
@@ -82,7 +93,8 @@ class Filterbank:
         between, above = np.s_[..., : 2 * self._n_between], np.s_[..., 2 * self._n_between :]
         for target, mask in zip(total, masks, strict=True):
             np.multiply(interleaved[between], self._interpolated(mask), out=product[between])
-            np.multiply(interleaved[above], mask[:, -1:], out=product[above])
+            held = mask[:, self._held].mean(axis=1, keepdims=True)
+            np.multiply(interleaved[above], held, out=product[above])
             np.fft.irfft(masked, self.n_fft, out=frames)
             np.multiply(frames, self._synthesis_window, out=frames)
             quarters = frames.reshape(n_channels, n, 4, self.hop)
