@@ -11,7 +11,7 @@ from clipsep.spectral import SpectralSettings, bin_positions, frames_of, hann, r
 
 # STFT frames that are filtered together: few enough that their spectra stay in the cache.
 _FRAMES_AT_ONCE = 32
-# In Hz. Recordings of a higher rate than the network's have, above the first, the mean mask between the two:
+# In Hz. Recordings of a higher rate than the network's have the mean mask between the two above the first:
 # resampling cuts what the network sees from there on, and one band should not decide for all above it.
 _HELD_ABOVE, _HELD_FROM = 7300.0, 5500.0
 # What these frames may take, for fewer of them where channels, rates or queries are many.
