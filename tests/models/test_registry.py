@@ -6,6 +6,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from clipsep.errors import UsageError
 from clipsep.models.baselines import LabelSep, PITSep
 from clipsep.models.clipsep import CLIPSep
 from clipsep.models.patch_unet import PatchUNet
@@ -69,7 +70,6 @@ def test_query_settings(kind: str):
     [
         {"colour": "blue"},
         {"kind": "other"},
-        {"network": {"kind": "other"}},
         {"network": {"kind": "unet", "widths": [1]}},
         {"network": {"kind": "unet", "num_downs": 4}},
         {"network": {"kind": "patch_unet", "widths": [4, 0]}},
@@ -79,3 +79,9 @@ def test_query_settings(kind: str):
 def test_settings_that_no_model_has(settings: dict):
     with pytest.raises(ValidationError):
         ModelSettings.model_validate(settings)
+
+
+def test_a_network_that_no_package_provides_is_refused():
+    settings = ModelSettings.model_validate({"network": {"kind": "other", "stride": 4}})
+    with pytest.raises(UsageError, match="other"):
+        build_model(settings)
