@@ -200,3 +200,44 @@ def test_blocks_hold_all_items_and_shrink_so_that_workers_end_together(items: in
     assert sum(sizes) == items and sizes == sorted(sizes, reverse=True)
     assert sizes[-min(workers, len(sizes)) :] == [1] * min(workers, len(sizes))
     assert sizes[0] <= max(1, items / (4 * workers))
+
+
+FORKED = """
+import os, signal, sys
+from pathlib import Path
+from clipsep.parallel.run import run_many
+
+class Loaded:
+    device = "cpu"
+    by = None
+
+    def prepare(self):
+        self.by = os.getpid()
+
+    def __call__(self, number):
+        killed = Path("killed")
+        if number == 3 and not killed.exists():
+            killed.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return self.by, os.getpid()
+
+if __name__ == "__main__":
+    results = [result for _, result in run_many(Loaded(), range(20), workers=2)]
+    assert len(results) == 20, results
+    assert {by for by, _ in results} == {os.getpid()}, "each worker loads what the parent has"
+    assert os.getpid() not in {worker for _, worker in results}
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only there a process knows its threads")
+def test_workers_of_a_process_without_threads_have_what_it_loaded(tmp_path: Path):
+    script = tmp_path / "work.py"
+    script.write_text(FORKED)
+    run = subprocess.run(
+        [sys.executable, script],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
+    )
+    assert run.returncode == 0, run.stderr

@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from clipsep.errors import UsageError
 from clipsep.separation.filterbank import native_stft
-from clipsep.separation.streaming import MaskEstimator, StreamingFilter, masks_of
+from clipsep.separation.masks import SHORTEST_LATENCY, SegmentMasks, mask_estimator, masks_of
+from clipsep.separation.streaming import StreamingFilter
 from clipsep.spectral import SpectralSettings, apply_mask, log_magnitude, stft
 
 SETTINGS = SpectralSettings(segment_frames=64)
@@ -33,8 +35,10 @@ def by_loudness(log_magnitude: np.ndarray) -> np.ndarray:
     return np.concatenate([mask, 1 - mask])
 
 
-def run(predict, mixture: np.ndarray, rate: int, block: int, settings=SETTINGS) -> np.ndarray:
-    stream = StreamingFilter(predict, settings, rate, len(mixture))
+def run(
+    predict, mixture: np.ndarray, rate: int, block: int, settings=SETTINGS, latency=None
+) -> np.ndarray:
+    stream = StreamingFilter(predict, settings, rate, len(mixture), latency=latency)
     parts = [
         stream.push(mixture[:, start : start + block])
         for start in range(0, mixture.shape[1], block)
@@ -54,12 +58,57 @@ def test_length_is_kept_and_a_constant_mask_is_a_gain(rate: int, seconds: float)
 
 
 @pytest.mark.parametrize("channels", [1, 6])
-def test_the_size_of_blocks_changes_nothing_but_rounding(channels: int):
+@pytest.mark.parametrize("latency", [None, 0.7, SHORTEST_LATENCY])
+def test_the_size_of_blocks_changes_nothing_but_rounding(channels: int, latency: float | None):
     mixture = noise(channels, 3 * 22050) * np.linspace(0, 1, 3 * 22050, dtype=np.float32)
-    whole = run(by_loudness, mixture, 22050, block=mixture.shape[1])
+    whole = run(by_loudness, mixture, 22050, block=mixture.shape[1], latency=latency)
     for block in (777, 22050):
-        assert np.abs(run(by_loudness, mixture, 22050, block) - whole).max() < 1e-6
+        parts = run(by_loudness, mixture, 22050, block, latency=latency)
+        assert np.abs(parts - whole).max() < 1e-6
     assert np.abs(whole.sum(axis=0) - mixture).max() < 1e-5
+
+
+@pytest.mark.parametrize("rate", [8000, 16000, 44100, 96000])
+@pytest.mark.parametrize("latency", [SHORTEST_LATENCY, 0.5, 1.0, 3.0])
+def test_no_sample_waits_longer_than_the_latency(rate: int, latency: float):
+    settings = SpectralSettings()  # of segments of 4.1 s
+    stream = StreamingFilter(constant(1.0, 0.25), settings, rate, 1, latency=latency)
+    mixture, step, emitted = noise(1, 6 * rate), rate // 100, 0
+    for end in range(step, 6 * rate + 1, step):
+        targets = stream.push(mixture[:, end - step : end])
+        if targets is not None:
+            assert np.abs(targets[0] - mixture[:, emitted:][:, : targets.shape[2]]).max() < 1e-5
+            emitted += targets.shape[2]
+        assert end - emitted <= latency * rate + step
+    assert emitted + stream.push(mixture[:, :0], last=True).shape[2] == 6 * rate
+
+
+def test_a_live_mask_has_heard_what_a_segment_has():
+    """After the first segment, a frame's mask is that of the newest one, faded with the one before."""
+    seen = []
+
+    def predict(log_magnitude: np.ndarray) -> np.ndarray:
+        seen.append(log_magnitude[0, 0])
+        return np.ones((1, *log_magnitude.shape[2:]), np.float32)
+
+    mixture = noise(1, 3 * SECOND)[0]
+    whole = log_magnitude(stft(mixture, SETTINGS.n_fft, SETTINGS.hop_length), SETTINGS)
+    estimator = mask_estimator(predict, SETTINGS, 0.125, latency=0.5)
+    frames = estimator.push(mixture, last=True)
+    assert frames.shape == (1, SETTINGS.n_bands, whole.shape[1])
+    ends = np.arange(25, whole.shape[1] + 1)
+    last = [segment[:, -1] for segment in seen if segment.shape[1] == SETTINGS.segment_frames]
+    assert len(seen) > 10
+    assert all(
+        any(np.allclose(column, whole[:, end - 1], atol=1e-3) for end in ends)
+        for column in last[5:]
+    )
+
+
+def test_a_latency_that_is_too_short_is_refused_and_a_long_one_is_a_segments():
+    with pytest.raises(UsageError, match=r"latency is at least 0.25 seconds, not 0.1"):
+        mask_estimator(by_loudness, SETTINGS, 0.125, latency=0.1)
+    assert isinstance(mask_estimator(by_loudness, SETTINGS, 0.125, latency=60), SegmentMasks)
 
 
 def test_one_segment_at_16_khz_is_masked_as_in_training():
@@ -89,7 +138,7 @@ def test_every_segment_is_made_of_the_whole_signals_frames():
         seen.extend(starts)
         return np.full((1, 256, 64), float(len(seen)), np.float32)
 
-    stream = MaskEstimator(remember, SETTINGS, overlap=0.25)
+    stream = SegmentMasks(remember, SETTINGS, overlap=0.25)
     masks = np.concatenate(
         [m for m in (stream.push(mixture), stream.push(mixture[:0], last=True)) if m is not None],
         axis=-1,
@@ -110,7 +159,7 @@ def test_a_signal_shorter_than_a_segment_is_repeated_to_fill_it():
         seen.append(segment.max(axis=2))
         return np.ones_like(segment[0])
 
-    stream = MaskEstimator(remember, SETTINGS, overlap=0.25)
+    stream = SegmentMasks(remember, SETTINGS, overlap=0.25)
     masks = stream.push(noise(1, SECOND // 5)[0], last=True)
     assert masks.shape[-1] == 1 + SECOND // 5 // SETTINGS.hop_length
     assert len(seen) == 1 and (seen[0] > 0).all()
@@ -137,7 +186,7 @@ def test_native_frames_last_about_as_long_as_the_networks():
     assert native_stft(SpectralSettings(), 16000) == (1024, 256)
     for rate in (8000, 11025, 22050, 32000, 44100, 48000, 88200, 96000, 192000):
         n_fft, hop = native_stft(SpectralSettings(), rate)
-        assert n_fft == 4 * hop and abs(n_fft / rate - 0.064) < 0.003
+        assert n_fft == 2 * hop and abs(n_fft / rate - 0.064) < 0.003
 
 
 def test_memory_does_not_grow_with_length():

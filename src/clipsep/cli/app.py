@@ -87,6 +87,9 @@ def main(argv: list[str] | None = None) -> int:
     Args:
         argv: the arguments without the program's name; by default those of the process.
     """
+    # Before NumPy is imported: its threads would never have work here, cost time to start, and a process
+    # that has some cannot be forked.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     argv = sys.argv[1:] if argv is None else argv
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # what it cannot show must not end finished work

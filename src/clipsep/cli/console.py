@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,8 @@ from clipsep.messages import counted, printable
 
 if TYPE_CHECKING:
     from clipsep.datasets.prepare import PrepareReport
+
+_SECONDS_BETWEEN_DRAWINGS = 0.1
 
 Device = Annotated[
     str, typer.Option(metavar="NAME", help="auto (a GPU if there is one), cpu, cuda or mps.")
@@ -102,6 +105,17 @@ def progress_bar(task: str) -> Iterator[Callable[[float, float | None], None] | 
         TextColumn("{task.percentage:>3.0f} %"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    console = Console(stderr=True)
+    # Without the thread that draws the bar by itself: a process with threads cannot be forked.
+    with Progress(*columns, console=console, transient=True, auto_refresh=False) as bar:
         number = bar.add_task(task, total=None)
-        yield lambda done, total: bar.update(number, completed=done, total=total)
+        drawn = 0.0
+
+        def move(done: float, total: float | None) -> None:
+            nonlocal drawn
+            now = time.monotonic()
+            is_due = now - drawn > _SECONDS_BETWEEN_DRAWINGS
+            drawn = now if is_due else drawn
+            bar.update(number, completed=done, total=total, refresh=is_due)
+
+        yield move

@@ -132,29 +132,16 @@ def _onnx_file(model: nn.Module, config: CheckpointConfig, weights: Path) -> byt
 
 
 def _exported(model: nn.Module, config: CheckpointConfig) -> bytes:
+    """The graph with weights of its own; batch, queries and, where that works, frames stay open."""
     import onnx_ir.passes.common as passes
     import onnxscript.optimizer
 
-    inputs = _inputs(config, batch=2, n_queries=3)
-    batch, queries, frames = (torch.export.Dim(name) for name in ("B", "N", "frames"))
-    stride = config.model.network.stride
-    # The exporter finds no rule for the sizes that the published network takes.
-    fixed_length = config.model.network.kind != "patch_unet"
-    shapes = [{0: batch} if fixed_length else {0: batch, 3: stride * frames}, {0: queries}]
-    wrapped = _Masks(model) if len(inputs) == 2 else _MasksWithoutQueries(model)
     with _quiet(), torch.no_grad():
-        wrapped(*inputs)  # makes what networks keep from one pass to the next
-        program = torch.onnx.export(
-            wrapped.eval(),
-            inputs,
-            dynamo=True,
-            optimize=False,  # it would merge norms into convolutions, which then are nobody's weights
-            input_names=["log_magnitude", "queries"][: len(inputs)],
-            output_names=["mask_logits"],
-            dynamic_shapes=tuple(shapes[: len(inputs)]),
-            opset_version=OPSET,
-            verbose=False,
-        )
+        try:
+            program = _traced(model, config, any_length=True)
+        except torch.onnx.OnnxExporterError:
+            # The exporter finds no rule for the sizes that some networks take, such as the published one.
+            program = _traced(model, config, any_length=False)
         onnxscript.optimizer.fold_constants(
             program.model, input_size_limit=_LARGEST_FOLDED, output_size_limit=_LARGEST_FOLDED
         )
@@ -169,37 +156,75 @@ def _exported(model: nn.Module, config: CheckpointConfig) -> bytes:
     return buffer.getvalue()
 
 
-def _share_weights(graph: Any, weights: Path) -> None:
-    """Point initializers at the stored tensors that hold the same numbers."""
-    from onnx import TensorProto, helper, numpy_helper
+def _traced(model: nn.Module, config: CheckpointConfig, any_length: bool) -> torch.onnx.ONNXProgram:
+    inputs = _inputs(config, batch=2, n_queries=3)
+    batch, queries, frames = (torch.export.Dim(name) for name in ("B", "N", "frames"))
+    length = {3: model.network.stride * frames} if any_length else {}
+    shapes = [{0: batch, **length}, {0: queries}]
+    wrapped = (_Masks(model) if len(inputs) == 2 else _MasksWithoutQueries(model)).eval()
+    wrapped(*inputs)  # makes what networks keep from one pass to the next
+    return torch.onnx.export(
+        wrapped,
+        inputs,
+        dynamo=True,
+        optimize=False,  # it would merge norms into convolutions, which then are nobody's weights
+        input_names=["log_magnitude", "queries"][: len(inputs)],
+        output_names=["mask_logits"],
+        dynamic_shapes=tuple(shapes[: len(inputs)]),
+        opset_version=OPSET,
+        verbose=False,
+    )
 
-    types = {"F32": TensorProto.FLOAT, "F16": TensorProto.FLOAT16}
+
+def _share_weights(graph: Any, weights: Path) -> None:
+    """Point initializers at the stored tensors that hold the same numbers, also in transposed order."""
+    from onnx import numpy_helper
+
     stored = {
         values.astype(np.float32).tobytes(): (kind, offset, values.nbytes)
         for kind, offset, values in _stored_tensors(weights)
         if values.size >= _SMALLEST_SHARED
     }
-    kept, casts = [], []
+    kept, nodes = [], []
     for initializer in graph.initializer:
-        found = stored.get(numpy_helper.to_array(initializer).tobytes())
-        if found is None:
+        numbers = numpy_helper.to_array(initializer)
+        # The exporter transposes the matrices of linear layers.
+        for array in (numbers, numbers.T) if numbers.ndim == 2 else (numbers,):
+            if found := stored.get(array.tobytes()):
+                shared, steps = _shared(initializer.name, array, array is not numbers, *found)
+                shared.external_data.add(key="location", value=weights.name)
+                kept.append(shared)
+                nodes += steps
+                break
+        else:
             kept.append(initializer)
-            continue
-        kind, offset, n_bytes = found
-        shared = TensorProto(name=initializer.name, dims=initializer.dims, data_type=types[kind])
-        if kind != "F32":
-            shared.name += ".stored"
-            casts.append(
-                helper.make_node("Cast", [shared.name], [initializer.name], to=TensorProto.FLOAT)
-            )
-        shared.data_location = TensorProto.EXTERNAL
-        for key, value in (("location", weights.name), ("offset", offset), ("length", n_bytes)):
-            shared.external_data.add(key=key, value=str(value))
-        kept.append(shared)
-    nodes = list(graph.node)
+    nodes += graph.node
     del graph.initializer[:], graph.node[:]
     graph.initializer.extend(kept)
-    graph.node.extend([*casts, *nodes])
+    graph.node.extend(nodes)
+
+
+def _shared(
+    name: str, stored: np.ndarray, is_transposed: bool, kind: str, offset: int, n_bytes: int
+) -> tuple[Any, list[Any]]:
+    """The initializer of a stored tensor, and the nodes that make of it what the graph calls ``name``.
+
+    A session computes such nodes once, when it is opened.
+    """
+    from onnx import TensorProto, helper
+
+    types = {"F32": TensorProto.FLOAT, "F16": TensorProto.FLOAT16}
+    steps = [("Cast", {"to": TensorProto.FLOAT})] if kind != "F32" else []
+    steps += [("Transpose", {"perm": [1, 0]})] if is_transposed else []
+    names = [f"{name}.{n}" for n in range(len(steps))] + [name]
+    shared = TensorProto(name=names[0], dims=stored.shape, data_type=types[kind])
+    shared.data_location = TensorProto.EXTERNAL
+    for key, value in (("offset", offset), ("length", n_bytes)):
+        shared.external_data.add(key=key, value=str(value))
+    return shared, [
+        helper.make_node(operation, [source], [target], **attributes)
+        for (operation, attributes), source, target in zip(steps, names, names[1:], strict=False)
+    ]
 
 
 def _stored_tensors(weights: Path) -> Iterator[tuple[str, int, np.ndarray]]:

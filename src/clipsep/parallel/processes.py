@@ -59,8 +59,9 @@ def _one_pool(
     """Work until all is done or a process dies; what was handed out by then is left in ``lost``."""
     # One worker gets one item at a time, so that its death tells which item it was.
     room = 1 if workers == 1 else _WAITING_PER_WORKER * workers
-    # Spawned, not forked: a fork would copy the locks of torch's and ffmpeg's threads.
-    context = multiprocessing.get_context("spawn")
+    if _start_method() == "fork" and hasattr(task, "prepare"):
+        task.prepare()  # once, for all workers; it may start threads
+    context = multiprocessing.get_context(_start_method())
     stop = context.Event()
     others = set(multiprocessing.active_children())
     pool = ProcessPoolExecutor(workers, context, _start_worker, (task, stop))
@@ -88,6 +89,19 @@ def _one_pool(
         raise
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _start_method() -> str:
+    """Fork where that is safe: a worker then starts at once, with all that was loaded before.
+
+    A process with threads is not forked, because the locks that they hold would be copied.
+    """
+    try:
+        threads = len(os.listdir("/proc/self/task"))
+    except OSError:  # only Linux has it
+        return "spawn"
+    # PyTorch's threads are not there yet, but its own locks may be taken.
+    return "fork" if threads == 1 and "torch" not in sys.modules else "spawn"
 
 
 @contextmanager

@@ -25,6 +25,9 @@ class Task(Protocol[Item, Result]):
 
     Attributes:
         device: "cpu", "cuda" or "auto"; on a cluster all but "cpu" ask for a GPU for each worker.
+
+    A task may have a method ``prepare()``, which loads what every item needs: it is called before
+    workers are forked, which then have it at once.
     """
 
     device: str

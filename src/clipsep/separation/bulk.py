@@ -243,6 +243,10 @@ class _Separate:
         state = _state(recording, self.request, self.output)
         return {**report.as_dict(), "status": "separated", "reason": None, "state": state}
 
+    def prepare(self) -> None:
+        """Load the model and read the queries now; see `clipsep.parallel.task.Task`."""
+        _ = self._loaded
+
     def died(self, recording: Recording) -> dict[str, Any]:
         return _failure(recording, f"'{recording.path}' killed every process that separated it.")
 

@@ -19,7 +19,10 @@ _BYTES_AT_ONCE = 1 << 26
 
 
 class Filterbank:
-    """Windowed STFT, masks, inverse STFT and overlap-add, with a hop of a quarter window.
+    """Windowed STFT, masks, inverse STFT and overlap-add.
+
+    At the network's own sample rate it is the STFT of its training. At others the hop is half a window
+    instead of a quarter: half of the work, and SDRs that are the same (docs/speed.md).
 
     Args:
         settings: of the network whose masks are applied.
@@ -29,13 +32,15 @@ class Filterbank:
     Attributes:
         n_fft, hop: in samples, see `native_stft`.
         most_frames: that `apply` takes at once.
+        overlap: windows over each sample, n_fft / hop.
     """
 
     def __init__(self, settings: SpectralSettings, sample_rate: int, channels: int):
         self.n_fft, self.hop = native_stft(settings, sample_rate)
-        self._window = hann(self.n_fft)
-        # Four squared Hann windows, a quarter of a window apart, add up to 3/2 everywhere.
-        self._synthesis_window = self._window / np.float32(1.5)
+        self.overlap = self.n_fft // self.hop
+        # Products of both windows add up to 1 (half a window apart) or 3/2 (a quarter apart).
+        self._window = hann(self.n_fft) if self.overlap == 4 else np.sqrt(hann(self.n_fft))
+        self._synthesis_window = self._window / np.float32(1.5 if self.overlap == 4 else 1.0)
         bins = bin_positions(self.n_fft, sample_rate, settings.n_bands, settings.max_frequency)
         # Bins from here on all have one mask, which needs no interpolation.
         last = settings.n_bands - 1
@@ -60,7 +65,7 @@ class Filterbank:
         self._spectrum = np.empty((*shape, self.n_fft // 2 + 1), np.complex64)
         self._masked = np.empty_like(self._spectrum)
         self._mask = np.empty((2, self.most_frames, n_between), np.complex64)
-        self._tail: np.ndarray | None = None  # [N, C, 3, hop] of overlap-add not yet complete
+        self._tail: np.ndarray | None = None  # [N, C, overlap - 1, hop], not complete yet
 
     def frames_at_once(self, n_queries: int) -> int:
         """How many frames to filter together for so many queries, within the memory allowed."""
@@ -85,9 +90,10 @@ class Filterbank:
         frames, spectrum = self._frames[:, :n], self._spectrum[:, :n]
         np.multiply(frames_of(needed, self.n_fft, self.hop), self._window, out=frames)
         rfft(frames, out=spectrum)
-        total = np.zeros((n_queries, n_channels, n + 3, self.hop), np.float32)
+        late = self.overlap - 1  # hops that the last of these frames leave incomplete
+        total = np.zeros((n_queries, n_channels, n + late, self.hop), np.float32)
         if self._tail is not None:
-            total[:, :, :3] = self._tail
+            total[:, :, :late] = self._tail
         masked = self._masked[:, :n]
         interleaved, product = spectrum.view(np.float32), masked.view(np.float32)
         between, above = np.s_[..., : 2 * self._n_between], np.s_[..., 2 * self._n_between :]
@@ -97,9 +103,9 @@ class Filterbank:
             np.multiply(interleaved[above], held, out=product[above])
             np.fft.irfft(masked, self.n_fft, out=frames)
             np.multiply(frames, self._synthesis_window, out=frames)
-            quarters = frames.reshape(n_channels, n, 4, self.hop)
-            for quarter in range(4):
-                target[:, quarter : quarter + n] += quarters[:, :, quarter]
+            hops = frames.reshape(n_channels, n, self.overlap, self.hop)
+            for number in range(self.overlap):
+                target[:, number : number + n] += hops[:, :, number]
         self._tail = total[:, :, n:].copy()
         return total[:, :, :n].reshape(n_queries, n_channels, -1)
 
@@ -121,9 +127,11 @@ class Filterbank:
 def native_stft(settings: SpectralSettings, sample_rate: int) -> tuple[int, int]:
     """Window and hop, in samples, of the STFT that masks are applied to at ``sample_rate``.
 
-    About the duration of the network's own, exactly its own at its own rate, a multiple of 16 and
-    without prime factors beyond 5, which keeps the FFT fast and the quarter hop whole.
+    The network's own at its own rate. Elsewhere a window of about the same duration, a multiple of 16
+    and without prime factors beyond 5, which keeps the FFT fast, and a hop of half of it.
     """
+    if sample_rate == settings.sample_rate and settings.n_fft == 4 * settings.hop_length:
+        return settings.n_fft, settings.hop_length
     wished = settings.n_fft * sample_rate / settings.sample_rate / 16
     smooth = [
         2**twos * 3**threes * 5**fives
@@ -132,4 +140,4 @@ def native_stft(settings: SpectralSettings, sample_rate: int) -> tuple[int, int]
         for fives in range(7)
     ]
     n_fft = 16 * min(smooth, key=lambda size: (abs(size - wished), size))
-    return n_fft, n_fft // 4
+    return n_fft, n_fft // 2

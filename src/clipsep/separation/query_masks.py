@@ -14,7 +14,7 @@ from clipsep.engines import Engine
 from clipsep.errors import UsageError
 from clipsep.queries.known import Familiarity
 from clipsep.separation.confidence import ConfidenceMeter, QueryFeedback, kept_of
-from clipsep.separation.streaming import masks_of
+from clipsep.separation.masks import masks_of
 
 SENSITIVITY = 0.5
 _MOST = 0.99  # beyond, masks of all bins would be the same
@@ -37,7 +37,7 @@ def sensitivity_bias(sensitivity: float) -> float:
 
 
 class QueryMasks:
-    """A mask function (see `clipsep.separation.streaming`) that notes how far its answers can be trusted.
+    """A mask function (see `clipsep.separation.masks`) that notes how far its answers can be trusted.
 
     Args:
         queries: embeddings [N, D]; None for a model that takes none.

@@ -184,15 +184,18 @@ class Separator:
         queries: Sequence[Query] | EncodedQueries,
         binary: bool = False,
         sensitivity: float = SENSITIVITY,
+        latency: float | None = None,
     ) -> Iterator[SeparationResult]:
         """Separate sound that arrives in blocks, in constant memory.
 
         Args:
             blocks: float [T] or [C, T] of any lengths; all of the same shape but for T.
+            latency: for live audio, the longest time from a sample to its separated sample in seconds,
+                0.25 or more; by default one segment of the model (4.1 s), which separates best.
 
         Yields:
             results that, one after the other, are as long as the blocks; the first one comes after
-            one segment of the model (4.1 s), and the size of blocks does not change the samples.
+            the latency, and the size of blocks does not change the samples.
 
         Raises:
             ClipsepError, UsageError: as `separate`.
@@ -200,7 +203,7 @@ class Separator:
         sample_rate = as_sample_rate(sample_rate)
         sensitivity_bias(sensitivity)  # refuses a wrong one before the first block is asked for
         encoded = self.encode(queries)
-        return self._stream(blocks, sample_rate, encoded, binary, sensitivity)
+        return self._stream(blocks, sample_rate, encoded, binary, sensitivity, latency=latency)
 
     def separate_file(
         self,
@@ -290,6 +293,7 @@ class Separator:
         binary: bool,
         sensitivity: float,
         source: str = "The sound",
+        latency: float | None = None,
     ) -> Iterator[SeparationResult]:
         masks = QueryMasks(
             self.engine, self.config, queries.embeddings, queries.familiarity, binary, sensitivity
@@ -305,6 +309,7 @@ class Separator:
                 sample_rate,
                 len(block),
                 self.overlap,
+                latency,
             )
             waiting.push(block)
             for targets in filtered.pieces(block):

@@ -1,130 +1,21 @@
 """Separation of audio that arrives in blocks: masks from 16 kHz mono, applied at the native rate.
 
-Two stages, both of constant memory: `MaskEstimator` turns mono samples into a sequence of mask frames,
-`StreamingFilter` filters every channel of the original with them. Queries and files live elsewhere.
+`StreamingFilter` filters every channel of the original by the masks of its mono mix, in constant memory.
+Queries and files live elsewhere.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 
-from clipsep.errors import ClipsepError
 from clipsep.media import StreamingResampler
 from clipsep.separation.filterbank import Filterbank
-from clipsep.spectral import SpectralSettings, log_magnitude, stft
+from clipsep.separation.masks import MaskFunction, mask_estimator
+from clipsep.spectral import SpectralSettings
 
 _BYTES_OF_PIECE = 1 << 26  # of targets that are handed on together
-# Log-magnitudes [1, 1, F, T] to masks [N, F, T], both float32.
-MaskFunction = Callable[[np.ndarray], np.ndarray]
-
-
-def masks_of(logits: np.ndarray, binary: bool, model: str = "") -> np.ndarray:
-    """Masks between 0 and 1 of logits, or of 0 and 1 alone; float32, same shape.
-
-    Raises:
-        ClipsepError: if a logit is not finite: such a mask would be taken for silence.
-    """
-    if not np.isfinite(logits).all():
-        raise ClipsepError(
-            f"The model '{model}' gives NaN or infinite values instead of masks: its weights are "
-            "damaged, or its training went wrong."
-        )
-    if binary:
-        return (logits > 0).astype(np.float32)
-    masks = np.negative(logits)
-    with np.errstate(over="ignore"):  # infinite, which becomes a mask of 0
-        np.exp(masks, out=masks)
-    masks += 1
-    return np.reciprocal(masks, out=masks)
-
-
-class MaskEstimator:
-    """Mask frames of a mono signal at the network's rate, from overlapping cross-faded segments.
-
-    STFT frames are those of the whole signal (zero-padded at its two ends only), whatever the sizes
-    of the blocks. The last segment ends with the last frame, so that only a signal shorter than one
-    segment needs filling up: it is repeated, as short clips are in training.
-
-    Args:
-        predict: the network with its queries.
-        overlap: share of a segment that is cross-faded with the next one, in [0, 0.5].
-    """
-
-    def __init__(self, predict: MaskFunction, settings: SpectralSettings, overlap: float):
-        self._predict, self._settings = predict, settings
-        self._segment = settings.segment_frames
-        self._step = self._segment - round(self._segment * overlap)
-        # Samples from the start of the newest segment on; the zeros stand before the signal.
-        self._samples = np.zeros(settings.n_fft // 2, np.float32)
-        self._received = 0  # samples
-        self._origin = 0  # frame at which the newest segment starts
-        self._computed = 0  # frames whose mask was computed
-        self._emitted = 0  # frames whose mask is final
-        self._pending: np.ndarray | None = None  # masks of the frames between these two
-
-    def push(self, samples: np.ndarray, last: bool = False) -> np.ndarray | None:
-        """Take samples [n]; return the mask frames [N, F, t] that are now final, or None."""
-        self._received += len(samples)
-        self._samples = np.concatenate([self._samples, samples])
-        done = []
-        while self._has_segment(self._next_start):
-            start = self._next_start
-            done.append(self._compute(start, emit_until=start + self._step))
-        if last:
-            done += self._finish()
-        return np.concatenate(done, axis=-1) if done else None
-
-    @property
-    def _next_start(self) -> int:
-        return self._origin + self._step if self._computed else 0
-
-    def _has_segment(self, start: int) -> bool:
-        return len(self._samples) >= self._offset(start) + self._segment_samples
-
-    @property
-    def _segment_samples(self) -> int:
-        return (self._segment - 1) * self._settings.hop_length + self._settings.n_fft
-
-    def _offset(self, frame: int) -> int:
-        return (frame - self._origin) * self._settings.hop_length
-
-    def _compute(self, start: int, emit_until: int) -> np.ndarray:
-        """Masks of the segment that starts at frame ``start``; returns those that become final."""
-        self._samples = self._samples[self._offset(start) :]
-        self._origin = start
-        masks = self._masks(self._samples[: self._segment_samples])[..., self._emitted - start :]
-        if self._pending is not None:
-            n = self._pending.shape[-1]
-            rise = np.arange(1, n + 1, dtype=np.float32) / (n + 1)
-            faded = self._pending + rise * (masks[..., :n] - self._pending)
-            masks = np.concatenate([faded, masks[..., n:]], axis=-1)
-        n_final = emit_until - self._emitted
-        final, self._pending = masks[..., :n_final], masks[..., n_final:]
-        self._emitted, self._computed = emit_until, start + self._segment
-        return final
-
-    def _finish(self) -> list[np.ndarray]:
-        """Masks of all frames that are left."""
-        total = 1 + self._received // self._settings.hop_length
-        if total < self._segment:
-            signal = self._samples[self._settings.n_fft // 2 :]
-            repeated = np.resize(signal, self._settings.segment_samples)
-            return [self._masks(np.pad(repeated, self._settings.n_fft // 2))[..., :total]]
-        self._samples = np.pad(self._samples, (0, self._settings.n_fft))
-        done = []
-        while self._computed < total:
-            start = min(self._next_start, total - self._segment)
-            last = start + self._segment == total
-            done.append(self._compute(start, emit_until=total if last else start + self._step))
-        return done
-
-    def _masks(self, samples: np.ndarray) -> np.ndarray:
-        """One segment, with its padding, through the network: [N, F, T]."""
-        settings = self._settings
-        spectrum = stft(samples, settings.n_fft, settings.hop_length, center=False)
-        return self._predict(log_magnitude(spectrum, settings)[None, None])
 
 
 class StreamingFilter:
@@ -136,6 +27,12 @@ class StreamingFilter:
     Args:
         sample_rate: of the recording, in Hz.
         channels: C.
+        overlap: share of a segment that is cross-faded with the next one, in [0, 0.5].
+        latency: longest time from a sample to its separated sample, in seconds; None for the length of
+            a segment, which gives the best masks.
+
+    Raises:
+        UsageError: for a latency that is too short.
     """
 
     def __init__(
@@ -145,20 +42,22 @@ class StreamingFilter:
         sample_rate: int,
         channels: int,
         overlap: float = 0.125,
+        latency: float | None = None,
     ):
         self._settings, self._sample_rate = settings, sample_rate
         self._filterbank = Filterbank(settings, sample_rate, channels)
         self._hop = self._filterbank.hop
         self._resampler = StreamingResampler(sample_rate, settings.sample_rate)
-        self._estimator = MaskEstimator(predict, settings, overlap)
-        # Three hops of zeros before the signal: then every sample lies in four windows.
-        self._samples = np.zeros((channels, 3 * self._hop), np.float32)
+        self._estimator = mask_estimator(predict, settings, overlap, latency)
+        self._overlap = self._filterbank.overlap
+        # Zeros before the signal: then every sample lies in as many windows.
+        self._skip = (self._overlap - 1) * self._hop  # samples of output that belong to them
+        self._samples = np.zeros((channels, self._skip), np.float32)
         self._received = 0
         # [N, t, F], from mask frame `_first_mask` on: frame after frame, as they are read.
         self._masks: np.ndarray | None = None
         self._first_mask = 0
         self._frame = 0  # next STFT frame to filter; frame 0 starts at the first zero
-        self._skip = 3 * self._hop  # samples of output that belong to the zeros before the signal
         self._emitted = 0
 
     def push(self, block: np.ndarray, last: bool = False) -> np.ndarray | None:
@@ -189,7 +88,7 @@ class StreamingFilter:
         """Filter the STFT frames whose samples and masks are there."""
         count = self._frames_ready(last)
         if last:
-            self._samples = np.pad(self._samples, [(0, 0), (0, 4 * self._hop)])
+            self._samples = np.pad(self._samples, [(0, 0), (0, self._filterbank.n_fft)])
         at_once = self._filterbank.frames_at_once(len(self._masks))
         ready: list[np.ndarray] = []
         for start in range(0, count, at_once):
@@ -216,12 +115,17 @@ class StreamingFilter:
 
     def _frames_ready(self, last: bool) -> int:
         if last:
-            return 4 + (self._received - 1) // self._hop - self._frame
+            return self._overlap + (self._received - 1) // self._hop - self._frame
         by_samples = (self._samples.shape[1] - self._filterbank.n_fft) // self._hop + 1
         # A frame lies between two mask frames, and both must be there.
         end = self._first_mask + self._masks.shape[1] - 1
-        by_masks = int(end / self._mask_frames_per_hop) + 1 - self._frame
+        by_masks = int(end / self._mask_frames_per_hop - self._first_centre) + 1 - self._frame
         return max(0, min(by_samples, by_masks))
+
+    @property
+    def _first_centre(self) -> float:
+        """Where frame 0 is centred, in hops from the first sample on."""
+        return 1 - self._overlap / 2
 
     @property
     def _mask_frames_per_hop(self) -> float:
@@ -230,8 +134,8 @@ class StreamingFilter:
 
     def _masks_at(self, frame: int, n: int) -> np.ndarray:
         """Masks at ``n`` STFT frames from ``frame`` on, [N, n, F]."""
-        # Frame 0 is centred one hop before the first sample.
-        position = np.arange(frame - 1, frame - 1 + n) * self._mask_frames_per_hop
+        centres = np.arange(frame, frame + n) + self._first_centre
+        position = centres * self._mask_frames_per_hop
         last = self._masks.shape[1] - 1
         position = (position - self._first_mask).clip(0, last)
         lower = position.astype(np.int64)
@@ -245,7 +149,7 @@ class StreamingFilter:
         self._samples = self._samples[:, n * self._hop :].copy()
         self._frame += n
         # Keep the mask frame just before the next STFT frame.
-        needed = int((self._frame - 1) * self._mask_frames_per_hop)
+        needed = int((self._frame + self._first_centre) * self._mask_frames_per_hop)
         drop = min(max(0, needed - self._first_mask), self._masks.shape[1] - 1)
         self._masks = self._masks[:, drop:].copy()
         self._first_mask += drop
