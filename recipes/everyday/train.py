@@ -11,6 +11,7 @@ import copy
 import json
 import math
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import torch
@@ -137,7 +138,7 @@ def train(pack: Path, settings: RunSettings, output: Path, device: str, init: Pa
     """Train and write ``output``: a checkpoint with averaged weights, and log.jsonl."""
     output.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(settings.seed)
-    torch.set_num_threads(4 if device == "cuda" else 2)
+    torch.set_num_threads(4 if device == "cuda" else 1)  # on CPUs, scenes are drawn on another
     torch.backends.cuda.matmul.allow_tf32 = True
     torch.backends.cudnn.allow_tf32 = True
     torch.backends.cudnn.benchmark = True
@@ -180,6 +181,13 @@ def train(pack: Path, settings: RunSettings, output: Path, device: str, init: Pa
     print(f"{settings.name}: {sum(p.numel() for p in model.parameters())} parameters, "
           f"data in {time.time() - begin:.0f} s", flush=True)  # fmt: skip
     elapsed = 0.0
+    ahead = ThreadPoolExecutor(1)
+
+    @torch.no_grad()
+    def draw() -> Scene:
+        return scenes.draw(settings.batch_size)
+
+    coming = ahead.submit(draw)
     while progress < 1:
         if step == 5:  # what is compiled and tuned at first does not count
             start = time.time()
@@ -188,8 +196,8 @@ def train(pack: Path, settings: RunSettings, output: Path, device: str, init: Pa
             rate *= 0.5 * (1 + math.cos(math.pi * progress)) + 1e-4
         for group in optimizer.param_groups:
             group["lr"] = rate
-        with torch.no_grad():
-            scene = scenes.draw(settings.batch_size)
+        scene = coming.result()
+        coming = ahead.submit(draw)
         loss = cost(scene)
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
