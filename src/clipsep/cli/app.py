@@ -25,6 +25,7 @@ from clipsep.cli.models import bench, export, info, models
 from clipsep.cli.paper import paper
 from clipsep.cli.separate import separate
 from clipsep.cli.serve import serve
+from clipsep.cli.study import study
 from clipsep.cli.train import train
 from clipsep.errors import ClipsepError, UsageError
 from clipsep.messages import printable
@@ -37,7 +38,7 @@ app = typer.Typer(
 )
 INTERRUPTED = 130
 TERMINATED = 143
-_RESUMABLE = ("paper download", "paper import-list", "prepare", "embed", "train")
+_RESUMABLE = ("paper download", "paper import-list", "prepare", "embed", "train", "study")
 # What is not installed with the plain package, and the extra that brings it.
 _EXTRA_OF = {
     "huggingface_hub": "hub",
@@ -68,6 +69,7 @@ for command in (
     prepare,
     embed,
     train,
+    study,
     evaluate,
     compare,
     mixtures,

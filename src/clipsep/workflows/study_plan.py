@@ -1,0 +1,126 @@
+"""A study as data: which variants are trained with which seeds, and how they are scored."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from clipsep.errors import UsageError
+from clipsep.messages import first_problem
+from clipsep.training.config import TrainingConfig, load_config
+
+Query = Literal["text", "image", "both", "none"]
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Variant(_Settings):
+    """What one variant changes of the study.
+
+    Attributes:
+        config: another YAML file than the study's.
+        set: ``key=value`` changes of the config.
+        query: how this variant is scored, if not as the study says; ``none`` for models without queries.
+        x: where it stands on the axis of the study's figure, if its variants are values of one quantity.
+    """
+
+    config: Path | None = None
+    set: list[str] = []
+    query: Query | None = None
+    x: float | None = None
+
+
+class StudyPlan(_Settings):
+    """A study; paths begin in the working folder, as those of configs do.
+
+    Attributes:
+        config: YAML file of the training.
+        set: ``key=value`` changes of it in all runs.
+        seeds: every variant is trained with each.
+        list: test mixtures, a CSV file or KIND:FILE as of ``clipsep evaluate``.
+        audio, images, query, prompts, noise_heads: as the options of ``clipsep evaluate``.
+        checkpoint: which model of a run is scored, ``best`` or ``last``.
+        classes: only mixtures whose target is of one of these labels count.
+        variants: by name; the first is what the others are compared with.
+    """
+
+    config: Path
+    set: list[str] = []
+    seeds: list[int] = Field([1], min_length=1)
+    list: str
+    audio: Path | None = None
+    images: Path | None = None
+    query: Query = "text"
+    prompts: str | None = None
+    noise_heads: bool = False
+    checkpoint: Literal["best", "last"] = "best"
+    classes: list[str] | None = None
+    variants: dict[str, Variant] = Field(min_length=1)
+
+    @field_validator("seeds")
+    @classmethod
+    def _once(cls, seeds: list[int]) -> list[int]:
+        if len(set(seeds)) < len(seeds):
+            raise ValueError("every seed only once")
+        return seeds
+
+    @field_validator("variants", mode="before")
+    @classmethod
+    def _may_change_nothing(cls, variants: object) -> object:
+        if not isinstance(variants, dict):
+            return variants
+        return {str(name): {} if value is None else value for name, value in variants.items()}
+
+    def query_of(self, variant: str) -> Query:
+        """How a variant is scored."""
+        return self.variants[variant].query or self.query
+
+    def run_config(
+        self, variant: str, seed: int, folder: Path, changes: list[str]
+    ) -> TrainingConfig:
+        """The training of one run.
+
+        Args:
+            folder: of all runs of the study.
+            changes: ``key=value`` of all runs, behind those of the plan.
+
+        Raises:
+            UsageError: if a config is missing or wrong.
+        """
+        chosen = self.variants[variant]
+        output = folder / run_name(variant, seed)
+        overrides = [*self.set, *chosen.set, *changes, f"seed={seed}"]
+        return load_config(chosen.config or self.config, [*overrides, f"output={output}"])
+
+
+def read_plan(path: Path) -> StudyPlan:
+    """Read a study's YAML file.
+
+    Raises:
+        UsageError: naming the file and the key that is missing, unknown or wrong.
+    """
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UsageError(f"Cannot read the study '{path}': {error}.") from error
+    if not isinstance(data, dict):
+        raise UsageError(f"The study '{path}' is not a mapping of keys to values.")
+    try:
+        plan = StudyPlan.model_validate(data)
+    except ValidationError as error:
+        raise UsageError(f"In the study '{path}', {first_problem(error, data)}.") from error
+    names = [run_name(variant, 0) for variant in plan.variants]
+    if len(set(names)) < len(names):
+        raise UsageError(f"In the study '{path}', two variants have names of the same words.")
+    return plan
+
+
+def run_name(variant: str, seed: int) -> str:
+    """Name of a run's folder: the variant's words and the seed."""
+    return "-".join([*re.findall(r"[\w.]+", variant), f"seed{seed}"])
