@@ -55,7 +55,7 @@ def config(root: Path, **changes) -> TrainingConfig:
         "steps": 4,
         "batch_size": 2,
         "validate_every": 2,
-        "validation_pairs": 2,
+        "validation_mixtures": 2,
         "examples": 0,
         "log_every": 1,
         "device": "cpu",

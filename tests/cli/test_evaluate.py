@@ -57,7 +57,7 @@ def test_it_writes_a_report(model, mixtures, tmp_path, capsys):
     assert run(model, "--mixtures", mixtures, "-o", folder, "--examples", 1, "--workers", 1) == 0
     names = {
         *("report.json", "mixtures.csv", "report.md", "report.tex"),
-        *("classes.png", "examples.html"),
+        *("classes.png", "histogram.png", "examples.html"),
     }
     assert {path.name for path in folder.iterdir()} == names
     assert str(folder / "report.md") in capsys.readouterr().out

@@ -81,7 +81,12 @@ def images(tmp_path: Path) -> Path:
 def model(tmp_path: Path) -> Callable[..., Path]:
     """Makes a model folder of random weights; ``bias`` of all mask logits decides how much they keep."""
 
-    def make(kind: str = "clipsep", bias: float = 0.0, labels: tuple[str, ...] = ()) -> Path:
+    def make(
+        kind: str = "clipsep",
+        bias: float = 0.0,
+        labels: tuple[str, ...] = (),
+        noise_heads: int = 0,
+    ) -> Path:
         settings = ModelSettings(
             kind=kind,
             network=PatchUNetSettings(widths=(4, 8)),
@@ -90,6 +95,7 @@ def model(tmp_path: Path) -> Callable[..., Path]:
             query_activation="none",
             normalize_query=kind == "clipsep",
             n_labels=len(labels),
+            noise_heads=noise_heads,
         )
         module = randomize(build_model(settings))
         with torch.no_grad():
@@ -105,7 +111,7 @@ def model(tmp_path: Path) -> Callable[..., Path]:
             prompts="plain",
             labels=list(labels),
         )
-        folder = tmp_path / f"{kind}{bias}"
+        folder = tmp_path / f"{kind}{bias}{noise_heads or ''}"
         save_checkpoint(folder, config, module)
         return folder
 

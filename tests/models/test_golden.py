@@ -95,6 +95,24 @@ def test_noise_heads(case: Case):
         torch.testing.assert_close(noise[:, head, None], expected, **LOGIT)
 
 
+def test_noise_heads_of_one_query_at_test_time(case: Case):
+    """In training they see the mean of the queries: of a single one, that is the query itself."""
+    if case.name != "nit":
+        return
+    with torch.no_grad():
+        query, noise = case.model.noise_logits(case.targets.log_mixture, case.query)
+        for number in range(2):
+            published = case.golden[f"eval.mask_{number}"][:, 0]
+            torch.testing.assert_close(query[:, number], published, **LOGIT)
+            alone = case.model(case.targets.log_mixture, case.query[:, number : number + 1])
+            torch.testing.assert_close(noise[:, number], alone.noise, **LOGIT)
+        repeated = case.query.mean(dim=1, keepdim=True)
+        _, of_mean = case.model.noise_logits(case.targets.log_mixture, repeated)
+    for head in range(2):
+        published = case.golden[f"eval.noise_mask_{head}"][:, 0]
+        torch.testing.assert_close(of_mean[:, 0, head], published, **LOGIT)
+
+
 @pytest.mark.parametrize("mode", ["eval", "train"])
 def test_losses(case: Case, mode: str):
     loss = LOSSES[case.name](case.predict(training=mode == "train"), case.targets)

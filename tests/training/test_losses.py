@@ -328,3 +328,12 @@ def test_the_published_clamp_costs_100_and_learns_nothing(logit: float):
     assert x.grad[0] == 0
     free = _log_probabilities(x, "none")
     assert -free[1][0].item() == pytest.approx(logit)
+
+
+@pytest.mark.parametrize("loss", [mask_loss, pit_loss, nit_loss])
+def test_a_model_that_diverged_is_seen_in_the_loss(loss):
+    """Torch refuses NaN as a probability, with an error that says nothing of the training."""
+    targets, logits = make_targets(make_spectra(), SETTINGS), make_logits()
+    logits.query[0, 0, 0, 0] = torch.nan
+    options = {} if loss is nit_loss else {"clamp": "published"}
+    assert loss(logits, targets, **options).total.isnan()

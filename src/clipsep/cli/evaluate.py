@@ -78,6 +78,13 @@ def evaluate(
     ] = None,
     binary: Annotated[bool, typer.Option("--binary", help="Masks of 0 and 1, not soft.")] = False,
     sensitivity: Sensitivity = 0.5,
+    noise_heads: Annotated[
+        bool,
+        typer.Option(
+            "--noise-heads",
+            help="Of CLIPSep-NIT: also score query masks joined with noise masks, and their activation.",
+        ),
+    ] = False,
     every: Annotated[
         int, typer.Option(metavar="N", min=1, help="Score every Nth mixture, for a quick look.")
     ] = 1,
@@ -112,6 +119,7 @@ def evaluate(
             images=images,
             prompts=prompts,
             binary=binary,
+            noise_heads=noise_heads,
             sensitivity=sensitivity,
             query_encoder=query_encoder,
             device=device,
@@ -199,6 +207,8 @@ def _print_report(report: Report) -> None:
     from clipsep.evaluation.report.text import (
         absent_sound_text,
         decibel_text,
+        detection_text,
+        noise_text,
         notes,
         worse_than_mixture_text,
     )
@@ -219,6 +229,10 @@ def _print_report(report: Report) -> None:
         if text := worse_than_mixture_text(report, answer):
             print(text)
         if text := absent_sound_text(report, answer):
+            print(text)
+        if text := detection_text(report, answer):
+            print(text)
+        if text := noise_text(report, answer):
             print(text)
     for note in notes(report):
         print(f"clipsep: note: {note}", file=sys.stderr)

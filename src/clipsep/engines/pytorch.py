@@ -34,3 +34,22 @@ class PyTorchEngine:
                 torch.from_numpy(log_magnitude).to(self.device), embeddings
             )
             return logits.cpu().numpy()
+
+    def noise_logits(
+        self, log_magnitude: np.ndarray, queries: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Logits of queries and of their noise heads, of a model that has some.
+
+        Args:
+            log_magnitude: float32 [B, 1, F, T].
+            queries: embeddings float32 [N, D].
+
+        Returns:
+            float32 [B, N, F, T] and [B, N, H, F, T].
+        """
+        with torch.inference_mode():
+            mixtures, embeddings = (
+                torch.from_numpy(array).to(self.device) for array in (log_magnitude, queries)
+            )
+            query, noise = self._model.noise_logits(mixtures, embeddings[None])
+            return query.cpu().numpy(), noise.cpu().numpy()

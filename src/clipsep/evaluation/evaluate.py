@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import platform
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
@@ -18,6 +19,7 @@ import numpy as np
 from clipsep._version import __version__
 from clipsep.checkpoint import WEIGHTS_NAME, CheckpointConfig, find_checkpoint, load_config
 from clipsep.devices import check_device, one_thread
+from clipsep.engines.cost import model_cost
 from clipsep.errors import UsageError
 from clipsep.evaluation.lists import read_any, split_name
 from clipsep.evaluation.mixtures import Mixture
@@ -49,6 +51,7 @@ def evaluate(
     prompts: str | None = None,
     binary: bool = False,
     sensitivity: float = SENSITIVITY,
+    noise_heads: bool = False,
     query_encoder: str | None = None,
     device: str = "auto",
     workers: int | None = None,
@@ -58,7 +61,7 @@ def evaluate(
 ) -> Report:
     """Score a model on a list of test mixtures, as the paper does (Dong et al., 2023, section 4).
 
-    Only the target is scored, over the whole mixture; masks are soft, noise heads are not used. Beside
+    Only the target is scored, over the whole mixture; masks are soft. Beside
     the model's estimates the mixture itself and ideal masks are scored, and the estimate for a sound that
     is not in the mixture is measured by its energy (leakage). A model without queries (PIT)
     is scored by the better of its first mask and what that leaves, as published: an upper bound. The
@@ -77,6 +80,8 @@ def evaluate(
         prompts: another prompt set than the model's, such as the published "ensemble".
         binary: masks of 0 and 1.
         sensitivity: as of `clipsep.Separator.separate`.
+        noise_heads: of a model that has some: also score estimates by query masks joined with the first
+            noise mask, min(1, m + n), as the published ``--pit``, and report the heads' activation.
         query_encoder: where the model's encoder is, e.g. ``clip:/path/to/folder``.
         workers: processes; by default one per core, or one where there is a GPU.
         every: score only every n-th mixture, for a quick look.
@@ -97,6 +102,12 @@ def evaluate(
         folder = find_checkpoint(model)
         config = load_config(folder)
         kinds = _kinds(config, query)
+        if noise_heads and not config.model.noise_heads:
+            raise UsageError(
+                f"The model '{config.name}' has no noise heads: leave out --noise-heads."
+            )
+    elif noise_heads:
+        raise UsageError("Noise heads are a model's: leave out --noise-heads with --estimates.")
     listed = read_any(mixtures, Path(root) if root else None)
     chosen = listed[::every]
     finished = Path(estimates) if estimates is not None else None
@@ -119,7 +130,7 @@ def evaluate(
         for job in _jobs(chosen, absent_sounds(listed), kinds, queries, examples_at):
             jobs.append(job)
             report_every(len(jobs), 2 * len(chosen))
-        scorer = MixtureScorer(folder, device, binary, finished, sensitivity)
+        scorer = MixtureScorer(folder, device, binary, finished, sensitivity, noise_heads)
         for job, scores in run_many(scorer, jobs, workers or local_workers(device)):
             scored[job.mixture.id] = scores
             report_every(len(jobs) + len(scored), 2 * len(chosen))
@@ -139,6 +150,7 @@ def evaluate(
             "images": str(images) if images else None,
             "masks": "binary" if binary else "soft",
             "sensitivity": sensitivity,
+            "noise_heads": noise_heads,
         },
         environment=_environment(),
         mixtures=[scored[mixture.id] for mixture in chosen],
@@ -212,6 +224,7 @@ def _describe_model(folder: Path, config: CheckpointConfig) -> dict[str, Any]:
         "sha256": digest,
         "query_encoder": config.query_encoder,
         "query_encoder_revision": config.query_encoder_revision,
+        **asdict(model_cost(folder)),
     }
 
 

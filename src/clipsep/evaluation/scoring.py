@@ -6,9 +6,9 @@ It is the work of one process on one mixture; lists and summaries are made elsew
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -19,6 +19,10 @@ from clipsep.evaluation.separation import MixtureSeparator
 from clipsep.media import read_audio
 from clipsep.metrics import bss_metrics, is_silent, sdr, si_sdr
 from clipsep.separation.query_masks import SENSITIVITY
+from clipsep.separation.speed import peak_megabytes
+
+if TYPE_CHECKING:
+    from clipsep.evaluation.noise import NoiseSeparator
 
 MIXTURE, ESTIMATE = "mixture", "estimate"
 AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".m4a")
@@ -62,6 +66,10 @@ class MixtureScores:
     Attributes:
         scores: by the estimate: the mixture itself, ideal masks, and the model's.
         absent: text of a sound that is not in the mixture; None if it was not asked for one.
+        levels: energy of each of the model's estimates over the mixture's.
+        target_level: energy of the target over the mixture's.
+        noise_activation: mean over all bins of the sum of the noise masks, by the query's estimate.
+        megabytes: the most memory that the scoring process had, all its mixtures together.
         leakage: energy of that sound's estimate over the mixture's, by the estimate.
         seconds: that the model took for all queries together; 0 without one.
         sound_seconds: length of the mixture.
@@ -78,6 +86,10 @@ class MixtureScores:
     silent_estimates: tuple[str, ...]
     seconds: float = 0.0
     sound_seconds: float = 0.0
+    levels: dict[str, float] = field(default_factory=dict)
+    target_level: float = float("nan")
+    noise_activation: dict[str, float] = field(default_factory=dict)
+    megabytes: float | None = None
     sounds: dict[str, np.ndarray] | None = None
 
 
@@ -88,6 +100,7 @@ class MixtureScorer:
         folder: of the model.
         estimates: of finished estimates instead, one file per mixture; then there is no model.
         sensitivity: as of `clipsep.Separator.separate`.
+        noise_heads: score estimates by query masks joined with noise masks, too.
     """
 
     def __init__(
@@ -97,7 +110,10 @@ class MixtureScorer:
         binary: bool,
         estimates: Path | None = None,
         sensitivity: float = SENSITIVITY,
+        noise_heads: bool = False,
     ):
+        self._with_noise = noise_heads
+        self._noise: NoiseSeparator | None = None
         self.device, self._sensitivity = device, sensitivity
         self._folder, self._binary, self._estimates = folder, binary, estimates
         self._seconds = 0.0
@@ -111,28 +127,32 @@ class MixtureScorer:
             estimates, absent_estimates = {ESTIMATE: _scored_part(job.mixture, finished)}, {}
         else:
             estimates, absent_estimates = self._separate(sources.sum(axis=0), job)
+        sounds, activation = dict(estimates), {}
+        if self._with_noise:
+            joined, noise, activation = self._separate_noise(sources.sum(axis=0), job)
+            estimates |= joined
+            sounds |= joined | noise
         sources = _scored_part(job.mixture, sources)
         mixture = sources.sum(axis=0)
         if not job.queries and self._estimates is None:
             best = max(estimates.values(), key=lambda estimate: sdr(sources[0], estimate))
-            estimates = {f"best of {len(estimates)} masks": best}
+            sounds = estimates = {f"best of {len(estimates)} masks": best}
         scored = {MIXTURE: mixture, **ideal_estimates(sources), **estimates}
         energy = _energy(mixture)
         return MixtureScores(
             mixture=job.mixture,
             scores=score_estimates(sources, scored),
             absent=job.absent if absent_estimates else None,
-            leakage={
-                name: _energy(estimate) / energy if energy else float("nan")
-                for name, estimate in absent_estimates.items()
-            },
+            leakage=_levels(absent_estimates, energy),
+            levels=_levels(estimates, energy),
+            target_level=_levels({"": sources[0]}, energy)[""],
+            noise_activation=activation,
+            megabytes=None if self._estimates is not None else peak_megabytes(),
             seconds=self._seconds,
             sound_seconds=mixture.shape[-1] / job.mixture.sample_rate,
             silent_reference=bool(is_silent(sources).any()),
             silent_estimates=tuple(name for name, sound in scored.items() if is_silent(sound)),
-            sounds={MIXTURE: mixture, "target": sources[0], **estimates}
-            if job.keep_sounds
-            else None,
+            sounds={MIXTURE: mixture, "target": sources[0], **sounds} if job.keep_sounds else None,
         )
 
     def died(self, job: MixtureJob) -> MixtureScores:
@@ -163,6 +183,24 @@ class MixtureScorer:
             dict(zip(job.queries, estimates, strict=True)),
             dict(zip(job.absent_queries, absent_estimates, strict=True)),
         )
+
+    def _separate_noise(
+        self, mixture: np.ndarray, job: MixtureJob
+    ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, float]]:
+        """Estimates with the first noise head, those of the heads themselves, and the activation."""
+        if self._noise is None:
+            from clipsep.evaluation.noise import NoiseSeparator  # PyTorch, which others do without
+
+            self._noise = NoiseSeparator(self._folder, self.device)
+        queries = np.stack(list(job.queries.values()))
+        found = self._noise.separate(mixture, job.mixture.sample_rate, queries)
+        joined, noise = {}, {}
+        for number, name in enumerate(job.queries):
+            joined[f"{name} + noise"] = _scored_part(job.mixture, found.joined[number])
+            for head, sound in enumerate(found.noise[number], start=1):
+                noise[f"noise {head} of {name}"] = _scored_part(job.mixture, sound)
+        activation = dict(zip(job.queries, found.activation.tolist(), strict=True))
+        return joined, noise, activation
 
 
 def find_estimate(folder: Path, mixture: Mixture) -> Path:
@@ -222,6 +260,13 @@ def _scored_part(mixture: Mixture, sounds: np.ndarray) -> np.ndarray:
     if not mixture.is_published:
         return sounds
     return np.clip(sounds[..., :PUBLISHED_SAMPLES], -1, 1)
+
+
+def _levels(sounds: dict[str, np.ndarray], energy: float) -> dict[str, float]:
+    """Energies over that of the mixture; NaN if it is silent."""
+    return {
+        name: _energy(sound) / energy if energy else float("nan") for name, sound in sounds.items()
+    }
 
 
 def _energy(sound: np.ndarray) -> float:

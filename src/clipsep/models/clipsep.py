@@ -100,6 +100,26 @@ class CLIPSep(nn.Module):
         weights = self.activation(self.project(query)) * self.scale
         return self.network.mask_logits(self.network(log_magnitude), weights) + self.bias
 
+    def noise_logits(
+        self, log_magnitude: torch.Tensor, query: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Logits of queries, and of the noise heads given each query alone, as published at test time.
+
+        Args:
+            log_magnitude: [B, 1, F, T].
+            query: [B or 1, N, D].
+
+        Returns:
+            [B, N, F, T] and [B, N, H, F, T].
+        """
+        projection = self.project(query)  # [B, N, K]
+        rows = [projection, *(p(projection) for p in self.noise_projections)]
+        weights = self.activation(torch.stack(rows, dim=2)) * self.scale  # [B, N, 1 + H, K]
+        hidden = self.network(log_magnitude)
+        logits = self.network.mask_logits(hidden, weights.flatten(1, 2)) + self.bias
+        logits = logits.unflatten(1, weights.shape[1:3])
+        return logits[:, :, 0], logits[:, :, 1:]
+
     def project(self, query: torch.Tensor) -> torch.Tensor:
         """Query embeddings [..., D] to query projections before the activation, [..., K]."""
         if self.normalize_query:

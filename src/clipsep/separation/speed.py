@@ -82,7 +82,7 @@ def measure_speed(
         query_seconds=first_query - loaded,
         times_real_time={name: seconds / spent for name, spent in work.items()},
         further_query_percent=100 * (both / work[mono] - 1),
-        peak_megabytes=_peak_megabytes(),
+        peak_megabytes=peak_megabytes(),
     )
 
 
@@ -105,7 +105,8 @@ def _median_seconds(
     return statistics.median(spent)
 
 
-def _peak_megabytes() -> float | None:
+def peak_megabytes() -> float | None:
+    """The most memory that this process has had so far; None where the system does not tell."""
     try:
         import resource
     except ImportError:  # Windows

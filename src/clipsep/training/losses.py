@@ -203,10 +203,13 @@ def _log_probabilities(x: torch.Tensor, clamp: str) -> tuple[torch.Tensor, torch
 
 def _clamped(p: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """log p and log(1 - p) with the limits, and the gradients, of torch's binary cross-entropy."""
+    # NaN is refused there (on a GPU with the end of the process), and is to be noticed in the loss.
+    undefined = p.isnan()
+    p = p.masked_fill(undefined, 0.5)
     with torch.autocast(p.device.type, enabled=False):
         log_inside = -F.binary_cross_entropy(p, torch.ones_like(p), reduction="none")
         log_outside = -F.binary_cross_entropy(p, torch.zeros_like(p), reduction="none")
-    return log_inside, log_outside
+    return tuple(part.masked_fill(undefined, torch.nan) for part in (log_inside, log_outside))
 
 
 def _union(x: torch.Tensor, noise: torch.Tensor, union: str) -> tuple[torch.Tensor, torch.Tensor]:

@@ -1,4 +1,4 @@
-"""What a study found: means over its list, then mean and standard error over its seeds, as tables and a curve.
+"""What a study found: means over its list, then mean and standard error over its seeds.
 
 It knows finished reports only.
 """

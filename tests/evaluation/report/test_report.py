@@ -23,7 +23,7 @@ from clipsep.evaluation.report.statistics import Report, Statistic
 from clipsep.evaluation.report.text import absent_sound_text, decibel_text, notes
 from tests.evaluation.conftest import LABELS
 
-FILES = {"report.json", "mixtures.csv", "report.md", "report.tex", "classes.png"}
+FILES = {"report.json", "mixtures.csv", "report.md", "report.tex", "classes.png", "histogram.png"}
 
 
 @pytest.fixture

@@ -18,7 +18,12 @@ from clipsep.messages import counted
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_COLOURS = ("#4477aa", "#ee7733")  # told apart by everyone (Paul Tol's schemes)
+_COLOURS = (
+    "#4477aa",
+    "#ee7733",
+    "#228833",
+    "#aa3377",
+)  # told apart by everyone (Paul Tol's schemes)
 _MARKERS = {MIXTURE: ("o", "#999999"), BINARY: ("|", "#222222")}
 
 
@@ -54,6 +59,33 @@ def draw_classes(report: Report) -> bytes:
     return buffer.getvalue()
 
 
+def draw_histogram(report: Report) -> bytes:
+    """A PNG: how many mixtures gain how much SDR, by the model's estimates."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 3.5), dpi=110, layout="constrained")
+    axis = figure.subplots()
+    gains = {
+        name: [s.scores[name].sdr_improvement for s in report.mixtures]
+        for name in report.model_estimates
+    }
+    finite = {
+        name: [gain for gain in values if np.isfinite(gain)] for name, values in gains.items()
+    }
+    everything = [gain for values in finite.values() for gain in values] or [0.0]
+    bins = np.arange(np.floor(min(everything)), np.ceil(max(everything)) + 2)  # of 1 dB
+    for number, (name, values) in enumerate(finite.items()):
+        colour = _COLOURS[number % len(_COLOURS)]
+        axis.hist(values, bins, histtype="step", linewidth=1.5, color=colour, label=name)
+    axis.axvline(0, color="#999999", linewidth=0.8)
+    axis.set(xlabel="SDR improvement in dB", ylabel="mixtures")
+    axis.legend(fontsize=8, frameon=False)
+    figure.suptitle(report.model["name"], fontsize=10, parse_math=False)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    return buffer.getvalue()
+
+
 def _order(report: Report, label: str) -> float:
     median = report.statistic(report.model_estimates[0], "sdr", label).median
     return -np.inf if median is None else median
@@ -61,7 +93,7 @@ def _order(report: Report, label: str) -> float:
 
 def _draw_boxes(axis: Axes, report: Report, labels: list[str], number: int):
     """One box per class for one kind of estimate; returns what stands for it in the legend."""
-    name, colour = report.model_estimates[number], _COLOURS[number]
+    name, colour = report.model_estimates[number], _COLOURS[number % len(_COLOURS)]
     width = 0.7 / len(report.model_estimates)
     shift = width * ((len(report.model_estimates) - 1) / 2 - number)
     values = [

@@ -1,4 +1,4 @@
-"""The files of a report: report.json, mixtures.csv, report.md, report.tex, classes.png and examples.html.
+"""The files of a report: report.json, mixtures.csv, report.md, report.tex, two figures and examples.html.
 
 It knows formats; what the numbers mean is the report's business.
 """
@@ -13,7 +13,7 @@ import secrets
 from pathlib import Path
 
 from clipsep.errors import ClipsepError
-from clipsep.evaluation.report.figure import draw_classes
+from clipsep.evaluation.report.figure import draw_classes, draw_histogram
 from clipsep.evaluation.report.latex import latex
 from clipsep.evaluation.report.listening import listening_page
 from clipsep.evaluation.report.statistics import METRICS, Report
@@ -37,6 +37,7 @@ def write_report(report: Report, folder: str | Path) -> list[Path]:
         "report.md": markdown(report).encode(),
         "report.tex": latex(report).encode(),
         "classes.png": draw_classes(report),
+        "histogram.png": draw_histogram(report),
         "report.json": (json.dumps(report.to_dict(), indent=1, allow_nan=False) + "\n").encode(),
     }
     if any(mixture.sounds for mixture in report.mixtures):

@@ -20,6 +20,8 @@ from clipsep.evaluation.scoring import MIXTURE, MixtureScores, Scores
 from clipsep.metrics import decibels
 
 METRICS = Scores._fields
+HEARD_DB = -20.0  # an estimate with less than 1 % of the mixture's energy is taken for silence
+THRESHOLDS_DB = (-10.0, -20.0, -30.0)
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,26 @@ class Statistic:
             return cls(None, None, None, 0, left_out)
         error = float(finite.std(ddof=1)) / math.sqrt(n) if n > 1 else None
         return cls(float(finite.mean()), error, float(np.median(finite)), n, left_out)
+
+
+@dataclass(frozen=True)
+class Detection:
+    """Whether estimates are heard where their sound is, and silent where it is not.
+
+    Attributes:
+        threshold_db: energy over the mixture's from which on an estimate is heard.
+        false_alarm_rate: share of the queries for absent sounds whose estimate is heard.
+        miss_rate: share of the targets which are as loud as that, but whose estimate is not.
+        class_aware_sdr_improvement: CA-SDRi (DCASE 2025, task 4) over the two classes that each mixture was
+            asked for, the target's and an absent one: the SDR improvement of a target that is heard, 0 dB
+            for a missed one, halved where the absent sound is heard.
+    """
+
+    threshold_db: float
+    false_alarm_rate: float
+    miss_rate: float | None
+    class_aware_sdr_improvement: Statistic
+    mixtures: int
 
 
 @dataclass(frozen=True)
@@ -116,14 +138,22 @@ class Report:
         gains = gains[np.isfinite(gains)]
         return float((gains < 0).mean()) if len(gains) else None
 
-    def speed(self) -> dict[str, float] | None:
-        """Seconds of one process per second of sound, all queries at once; None without a model."""
+    def speed(self) -> dict[str, float | None] | None:
+        """Seconds of one process per second of sound, all queries at once, and its most memory.
+
+        None without a model.
+        """
         timed = [scored for scored in self.mixtures if scored.seconds]
         if not timed:
             return None
         seconds = sum(scored.seconds for scored in timed)
         sound = sum(scored.sound_seconds for scored in timed)
-        return {"mixtures": len(timed), "real_time_factor": seconds / sound}
+        memory = [scored.megabytes for scored in timed if scored.megabytes is not None]
+        return {
+            "mixtures": len(timed),
+            "real_time_factor": seconds / sound,
+            "peak_megabytes": max(memory, default=None),
+        }
 
     @cached_property
     def silent_references(self) -> int:
@@ -168,6 +198,38 @@ class Report:
         ]
         return Statistic.of(decibels(shares, 1.0).tolist() if in_decibels else shares)
 
+    def noise_activation(self, estimate: str) -> Statistic:
+        """Mean over bins of the sum of the noise masks, over mixtures; n is 0 where none was measured."""
+        return Statistic.of(
+            scored.noise_activation[estimate]
+            for scored in self.mixtures
+            if estimate in scored.noise_activation
+        )
+
+    def detection(self, estimate: str, threshold_db: float = HEARD_DB) -> Detection | None:
+        """How well the level of an estimate tells sounds that are there from absent ones.
+
+        An estimate is heard if its energy is at least ``threshold_db`` over the mixture's. Over the
+        mixtures that were also asked for an absent sound; None if there are none.
+        """
+        limit = 10 ** (threshold_db / 10)
+        asked = [s for s in self.mixtures if estimate in s.leakage and estimate in s.levels]
+        asked = [s for s in asked if math.isfinite(s.leakage[estimate])]
+        if not asked:
+            return None
+        invented = np.array([s.leakage[estimate] >= limit for s in asked])
+        found = np.array([s.levels[estimate] >= limit for s in asked])
+        there = np.array([s.target_level >= limit for s in asked])
+        gains = np.array([s.scores[estimate].sdr_improvement for s in asked])
+        gains = np.where(found, gains, 0.0)
+        return Detection(
+            threshold_db=threshold_db,
+            false_alarm_rate=float(invented.mean()),
+            miss_rate=float((~found[there]).mean()) if there.any() else None,
+            class_aware_sdr_improvement=Statistic.of(gains / (1 + invented)),
+            mixtures=len(asked),
+        )
+
     def summary(self) -> dict[str, Any]:
         """Everything but single classes and mixtures, for JSON."""
         return {
@@ -181,9 +243,19 @@ class Report:
                 name: {
                     "share_of_energy": asdict(self.leakage(name)),
                     "decibels": asdict(self.leakage(name, in_decibels=True)),
+                    "detection": [
+                        asdict(found)
+                        for limit in THRESHOLDS_DB
+                        if (found := self.detection(name, limit)) is not None
+                    ],
                 }
                 for name in self.model_estimates
                 if self.leakage(name).n
+            },
+            "noise_activation": {
+                name: asdict(self.noise_activation(name))
+                for name in self.model_estimates
+                if self.noise_activation(name).n
             },
             "silent": {
                 "mixtures_with_a_silent_source": self.silent_references,
@@ -249,6 +321,9 @@ def _mixture_as_dict(scored: MixtureScores) -> dict[str, Any]:
         },
         "absent": scored.absent,
         "leakage": {name: _finite(share) for name, share in scored.leakage.items()},
+        "level": {name: _finite(share) for name, share in scored.levels.items()},
+        "target_level": _finite(scored.target_level),
+        "noise_activation": next(iter(scored.noise_activation.values()), None),
         "silent_reference": scored.silent_reference,
         "silent_estimates": list(scored.silent_estimates),
     }

@@ -54,6 +54,30 @@ def absent_sound_text(report: Report, estimate: str) -> str:
     return f"{text}; {counted(share.n, 'mixture')}."
 
 
+def detection_text(report: Report, estimate: str) -> str:
+    """How often absent sounds are heard and present ones missed, in one sentence."""
+    found = report.detection(estimate)
+    if found is None:
+        return ""
+    misses = "" if found.miss_rate is None else f", misses {100 * found.miss_rate:.1f} %"
+    gain = decibel_text(found.class_aware_sdr_improvement.mean)
+    return (
+        f"{estimate} at {found.threshold_db:g} dB of the mixture: false alarms "
+        f"{100 * found.false_alarm_rate:.1f} %{misses}; CA-SDRi {gain} dB."
+    )
+
+
+def noise_text(report: Report, estimate: str) -> str:
+    """How active the noise heads are, in one sentence; empty if they were not looked at."""
+    activation = report.noise_activation(estimate)
+    if not activation.n:
+        return ""
+    return (
+        f"noise heads given the {estimate}: mean activation {activation.mean:.3f} (median "
+        f"{activation.median:.3f}); {counted(activation.n, 'mixture')}."
+    )
+
+
 def notes(report: Report) -> Iterator[str]:
     """What a reader of the numbers has to know, sentence by sentence."""
     listed = report.mixture_list
@@ -91,7 +115,9 @@ def _lines(report: Report) -> Iterator[str]:
     yield ""
     sentences = [worse_than_mixture_text(report, name) for name in report.model_estimates]
     sentences += [absent_sound_text(report, name) for name in report.model_estimates]
-    sentences.append(_speed_text(report))
+    sentences += [detection_text(report, name) for name in report.model_estimates]
+    sentences += [noise_text(report, name) for name in report.model_estimates]
+    sentences += [_cost_text(report), _speed_text(report)]
     for sentence in [*sentences, *notes(report)]:
         if sentence:
             yield f"- {sentence[0].upper()}{sentence[1:]}"
@@ -117,10 +143,20 @@ def _speed_text(report: Report) -> str:
     speed = report.speed()
     if speed is None:
         return ""
+    memory = speed["peak_megabytes"]
     return (
         f"Separation took {speed['real_time_factor']:.3f} s of one process for each second of sound "
-        f"({counted(speed['mixtures'], 'mixture')}, all their queries at once, on this machine)."
+        f"({counted(speed['mixtures'], 'mixture')}, all their queries at once, on this machine)"
+        + ("." if memory is None else f", and {memory:.0f} MB of memory with the scoring.")
     )
+
+
+def _cost_text(report: Report) -> str:
+    parameters, macs = (report.model.get(key) for key in ("parameters", "macs_per_second"))
+    if parameters is None:
+        return ""
+    counted_macs = "" if macs is None else f", {macs / 1e9:.2f} billion multiplications per second"
+    return f"{parameters / 1e6:.2f} M parameters{counted_macs} of sound with one query."
 
 
 def _curve(title: str, groups: dict, report: Report) -> Iterator[str]:
