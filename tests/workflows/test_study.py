@@ -101,7 +101,7 @@ def test_every_run_is_trained_once_and_scored(project, capsys, monkeypatch):
     assert main(["study", "study.yaml", "-o", "runs"]) == 0
     assert "finished" not in capsys.readouterr().err
     # Only what a changed list or config concerns.
-    plan, planned = runs(project, checkpoint="last")
+    _, planned = runs(project, checkpoint="last")
     assert not any(outcome.report for outcome in finished_runs(planned))
 
 
