@@ -17,6 +17,7 @@ from clipsep.queries.known import Familiarity
 FEATURES = ("evident", "overall", "share", "familiarity")
 _EVIDENT_SHARE = 0.1
 _LARGEST_LOGIT = 12.0
+_EVERY = 2  # STFT frames; they overlap by three quarters
 _STEPS = 10  # of the histogram per unit of a logit
 
 
@@ -54,13 +55,14 @@ def mask_features(log_magnitude: np.ndarray, logits: np.ndarray) -> np.ndarray:
     Returns:
         float32 [N, 3].
     """
+    log_magnitude, logits = log_magnitude[:, ::_EVERY], logits[..., ::_EVERY]
     magnitude = np.exp(log_magnitude - log_magnitude.max())
     by_magnitude = (magnitude / magnitude.sum()).ravel()
     power = np.square(magnitude)
     by_energy = (power / power.sum()).ravel()
     rows = []
     for logit in np.clip(logits, -_LARGEST_LOGIT, _LARGEST_LOGIT).reshape(len(logits), -1):
-        mask = 0.5 + 0.5 * np.tanh(0.5 * logit)
+        mask = 1 / (1 + np.exp(-logit))
         share = np.log(np.dot(by_energy, np.square(mask)) + 1e-6)
         rows.append((_exceeded(logit, by_energy), np.dot(by_magnitude, logit), share))
     return np.array(rows, np.float32)
