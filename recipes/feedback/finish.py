@@ -22,17 +22,15 @@ from clipsep.evaluation.mixtures import Mixture, read_mixture_list
 from clipsep.feedback import IMAGE, TEXT, ConfidenceSettings, KnownSettings
 from clipsep.queries import load_query_encoder
 from clipsep.queries.known import KnownSounds, save_known_sounds
-from clipsep.separation.confidence import FEATURES, kept_of
+from clipsep.separation.confidence import FEATURES
 from recipes.feedback.corpus import TEST, Corpus, Embeddings
 from recipes.feedback.known import known_table, thresholds
-from recipes.feedback.probes import ABSENT, Answers, Probe, ask
+from recipes.feedback.probes import ABSENT, Probe, ask
 from recipes.feedback.regression import auc, fit_logistic, out_of_fold, reliability
 
 LISTS = ("pairs_val_wide.csv", "pairs_val.csv")
 TEMPERATURES = (0.03, 0.05, 0.1)
 SHARES = (0.4, 0.6, 0.8, 1.0)
-SILENCING = (0.0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5)
-_NO_LOSS = 0.01  # dB of the mean or the median that silencing absent sounds may cost present ones
 _DECIMALS = 5
 
 
@@ -108,7 +106,7 @@ def _choose_drawing(
         probes.append(Probe(mixture, drawn, [0] * len(drawn)))
     answers = ask(folder, probes, workers)
     # [mixtures, choices, label or other words]
-    sdr = np.stack([one.sdr().reshape(len(choices), 2) for one in answers])
+    sdr = np.stack([one.sdr.reshape(len(choices), 2) for one in answers])
     print("| temperature | share | labels: mean, dB | median | other words: mean, dB | median |")
     print("|--:|--:|--:|--:|--:|--:|")
     for choice, label, other in zip(choices, *np.moveaxis(sdr, 2, 0).swapaxes(1, 2), strict=True):
@@ -165,7 +163,6 @@ def _calibrate(
     return ConfidenceSettings(
         offset=round(offset, _DECIMALS),
         weights=dict(zip(FEATURES, np.round(weights, _DECIMALS).tolist(), strict=True)),
-        silence_below=_choose_silencing(answers, fair, outcome),
     )
 
 
@@ -191,27 +188,6 @@ def _print_reliability(fair, features, outcome, kinds, groups) -> None:
     for place, name in enumerate(FEATURES):
         rest = np.delete(features, place, axis=1)
         print(f"| {name} | {auc(out_of_fold(rest, outcome, groups), outcome):.3f} |")
-
-
-def _choose_silencing(answers: list[Answers], fair: np.ndarray, outcome: np.ndarray) -> float:
-    """Below which probability to silence: as high as it costs sounds that are there nothing."""
-    everything = Answers(
-        *(np.concatenate(parts) for parts in list(zip(*answers, strict=True))[:4]),
-        mixture=np.repeat([one.mixture for one in answers], [len(one.target) for one in answers]),
-    )
-    print("\n| silenced below | there: mean SDR, dB | median | absent: energy let through |")
-    print("|--:|--:|--:|--:|")
-    best, plain = 0.0, None
-    for threshold in SILENCING:
-        gain = kept_of(fair, threshold)
-        sdr = everything.sdr(gain)[outcome]
-        leakage = everything.leakage(gain)[~outcome].mean()
-        scores = np.array([sdr.mean(), np.median(sdr)])
-        print(f"| {threshold:g} | {scores[0]:.2f} | {scores[1]:.2f} | {100 * leakage:.1f} % |")
-        plain = scores if plain is None else plain
-        if (scores >= plain - _NO_LOSS).all():
-            best = threshold
-    return best
 
 
 def main() -> None:

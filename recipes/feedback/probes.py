@@ -46,23 +46,18 @@ class Answers(NamedTuple):
         features: [N, 3], see `mask_features`.
         target, overlap, estimate: [N], inner products of each query's source with itself, of the source
             with the estimate, and of the estimate with itself; the first two are NaN where it is absent.
-        mixture: energy of the mixture.
     """
 
     features: np.ndarray
     target: np.ndarray
     overlap: np.ndarray
     estimate: np.ndarray
-    mixture: float
 
-    def sdr(self, gain: np.ndarray | float = 1.0) -> np.ndarray:
-        """In dB, [N], of the estimates times a gain."""
-        error = self.target - 2 * gain * self.overlap + np.square(gain) * self.estimate
+    @property
+    def sdr(self) -> np.ndarray:
+        """In dB, [N]; NaN for absent sounds."""
+        error = self.target - 2 * self.overlap + self.estimate
         return 10 * np.log10(self.target / np.maximum(error, 1e-12))
-
-    def leakage(self, gain: np.ndarray | float = 1.0) -> np.ndarray:
-        """Energy of the estimates times a gain over the mixture's, [N]."""
-        return np.square(gain) * self.estimate / self.mixture
 
 
 @dataclass
@@ -96,7 +91,7 @@ class _Ask:
             target = np.square(np.abs(spectra[source])).sum()
             rows.append((float(target), float((mask * cross).sum()), estimate))
         target, overlap, estimate = np.array(rows).T
-        return Answers(mask_features(image, logits), target, overlap, estimate, float(power.sum()))
+        return Answers(mask_features(image, logits), target, overlap, estimate)
 
     def died(self, probe: Probe) -> Answers:
         raise ClipsepError(f"Mixture {probe.mixture.id} ends the process that separates it.")

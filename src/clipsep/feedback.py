@@ -60,11 +60,9 @@ class ConfidenceSettings(BaseModel):
     Attributes:
         offset: its constant.
         weights: by the feature, one of `clipsep.separation.confidence.FEATURES`.
-        silence_below: segments whose probability is lower are silenced, gradually; 0 for none.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     offset: float
     weights: dict[str, float]
-    silence_below: float = Field(0.0, ge=0, lt=1)

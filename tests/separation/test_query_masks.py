@@ -14,7 +14,7 @@ from clipsep.engines.pytorch import PyTorchEngine
 from clipsep.feedback import ConfidenceSettings, KnownSettings, Thresholds
 from clipsep.models.settings import ModelSettings
 from clipsep.queries.known import Familiarity, KnownSounds
-from clipsep.separation.confidence import ConfidenceMeter, kept_of, mask_features
+from clipsep.separation.confidence import ConfidenceMeter, mask_features
 from clipsep.separation.query_masks import QueryMasks, sensitivity_bias
 from clipsep.spectral import SpectralSettings
 from tests.separation.test_separator import HashEncoder, checkpoint
@@ -155,22 +155,6 @@ def test_without_a_calibration_there_is_no_confidence():
     made = QueryMasks(FixedLogits(), config(None), queries(0))
     made(segment())
     assert confidence(made) == [None]
-
-
-def test_silencing_is_monotone_and_leaves_what_is_likely():
-    probability = np.linspace(0, 1, 21)
-    kept = kept_of(probability, 0.2)
-    assert (np.diff(kept) >= 0).all() and (kept[probability >= 0.2] == 1).all()
-    assert kept[0] < 1e-6 and kept_of(probability, 0.2, 1.0).min() >= kept.min()
-    assert (kept_of(probability, 0.0) == 1).all()
-
-
-def test_silencing_makes_masks_smaller_where_the_sound_is_not():
-    silencing = SETTINGS.model_copy(update={"silence_below": 0.5})
-    plain = QueryMasks(FixedLogits(), config(), queries(-12, 6))(segment())
-    silenced = QueryMasks(FixedLogits(), config(silencing), queries(-12, 6))(segment())
-    assert silenced[0].sum() < 0.2 * plain[0].sum()
-    assert np.array_equal(silenced[1], plain[1])
 
 
 RATE = 16_000

@@ -110,18 +110,6 @@ class ConfidenceMeter:
         return self._highest.copy()
 
 
-def kept_of(probability: np.ndarray, silence_below: float, bias: float = 0.0) -> np.ndarray:
-    """Factors [N] in [0, 1] for masks of a segment in which the sounds are with ``probability`` [N].
-
-    1 from ``silence_below`` on, and below it in proportion; ``bias`` is added to the logits first.
-    """
-    if not silence_below:
-        return np.ones(len(probability), np.float32)
-    limited = probability.clip(1e-9, 1 - 1e-9)
-    moved = sigmoid(np.log(limited / (1 - limited)) + bias)
-    return np.minimum(moved / silence_below, 1).astype(np.float32)
-
-
 def sigmoid(x: np.ndarray) -> np.ndarray:
     """The logistic function, which never overflows."""
     return 0.5 + 0.5 * np.tanh(0.5 * x)

@@ -13,7 +13,7 @@ from clipsep.checkpoint import CheckpointConfig
 from clipsep.engines import Engine
 from clipsep.errors import UsageError
 from clipsep.queries.known import Familiarity
-from clipsep.separation.confidence import ConfidenceMeter, QueryFeedback, kept_of
+from clipsep.separation.confidence import ConfidenceMeter, QueryFeedback
 from clipsep.separation.masks import masks_of
 
 SENSITIVITY = 0.5
@@ -76,10 +76,7 @@ class QueryMasks:
             logits + self._bias if self._bias else logits, self._binary, self._config.name
         )
         if self._meter:
-            present = self._meter.add(log_magnitude[0, 0], logits)
-            kept = kept_of(present, self._config.confidence.silence_below, float(self._bias))
-            if (kept < 1).any():
-                masks *= (kept > 0.5 if self._binary else kept)[:, None, None]
+            self._meter.add(log_magnitude[0, 0], logits)
         return masks
 
     @property
