@@ -77,7 +77,7 @@ def main() -> None:
     """Upload, stream, compare and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("dataset", type=Path)
-    parser.add_argument("--encoder", default="embedded-v1", help="id of the embeddings' encoder")
+    parser.add_argument("--encoder", default="embedded-v2", help="id of the embeddings' encoder")
     parser.add_argument("--window", type=int, default=4, help="data.shuffle_shards")
     arguments = parser.parse_args()
     root, encoder, window = arguments.dataset, arguments.encoder, arguments.window

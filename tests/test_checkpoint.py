@@ -40,7 +40,7 @@ def make_config(network: str = "patch_unet", **model) -> CheckpointConfig:
             network=NETWORKS[network], **{"feature_channels": 3, "query_dim": 4, **model}
         ),
         spectral=SpectralSettings(level="relative", n_bands=64),
-        query_encoder="embedded-v1",
+        query_encoder="embedded-v2",
         prompts="plain",
         training={"steps": 3, "score": {"sdr": 1.5}},
     )

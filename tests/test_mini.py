@@ -21,7 +21,7 @@ def test_it_is_small():
     checkpoint = load_checkpoint("mini")
     assert sum(p.numel() for p in checkpoint.model.parameters()) <= 8e6
     assert sum(path.stat().st_size for path in shipped_models()["mini"].iterdir()) <= 20e6
-    assert checkpoint.config.query_encoder == "embedded-v1"
+    assert checkpoint.config.query_encoder == "embedded-v2"
 
 
 @pytest.fixture(scope="module")

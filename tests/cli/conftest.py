@@ -25,7 +25,7 @@ def fake_encoder(monkeypatch: pytest.MonkeyPatch) -> None:
     """`embedded` and `another` are fake; every other name goes the usual way."""
 
     def load(name: str, device: str = "cpu", threads: int | None = None):
-        known = {"embedded": "embedded-v1", "embedded-v1": "embedded-v1", "another": "another-v1"}
+        known = {"embedded": "embedded-v2", "embedded-v2": "embedded-v2", "another": "another-v1"}
         return (
             FakeEncoder(known[name]) if name in known else load_query_encoder(name, device, threads)
         )
@@ -59,7 +59,7 @@ def model(tmp_path: Path) -> Path:
         name="tiny",
         model=settings,
         spectral=SpectralSettings(segment_frames=64, level="relative", log_floor=1e-4),
-        query_encoder="embedded-v1",
+        query_encoder="embedded-v2",
         prompts="plain",
         training={"steps": 3},
     )

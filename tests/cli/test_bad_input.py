@@ -163,7 +163,7 @@ def test_a_wrong_setting_of_a_model_has_the_name_that_its_config_gives_it(refuse
 def test_an_encoder_that_the_model_was_not_trained_with(refused, recording, model):
     argv = ["separate", recording, "-q", "rain", "--model", model]
     message = refused(2, *argv, "--query-encoder", "another", names="another-v1")
-    assert "embedded-v1" in message
+    assert "embedded-v2" in message
     assert main([*map(str, argv), "-o", str(model), "--query-encoder", "embedded"]) == 0
 
 

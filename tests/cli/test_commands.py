@@ -80,14 +80,14 @@ def test_models_lists_the_shipped_ones(model, monkeypatch, capsys):
     monkeypatch.setattr("clipsep.checkpoint.shipped_models", lambda: {"tiny": model})
     assert run("models") == 0
     out = capsys.readouterr().out
-    for word in ("tiny", "0.01 M", "embedded-v1", "texts and images"):
+    for word in ("tiny", "0.01 M", "embedded-v2", "texts and images"):
         assert word in out
 
 
 def test_info_shows_config_and_training(model, capsys):
     assert run("info", model) == 0
     out = capsys.readouterr().out
-    assert "embedded-v1" in out and '"steps": 3' in out
+    assert "embedded-v2" in out and '"steps": 3' in out
     assert run("info", model, "--json") == 0
     content = json.loads(capsys.readouterr().out)
     config = json.loads((model / "config.json").read_text())

@@ -194,7 +194,7 @@ def test_a_terminated_separation_leaves_nothing_and_a_killed_one_is_cleaned_up(t
     )
     program += "clipsep.separation.separator as s; s.load_query_encoder = lambda *a, **k: "
     program += (
-        "FakeEncoder('embedded-v1'); from clipsep.cli import main; sys.exit(main(sys.argv[1:]))"
+        "FakeEncoder('embedded-v2'); from clipsep.cli import main; sys.exit(main(sys.argv[1:]))"
     )
     command[1:3] = ["-c", program]
     for number, code in ((signal.SIGTERM, 143), (signal.SIGKILL, -signal.SIGKILL)):

@@ -107,7 +107,7 @@ def model(tmp_path: Path) -> Callable[..., Path]:
             name="tiny",
             model=settings,
             spectral=SpectralSettings(level="relative", log_floor=1e-4),
-            query_encoder={"clipsep": "embedded-v1"}.get(kind, "labels" if labels else "none"),
+            query_encoder={"clipsep": "embedded-v2"}.get(kind, "labels" if labels else "none"),
             prompts="plain",
             labels=list(labels),
         )

@@ -12,7 +12,7 @@ class FakeEncoder:
 
     dim = 16
 
-    def __init__(self, id: str = "embedded-v1"):
+    def __init__(self, id: str = "embedded-v2"):
         self.id = id
 
     def encode_texts(self, texts: list[str]) -> torch.Tensor:

@@ -61,7 +61,7 @@ def pack(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "images": {"train": images, "val": images},
         "groups": {"dog barking": [0], "wolf howling": [0]},
         "pairs": {"pairs_val": [pair]},
-        "encoder": "embedded-v1",
+        "encoder": "embedded-v2",
     }
     (folder / INDEX).write_text(json.dumps(index))
 

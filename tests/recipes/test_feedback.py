@@ -127,7 +127,7 @@ def checkpoint(tmp_path: Path) -> Path:
         name="tiny",
         model=settings,
         spectral=SpectralSettings(level="relative", log_floor=1e-4),
-        query_encoder="embedded-v1",
+        query_encoder="embedded-v2",
         prompts="plain",
     )
     save_checkpoint(tmp_path / "tiny", config, randomize(build_model(settings)))

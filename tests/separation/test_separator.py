@@ -183,8 +183,8 @@ def test_a_change_of_channels_within_a_stream_is_named(separator):
 
 
 def test_another_encoder_is_refused_by_name():
-    with pytest.raises(UsageError, match="'embedded-v1' and works with no other, not 'hash'"):
-        make_separator(checkpoint(encoder="embedded-v1"), HashEncoder())
+    with pytest.raises(UsageError, match="'embedded-v2' and works with no other, not 'hash'"):
+        make_separator(checkpoint(encoder="embedded-v2"), HashEncoder())
 
 
 def test_a_model_without_queries_is_refused():

@@ -28,7 +28,7 @@ def load_query_encoder(name: str, device: str = "cpu", threads: int | None = Non
 
     Raises UsageError for an unknown name, ClipsepError if weights are missing or damaged.
     """
-    if name in ("embedded", "embedded-v1"):
+    if name in ("embedded", "embedded-v2"):
         from clipsep.queries.embedded.encoder import EmbeddedEncoder
 
         return EmbeddedEncoder(_onnx_device(device), threads)

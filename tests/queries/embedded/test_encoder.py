@@ -196,14 +196,33 @@ def test_damaged_and_missing_files_are_refused(name, monkeypatch, tmp_path):
         (tmp_path / name).write_bytes(b"something else")
 
 
-def test_the_table_without_extras_is_plain_imagenet():
+def test_images_know_the_classes_and_texts_further_sounds():
     table = ClassTable.load()
-    plain = table.without_extras()
-    assert len(plain.names) == IMAGENET_CLASSES
-    assert len(table.names) == ImageClassifier().n_classes > IMAGENET_CLASSES
-    images = [random_image(seed) for seed in range(2)]
-    embeddings = EmbeddedEncoder(table=plain).encode_images(images)
-    assert np.allclose(np.linalg.norm(embeddings, axis=1), 1)
+    classes = ImageClassifier().n_classes
+    assert len(table.names) > classes > IMAGENET_CLASSES
+    logits = np.random.default_rng(0).normal(size=(2, classes))
+    fewer = ClassTable(table.names[:classes], table.mean, table.sound_mean)
+    plain = EmbeddedEncoder(table=fewer).embed_logits(logits)
+    assert np.array_equal(EmbeddedEncoder(table=table).embed_logits(logits), plain)
+    assert np.allclose(np.linalg.norm(plain, axis=1), 1, atol=1e-5)
+
+
+def test_unlikely_classes_have_no_say_in_an_image():
+    logits = np.zeros((1, ImageClassifier().n_classes), np.float32)
+    logits[:, :5] = 4
+    more = logits.copy()
+    more[:, 5:] = 3.9
+    encoder = EmbeddedEncoder()
+    assert np.allclose(encoder.embed_logits(logits), encoder.embed_logits(more))
+
+
+def test_a_class_lies_near_the_sound_that_it_makes():
+    """An umbrella in an image or a text leads to rain."""
+    encoder = EmbeddedEncoder()
+    table = ClassTable.load()
+    umbrella = table.names[879] / np.linalg.norm(table.names[879])
+    rain, piano = encoder.encode_texts(["rain", "piano"])
+    assert umbrella @ rain > 0.4 > umbrella @ piano
 
 
 def test_embeddings_are_those_of_the_id(encoder):
@@ -211,7 +230,7 @@ def test_embeddings_are_those_of_the_id(encoder):
 
     Those stored come from the networks in full precision.
     """
-    stored = json.loads((Path(__file__).parents[2] / "data/embedded-v1.json").read_text())
+    stored = json.loads((Path(__file__).parents[2] / "data/embedded-v2.json").read_text())
     texts = encoder.encode_texts(list(stored["texts"]))
     images = encoder.encode_images([random_image(int(seed)) for seed in stored["images"]])
     for rows, expected in ((texts, stored["texts"]), (images, stored["images"])):
@@ -220,8 +239,8 @@ def test_embeddings_are_those_of_the_id(encoder):
 
 
 def test_encoders_load_by_name():
-    assert load_query_encoder("embedded").id == "embedded-v1"
-    assert load_query_encoder("embedded-v1").id == "embedded-v1"
+    assert load_query_encoder("embedded").id == "embedded-v2"
+    assert load_query_encoder("embedded-v2").id == "embedded-v2"
     for unknown in ("bert", "", "clip2", "embedded:x", "clip:"):
         with pytest.raises(UsageError, match=r'known are "embedded", .*"clip:MODEL"'):
             load_query_encoder(unknown)

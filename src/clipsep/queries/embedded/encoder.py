@@ -14,22 +14,27 @@ from PIL import Image
 
 from clipsep.errors import ClipsepError
 from clipsep.queries.embedded.files import CLASSES, FOLDER, read_asset
-from clipsep.queries.embedded.image import IMAGENET_CLASSES, ImageClassifier
+from clipsep.queries.embedded.image import ImageClassifier
 from clipsep.queries.embedded.text import DIM, SentenceEncoder
 from clipsep.queries.prompts import check_texts
 
-ID = "embedded-v1"
+ID = "embedded-v2"
 SOUND_PROMPT = "the sound of {}"
-IMAGE_TEMPERATURE = 2.0
+# An image is what its few likeliest classes say; the long tail says what most classes are.
+TOP_CLASSES = 5
+IMAGE_TEMPERATURE = 1.5
 TEXT_TEMPERATURE = 0.1
 TEXT_BLEND = 0.3
 
 
 class ClassTable:
-    """The classes that images are explained by: 1000 of ImageNet, then our own extra ones.
+    """What images and texts are explained by: 1000 classes of ImageNet, extra ones, further sounds.
+
+    Images know the classes alone; texts are drawn towards the sounds without a class, too.
 
     Args:
-        names: [classes, 384] sentence vectors of the class names minus ``mean``.
+        names: [classes + sounds, 384] sentence vectors of the names minus ``mean``. A class of
+            ImageNet with a typical sound lies halfway between its name and the sound's.
         mean, sound_mean: [384], means over the 1000 ImageNet names, bare and as "the sound of NAME".
     """
 
@@ -48,15 +53,11 @@ class ClassTable:
                 f"'{FOLDER / CLASSES}' is damaged: install clipsep again."
             ) from error
 
-    def without_extras(self) -> ClassTable:
-        """The same table with the 1000 ImageNet classes only."""
-        return ClassTable(self.names[:IMAGENET_CLASSES], self.mean, self.sound_mean)
-
 
 class EmbeddedEncoder:
     """ConSE (Norouzi et al., 2014) on EfficientNet-Lite0 and MiniLM, both modalities centred.
 
-    An image is the probability-weighted mean of its classes' name vectors; a text is its own
+    An image is the probability-weighted mean of its likeliest classes' name vectors; a text is its own
     sentence vector, pulled towards the class names that resemble it. Embeddings [B, 384] have unit
     norm. Networks load on first use: texts need no classifier, images need no sentence encoder.
 
@@ -96,7 +97,7 @@ class EmbeddedEncoder:
         """Sentence vectors [B, 384] of texts, bare and as "the sound of TEXT", to unit embeddings."""
         table = self._table
         own = _unit(_unit(bare - table.mean) + _unit(sounding - table.sound_mean))  # [B, 384]
-        resemblance = own @ _unit(table.names).T  # [B, classes]
+        resemblance = own @ _unit(table.names).T  # [B, classes + sounds]
         explained = _unit(_softmax(resemblance / TEXT_TEMPERATURE) @ table.names)
         return _unit((1 - TEXT_BLEND) * own + TEXT_BLEND * explained)
 
@@ -106,8 +107,10 @@ class EmbeddedEncoder:
 
     def embed_logits(self, logits: np.ndarray) -> np.ndarray:
         """Classifier logits [B, classes] to unit embeddings [B, 384]."""
-        names = self._table.names
-        return _unit(_softmax(logits[:, : len(names)] / IMAGE_TEMPERATURE) @ names)
+        names = self._table.names[: logits.shape[1]]
+        least = np.partition(logits, -TOP_CLASSES, axis=-1)[:, [-TOP_CLASSES]]
+        likeliest = np.where(logits >= least, logits, -np.inf)
+        return _unit(_softmax(likeliest / IMAGE_TEMPERATURE) @ names)
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:

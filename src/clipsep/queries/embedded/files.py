@@ -13,9 +13,9 @@ TOKENIZER, CLASSES = "tokenizer.json", "classes.safetensors"
 # Other contents are another space, which needs another id (`clipsep.queries.embedded.encoder.ID`).
 SHA256 = {
     TEXT: "0c19d8c4dc7fd5c9214a2a252db1907d36601bf73dc481d2d31abb784e574b5e",
-    IMAGE: "327505bd082cf74bcccd8bf8af63e9e0eaea9000bd801c15885b72a83b36f971",
+    IMAGE: "e8246c5f1cfe0a6ad0bb86322687809cc5162fb603d34a97ea53e446ca4234ca",
     TOKENIZER: "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
-    CLASSES: "656bf81dc07d10982f82e619946f237940a69435b27d0de3557a3b65a6cde567",
+    CLASSES: "bf00ee04006f78105e0c059c42d9525d1140bde7c1dcd08a269b58955abc1a28",
 }
 
 
