@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -21,6 +22,21 @@ from clipsep.cli.console import (
     table_of,
 )
 from clipsep.cli.feedback import feedback_cells, note_on
+from clipsep.cli.recordings import (
+    STDIO,
+    EncoderName,
+    End,
+    Engine,
+    Frames,
+    Images,
+    Model,
+    Query,
+    Start,
+    frames_of,
+    recording_of,
+    seconds_of,
+    send_to_stdout,
+)
 from clipsep.errors import UsageError
 from clipsep.messages import counted, printable
 
@@ -32,83 +48,170 @@ if TYPE_CHECKING:
 def separate(
     inputs: Annotated[
         list[Path],
-        typer.Argument(metavar="INPUTS", help="Sound or video files, or folders of them."),
+        typer.Argument(
+            metavar="INPUTS", help="Sound or video files, folders of them; - for stdin."
+        ),
     ],
-    query: Annotated[
+    query: Query = None,
+    image: Images = None,
+    frame: Frames = None,
+    remove: Annotated[
         list[str] | None,
-        typer.Option("-q", "--query", metavar="TEXT", help="Sound to separate; may be repeated."),
-    ] = None,
-    image: Annotated[
-        list[Path] | None,
-        typer.Option(metavar="IMAGE", help="Image of a sound's source; may be repeated."),
-    ] = None,
-    output: Annotated[
-        Path,
-        typer.Option("-o", "--output", metavar="FOLDER", help="Folder for the separated files."),
-    ] = Path("separated"),
-    residual: Annotated[bool, typer.Option("--residual", help="Write what is left too.")] = False,
-    model: Annotated[
-        str, typer.Option(metavar="MODEL", help="Shipped model, folder or Hugging Face id.")
-    ] = "mini",
-    query_encoder: Annotated[
-        str | None,
         typer.Option(
-            metavar="NAME", help="Where the model's encoder is: embedded, clip, clip:FOLDER."
+            metavar="TEXT", help="Sound to take out: one file without it; may be repeated."
         ),
     ] = None,
+    gain: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="TEXT=DB", help="Sound to turn up or down: one file, the mix; may be repeated."
+        ),
+    ] = None,
+    exclude: Annotated[
+        list[str] | None,
+        typer.Option("--not", metavar="TEXT", help="Sound that no target may contain."),
+    ] = None,
+    together: Annotated[
+        bool, typer.Option("--together", help="One file with all that the queries name.")
+    ] = False,
+    output: Annotated[
+        Path,
+        typer.Option(
+            "-o", "--output", metavar="FOLDER", help="Folder for the separated files; - for stdout."
+        ),
+    ] = Path("separated"),
+    residual: Annotated[bool, typer.Option("--residual", help="Write what is left too.")] = False,
+    model: Model = "mini",
+    query_encoder: EncoderName = None,
     binary: Annotated[bool, typer.Option("--binary", help="Masks of 0 and 1, not soft.")] = False,
     sensitivity: Sensitivity = 0.5,
+    start: Start = None,
+    end: End = None,
     device: Device = "auto",
-    engine: Annotated[
-        str, typer.Option(metavar="NAME", help="auto, onnx (needs no PyTorch) or pytorch.")
-    ] = "auto",
+    engine: Engine = "auto",
     format: Annotated[
         str, typer.Option(metavar="NAME", help="wav, flac, mp3, ogg, opus or m4a.")
     ] = "wav",
+    bit_depth: Annotated[
+        int | None,
+        typer.Option(
+            metavar="BITS", help="16, 24 or 32 (floating point) for wav; 16, 24 for flac."
+        ),
+    ] = None,
+    bit_rate: Annotated[
+        int | None, typer.Option(metavar="KBIT", help="Of mp3, opus and m4a, in kbit/s.")
+    ] = None,
+    filename: Annotated[
+        str, typer.Option(metavar="TEMPLATE", help="Of the files: {stem}, {query}, {ext}.")
+    ] = "{stem}.{query}.{ext}",
+    skip_existing: Annotated[
+        bool, typer.Option("--skip-existing", help="Leave inputs alone whose files are there.")
+    ] = False,
+    video: Annotated[
+        bool, typer.Option("--video", help="Videos with the same pictures and the new sound.")
+    ] = False,
     plot: Annotated[bool, typer.Option("--plot", help="Draw spectrograms of all parts.")] = False,
     as_json: AsJson = False,
     workers: Workers = None,
     ray: Ray = None,
 ) -> None:
-    """Separate recordings into one file per query.
+    """Separate recordings into one file per query, or into one file without a sound, or remixed.
 
     With folders or several files, bad ones are listed; run the command again to go on after an
     interrupt.
     """
-    queries = [*(query or []), *(image or [])]
-    if not queries:
-        raise UsageError('Say what to separate: -q "dog barking", or --image with an image.')
+    from clipsep.separation.options import SeparationOptions
+
+    queries = [*(query or []), *(image or []), *frames_of(frame)]
+    if not queries and not remove and not gain:
+        raise UsageError(
+            'Say what to separate: -q "dog barking", --image with an image, or what to --remove.'
+        )
+    options = SeparationOptions(
+        binary=binary,
+        sensitivity=sensitivity,
+        together=together,
+        exclude=exclude or (),
+        remove=remove or (),
+        gain=_gains(gain or []),
+        start=seconds_of(start),
+        end=seconds_of(end),
+        residual=residual,
+        format=format,
+        bit_depth=bit_depth,
+        bit_rate=bit_rate,
+        plot=plot,
+        filename=filename,
+        skip_existing=skip_existing,
+        video=video,
+    )
+    options.wanted(queries)
+    from clipsep.separation.bulk import SeparationRequest
+
+    request = SeparationRequest(queries, model, query_encoder, options, device, engine)
     if len(inputs) > 1 or inputs[0].is_dir() or ray is not None:
-        from clipsep.separation.bulk import SeparationRequest
-
-        request = SeparationRequest(
-            queries,
-            model,
-            query_encoder,
-            residual,
-            binary,
-            format,
-            plot,
-            device,
-            engine,
-            sensitivity,
-        )
+        if STDIO in inputs or output == STDIO:
+            raise UsageError("- stands for one recording: name one input, and no folder.")
         _separate_many(inputs, request, output, workers, ray, as_json)
-        return
-    from clipsep.separation.separator import Separator
+    elif output == STDIO:
+        _separate_to_stdout(inputs[0], request, as_json)
+    else:
+        with recording_of(inputs[0]) as path:
+            _separate_one(path, request, output, as_json)
 
-    separator = Separator.from_pretrained(model, device, query_encoder, engine=engine)
-    with progress_bar(f"separating {inputs[0].name}") as progress:
-        report = separator.separate_file(
-            inputs[0], queries, output, residual, binary, format, plot, progress, sensitivity
-        )
+
+def _separate_one(path: Path, request: SeparationRequest, output: Path, as_json: bool) -> None:
+    report = _report_of(path, request, output)
+    if report is None:
+        print("[]" if as_json else f"All files of {path} are in {output}: nothing was done.")
+        return
     if as_json:
         print(json.dumps(report.as_dict(), indent=2, allow_nan=False))
     else:
         _print_report(report)
-    for track in report.tracks:
-        if track.clipped:
-            _note_clipping(track.clipped, str(track.path))
+    _note_all_clipping(report)
+
+
+def _separate_to_stdout(source: Path, request: SeparationRequest, as_json: bool) -> None:
+    from clipsep.separation.asked import AskedQueries
+
+    options = request.options
+    if as_json:
+        raise UsageError("The standard output takes the sound or the JSON: name a folder with -o.")
+    with recording_of(source) as path, TemporaryDirectory() as folder:
+        names = AskedQueries(request.queries, options, path).names
+        if len(names) != 1 or options.residual or options.plot:
+            raise UsageError(
+                "The standard output takes one sound: ask for one, or name a folder with -o."
+            )
+        report = _report_of(path, request, Path(folder))
+        _note_all_clipping(report)
+        send_to_stdout(report.tracks[0].path)
+
+
+def _report_of(path: Path, request: SeparationRequest, output: Path) -> FileReport | None:
+    from clipsep.separation.separator import Separator
+
+    separator = Separator.from_pretrained(
+        request.model, request.device, request.query_encoder, engine=request.engine
+    )
+    with progress_bar(f"separating {path.name}") as progress:
+        return separator.separate_file(path, request.queries, output, request.options, progress)
+
+
+def _gains(texts: list[str]) -> dict[str, float]:
+    """From "speech=+6" and so on; UsageError for anything else."""
+    gains = {}
+    for text in texts:
+        name, _, number = text.rpartition("=")
+        try:
+            gain = float(number.lower().removesuffix("db"))
+        except ValueError as error:
+            raise UsageError(f"The gain '{text}' is not TEXT=DB, as in speech=+6.") from error
+        if not name.strip() or name in gains:
+            raise UsageError(f"The gain '{text}' names no sound, or one that has a gain already.")
+        gains[name] = gain
+    return gains
 
 
 def _separate_many(
@@ -163,6 +266,12 @@ def _print_report(report: FileReport) -> None:
     for name, feedback in report.feedback.items():
         if note := note_on(name, feedback):
             print(f"clipsep: note: {printable(note)}", file=sys.stderr)
+
+
+def _note_all_clipping(report: FileReport) -> None:
+    for track in report.tracks:
+        if track.clipped:
+            _note_clipping(track.clipped, str(track.path))
 
 
 def _note_clipping(samples: int, of_what: str) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from clipsep.media.reading import AudioReader, probe, read_audio
 from clipsep.media.resampling import StreamingResampler, resample
 from clipsep.media.sound_track import AudioStreamInfo
-from clipsep.media.video import Video, read_video, square_image
+from clipsep.media.video import Video, read_frame, read_video, square_image
 from clipsep.media.writing import (
     OUTPUT_FORMATS,
     AudioWriter,
@@ -16,6 +16,7 @@ from clipsep.media.writing import (
     check_writable,
     output_format,
     read_tags,
+    video_format,
 )
 
 __all__ = [
@@ -30,8 +31,10 @@ __all__ = [
     "output_format",
     "probe",
     "read_audio",
+    "read_frame",
     "read_tags",
     "read_video",
     "resample",
     "square_image",
+    "video_format",
 ]

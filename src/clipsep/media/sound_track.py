@@ -41,7 +41,8 @@ class AudioStreamInfo:
 
     ``sample_rate`` is in Hz; ``layout`` is ffmpeg's name ("mono", "stereo", "5.1"); ``seconds`` is
     the declared length, None when unknown, and ``exact_duration`` tells a statement of the
-    container from an estimate; ``has_video`` does not count cover art.
+    container from an estimate; ``has_video`` does not count cover art. ``start_seconds`` is the time
+    of the first sample on the container's clock.
     """
 
     path: Path
@@ -51,6 +52,7 @@ class AudioStreamInfo:
     seconds: float | None
     exact_duration: bool
     has_video: bool
+    start_seconds: float = 0.0
 
 
 class SoundTrack:
@@ -135,8 +137,8 @@ class SoundTrack:
     def _convert(self, frame: av.AudioFrame) -> np.ndarray:
         start = float(frame.pts * frame.time_base) if frame.pts is not None else None
         if self.info is None:
-            self.info = self._describe(frame)
             self.start_seconds = self._end_seconds = start or 0.0
+            self.info = self._describe(frame)
         self._check_same(frame)
         if frame.format.is_planar and self.info.channels > _MOST_PLANES:
             self._packer = self._packer or av.AudioResampler(format=frame.format.packed)
@@ -177,6 +179,7 @@ class SoundTrack:
             seconds=self.seconds,
             exact_duration=self.exact_duration,
             has_video=self.has_video,
+            start_seconds=self.start_seconds,
         )
 
     def _check_same(self, frame: av.AudioFrame) -> None:

@@ -13,11 +13,12 @@ import numpy as np
 from av.error import FFmpegError
 from PIL import Image
 
-from clipsep.errors import ClipsepError
+from clipsep.errors import ClipsepError, UsageError
 from clipsep.media.containers import demux, open_media, video_stream
 from clipsep.media.resampling import StreamingResampler
 from clipsep.media.sound_track import SoundTrack
 
+_WORTH_SEEKING_SECONDS = 5.0
 _LONGEST_JUMP_SECONDS = 600.0  # beyond it the time stamps are broken, not the recording slow
 
 
@@ -64,6 +65,48 @@ def read_video(
     audio = _shift(np.concatenate(pieces), round(offset * sample_rate), path, sample_rate)
     count = max(1, int(len(audio) * fps / sample_rate + 1e-6))
     return Video(audio, sample_rate, frames.take(count))
+
+
+def read_frame(path: str | Path, seconds: float) -> Image.Image:
+    """The frame of a video that is shown ``seconds`` after its first one, upright RGB, uncut.
+
+    Raises:
+        UsageError: if the file does not exist, or the video ends before.
+        ClipsepError: if it has no frames, or they cannot be decoded.
+    """
+    path = Path(path)
+    with open_media(path) as container:
+        stream = video_stream(container)
+        if stream is None:
+            raise ClipsepError(f"{path} has no frames: choose a video file.")
+        if stream.codec_context is None:
+            raise ClipsepError(
+                f"{path} has frames in a format that cannot be decoded here: convert it first."
+            )
+        first = float((stream.start_time or 0) * stream.time_base)
+        shown: av.VideoFrame | None = None
+        try:
+            if seconds > _WORTH_SEEKING_SECONDS:
+                container.seek(int((first + seconds) / stream.time_base), stream=stream)
+            for frame in container.decode(stream):
+                elapsed = None if frame.time is None else frame.time - first
+                if shown is not None and elapsed is not None and elapsed > seconds + 1e-6:
+                    return _upright(shown)
+                shown = frame
+        except FFmpegError as error:
+            raise ClipsepError(
+                f"{path} is damaged: its frames at {seconds:g} s cannot be decoded; get an intact copy."
+            ) from error
+    rate = float(stream.average_rate or 1)
+    last = shown.time - first if shown is not None and shown.time is not None else 0.0
+    if shown is None or seconds > last + 1 / rate + 0.5:
+        raise UsageError(f"{path} ends at {last:.2f} s: it has no frame at {seconds:g} s.")
+    return _upright(shown)
+
+
+def _upright(frame: av.VideoFrame) -> Image.Image:
+    image = frame.to_image()
+    return image.rotate(frame.rotation, expand=True) if frame.rotation else image
 
 
 class _FrameTrack:
@@ -138,10 +181,7 @@ class _FrameTrack:
         self._previous = frame
 
     def _image(self, frame: av.VideoFrame) -> Image.Image:
-        image = frame.to_image()
-        if frame.rotation:
-            image = image.rotate(frame.rotation, expand=True)
-        return square_image(image, self._size)
+        return square_image(_upright(frame), self._size)
 
 
 def square_image(image: Image.Image, size: int) -> Image.Image:

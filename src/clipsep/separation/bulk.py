@@ -6,7 +6,6 @@ It knows files and what is asked of them; how one file is separated is the Separ
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
@@ -26,15 +25,16 @@ from clipsep.files import (
     fingerprint,
     is_disk_full,
 )
-from clipsep.media import OUTPUT_FORMATS, check_writable
+from clipsep.media import check_writable
 from clipsep.messages import unexpected
 from clipsep.parallel.run import local_workers, run_many
 from clipsep.parallel.task import Progress, require_shared_folder
-from clipsep.queries.parsing import IMAGE_SUFFIXES, named_queries
+from clipsep.queries.parsing import IMAGE_SUFFIXES, Frame
+from clipsep.separation.asked import AskedQueries, EncodedQueries
 from clipsep.separation.journal import SeparationReport
+from clipsep.separation.options import SeparationOptions
 from clipsep.separation.outputs import FileReport, output_paths
-from clipsep.separation.query_masks import SENSITIVITY, sensitivity_bias
-from clipsep.separation.separator import EncodedQueries, Separator
+from clipsep.separation.separator import Separator
 
 _LEFTOVER = re.compile(r"\.(.+)\.[0-9a-f]+\.part")  # how AudioWriter calls an unfinished file
 
@@ -59,18 +59,14 @@ class SeparationRequest:
     queries: Sequence[str | Path]
     model: str = "mini"
     query_encoder: str | None = None
-    residual: bool = False
-    binary: bool = False
-    format: str = "wav"
-    plot: bool = False
+    options: SeparationOptions = field(default_factory=SeparationOptions)
     device: str = "auto"
     engine: str = "auto"
-    sensitivity: float = SENSITIVITY
 
     @cached_property
     def names(self) -> list[str]:
-        """Of the queries; UsageError for a bad one."""
-        return list(named_queries(self.queries))
+        """Of the targets; UsageError for a bad query."""
+        return AskedQueries(self.queries, self.options).names
 
     @cached_property
     def digest(self) -> str:
@@ -78,27 +74,34 @@ class SeparationRequest:
         folder = find_checkpoint(self.model)
         config = load_config(folder)
         weights = config.sha256 or fingerprint(folder / WEIGHTS_NAME)
-        images = [fingerprint(Path(query)) for query in self.queries if _is_image(query)]
+        images = [fingerprint(Path(query)) for query in self._all_queries if _is_image(query)]
         asked = {
-            **asdict(self),
+            **asdict(replace(self, options=replace(self.options, skip_existing=False))),
             "device": None,
             "engine": None,
             "model": config.model_dump(mode="json"),
         }
-        content = json.dumps([__version__, asked, weights, images], default=str)
+        content = repr([__version__, asked, weights, images])
         return hashlib.sha256(content.encode()).hexdigest()[:16]
 
     def outputs(self, recording: Recording, output: Path) -> list[Path]:
         """The files that a recording becomes."""
         folder = (output / recording.name).parent
-        tracks, figure = output_paths(
-            recording.path, folder, self.names, self.residual, self.format, self.plot
-        )
+        tracks, figure = output_paths(recording.path, folder, self.names, self.options)
         return [*tracks.values(), *([figure] if figure else [])]
+
+    def is_written(self, recording: Recording, output: Path) -> bool:
+        """Whether all files that a recording becomes are there."""
+        return all(path.is_file() for path in self.outputs(recording, output))
 
     def with_absolute_paths(self) -> SeparationRequest:
         """The same for workers, which have working folders of their own."""
-        queries = [Path(query).absolute() if _is_image(query) else query for query in self.queries]
+        options = replace(
+            self.options,
+            exclude=_with_absolute(self.options.exclude),
+            remove=_with_absolute(self.options.remove),
+            gain={_absolute(query): gain for query, gain in self.options.gain.items()},
+        )
         model = self.model
         if model not in shipped_models() and Path(model).is_dir():
             model = str(Path(model).absolute())
@@ -106,7 +109,18 @@ class SeparationRequest:
         family, _, place = (encoder or "").partition(":")
         if place and Path(place).is_dir():
             encoder = f"{family}:{Path(place).absolute()}"
-        return replace(self, queries=queries, model=model, query_encoder=encoder)
+        return replace(
+            self,
+            queries=_with_absolute(self.queries),
+            options=options,
+            model=model,
+            query_encoder=encoder,
+        )
+
+    @property
+    def _all_queries(self) -> list[str | Path]:
+        options = self.options
+        return [*self.queries, *options.exclude, *options.remove, *options.gain]
 
 
 @dataclass
@@ -180,22 +194,19 @@ def separate_files(
         UsageError: if the request is wrong, or two recordings would be written to the same files.
         ClipsepError: if the model, the output folder or the workers cannot be used.
     """
-    if request.format not in OUTPUT_FORMATS:
-        raise UsageError(
-            f"unknown output format '{request.format}': choose one of {', '.join(OUTPUT_FORMATS)}."
-        )
-    sensitivity_bias(request.sensitivity)
     request, output = request.with_absolute_paths(), output.absolute()
     outputs = _outputs(recordings, request, output)
     request.digest  # noqa: B018 - names a model that is of no use before anything is written
     with _made_folder(output):
         notes = SeparationReport(output)
         report = BulkReport(notes)
-        waiting = [
-            recording
-            for recording in recordings
-            if not notes.holds(recording.path, _state(recording, request, output))
-        ]
+        waiting = []
+        for recording in recordings:
+            if request.options.skip_existing and request.is_written(recording, output):
+                if not notes.knows(recording.path):
+                    notes.add(_found_written(recording))
+            elif not notes.holds(recording.path, _state(recording, request, output)):
+                waiting.append(recording)
         report.already_there = finished = len(recordings) - len(waiting)
         if ray is None:
             workers = workers or local_workers(request.device)
@@ -258,11 +269,7 @@ class _Separate:
             recording.path,
             queries,
             (self.output / recording.name).parent,
-            request.residual,
-            request.binary,
-            request.format,
-            request.plot,
-            sensitivity=request.sensitivity,
+            request.options,
         )
 
     @cached_property
@@ -271,7 +278,7 @@ class _Separate:
         separator = Separator.from_pretrained(
             request.model, request.device, request.query_encoder, engine=request.engine, threads=1
         )
-        return separator, separator.encode(request.queries)
+        return separator, separator.encode(request.queries, request.options)
 
     def __reduce__(self) -> tuple:
         # A worker loads the model itself.
@@ -291,6 +298,11 @@ def _state(recording: Recording, request: SeparationRequest, output: Path) -> di
     }
 
 
+def _found_written(recording: Recording) -> dict[str, Any]:
+    reason = "its files were there"
+    return {"input": str(recording.path), "status": "skipped", "reason": reason, "state": None}
+
+
 def _outputs(
     recordings: Iterable[Recording], request: SeparationRequest, output: Path
 ) -> Iterable[Path]:
@@ -307,8 +319,18 @@ def _outputs(
     return owners.keys()
 
 
-def _is_image(query: str | Path) -> bool:
+def _is_image(query: str | Path | Frame) -> bool:
+    if isinstance(query, Frame):
+        raise UsageError("A frame is a query for the one video file that it is taken from.")
     return isinstance(query, Path) or Path(query).suffix.lower() in IMAGE_SUFFIXES
+
+
+def _absolute(query: str | Path) -> str | Path:
+    return Path(query).absolute() if _is_image(query) else query
+
+
+def _with_absolute(queries: Sequence[str | Path]) -> list[str | Path]:
+    return [_absolute(query) for query in queries]
 
 
 @contextmanager

@@ -61,6 +61,10 @@ class SeparationReport:
         except OSError as error:
             raise self._failed(error) from error
 
+    def knows(self, recording: Path) -> bool:
+        """Whether there is an entry of a recording, whatever its state."""
+        return str(recording) in self._lines
+
     def entry(self, recording: Path) -> dict[str, Any]:
         """The last entry of a recording."""
         return json.loads(self._lines[str(recording)])

@@ -11,10 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from clipsep.media import AudioStreamInfo, AudioWriter
+from clipsep.errors import UsageError
+from clipsep.media import AudioStreamInfo, AudioWriter, Tags, video_format
 from clipsep.queries.parsing import RESIDUAL
 from clipsep.separation.confidence import QueryFeedback
 from clipsep.separation.figure import SpectrogramFigure
+from clipsep.separation.options import SeparationOptions
 
 
 @dataclass
@@ -80,6 +82,12 @@ class FileReport:
                 {"query": name, **track.as_dict(), **self.feedback_on(name).as_dict()}
                 for name, track in self.targets.items()
             ],
+            # Where targets are made of several queries, or of what is left.
+            "queries": [
+                {"query": name, **feedback.as_dict()}
+                for name, feedback in self.feedback.items()
+                if name not in self.targets
+            ],
             "residual": self.residual.as_dict() if self.residual else None,
             "figure": str(self.figure) if self.figure else None,
         }
@@ -99,27 +107,36 @@ class _Track:
 
 
 class SeparationFiles:
-    """The files of one separation: all of them complete, or none of them there."""
+    """The files of one separation: all of them complete, or none of them there.
+
+    Args:
+        info: of the recording, or of the part of it that is separated.
+        names: of the targets.
+        tags: for each of the files.
+
+    Raises:
+        UsageError: if videos are wanted of a recording without frames, or a name is taken twice.
+    """
 
     def __init__(
         self,
         info: AudioStreamInfo,
         folder: Path,
         names: list[str],
-        residual: bool,
-        format: str,
-        plot: bool,
+        options: SeparationOptions,
+        tags: Tags | None = None,
     ):
+        if options.video and not info.has_video:
+            raise UsageError(f"{info.path} has no frames: leave out --video.")
         self._info = info
         self._folder = folder
-        self._format = format
+        self._options = options
+        self._tags = tags
         self._energy = 0.0
         self._samples = 0
-        self._paths, self._figure_path = output_paths(
-            info.path, folder, names, residual, format, plot
-        )
+        self._paths, self._figure_path = output_paths(info.path, folder, names, options)
         self._tracks: dict[str, _Track] = {}
-        self._figure = SpectrogramFigure(info.sample_rate, info.seconds) if plot else None
+        self._figure = SpectrogramFigure(info.sample_rate, info.seconds) if options.plot else None
 
     def __enter__(self) -> SeparationFiles:
         with ExitStack() as stack:
@@ -178,13 +195,18 @@ class SeparationFiles:
         )
 
     def _open(self, path: Path) -> AudioWriter:
+        options, video = self._options, self._options.video
         return AudioWriter(
             path,
             self._info.sample_rate,
             self._info.channels,
             layout=self._info.layout,
-            format=self._format,
+            format=path.suffix[1:] if video else options.format,
             expected_seconds=self._info.seconds,
+            bit_depth=options.bit_depth,
+            bit_rate=options.bit_rate,
+            tags=self._tags,
+            video=self._info if video else None,
         )
 
     def _remove_empty_folder(self, kind: type[BaseException] | None, *_: object) -> None:
@@ -198,26 +220,46 @@ class SeparationFiles:
 
 
 def output_paths(
-    recording: Path, folder: Path, names: list[str], residual: bool, format: str, plot: bool
+    recording: Path, folder: Path, names: list[str], options: SeparationOptions
 ) -> tuple[dict[str, Path], Path | None]:
-    """Where the tracks of a recording go, by query, and where its figure goes, if there is one."""
+    """Where the tracks of a recording go, by query, and where its figure goes, if there is one.
+
+    Raises:
+        UsageError: if the file name of the options gives several tracks the same name.
+    """
     stem = _shorten(recording.stem, 100)
-    tracks = _track_paths(folder, stem, [*names, *[RESIDUAL] * residual], format)
-    return tracks, folder / f"{stem}.spectrogram.png" if plot else None
+    extension = video_format(recording) if options.video else options.format
+    names = [*names, *[RESIDUAL] * options.residual]
+    tracks = _track_paths(folder, stem, names, extension, options.filename)
+    return tracks, folder / f"{stem}.spectrogram.png" if options.plot else None
+
+
+def written(recording: Path, folder: Path, names: list[str], options: SeparationOptions) -> bool:
+    """Whether all files of a recording are there."""
+    tracks, figure = output_paths(recording, folder, names, options)
+    return all(path.is_file() for path in [*tracks.values(), *([figure] if figure else [])])
 
 
 def _energy(block: np.ndarray) -> float:
     return float(np.sum(np.square(block, dtype=np.float64)))
 
 
-def _track_paths(folder: Path, stem: str, names: list[str], format: str) -> dict[str, Path]:
+def _track_paths(
+    folder: Path, stem: str, names: list[str], extension: str, template: str
+) -> dict[str, Path]:
     """A distinct file per name; characters that file systems dislike become hyphens."""
     paths: dict[str, Path] = {}
     for name in names:
         slug = _shorten(re.sub(r"[^\w.-]+", "-", name).strip("-.").lower(), 100) or "query"
-        path, number = folder / f"{stem}.{slug}.{format}", 2
+        place, number = slug, 2
+        path = folder / template.format(stem=stem, query=place, ext=extension)
         while path in paths.values():
-            path, number = folder / f"{stem}.{slug}-{number}.{format}", number + 1
+            if "{query}" not in template:
+                raise UsageError(
+                    f"The file name '{template}' is the same for all {len(names)} tracks: add {{query}}."
+                )
+            place, number = f"{slug}-{number}", number + 1
+            path = folder / template.format(stem=stem, query=place, ext=extension)
         paths[name] = path
     return paths
 

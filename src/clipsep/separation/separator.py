@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL.Image import Image
@@ -18,18 +18,20 @@ from clipsep.checkpoint import CheckpointConfig, find_checkpoint, load_config
 from clipsep.engines import Engine, load_engine
 from clipsep.errors import ClipsepError, UsageError
 from clipsep.feedback import IMAGE, TEXT
-from clipsep.media import AudioReader, check_writable
+from clipsep.media import AudioReader, Tags, check_writable, read_tags
 from clipsep.messages import counted
 from clipsep.plugins import trust
 from clipsep.queries import QueryEncoder, load_query_encoder
 from clipsep.queries.cache import QueryCache
 from clipsep.queries.known import Familiarity, KnownSounds
 from clipsep.queries.labels import LabelEncoder
-from clipsep.queries.parsing import Query, named_queries
+from clipsep.queries.parsing import Query
 from clipsep.queries.prompts import encode_prompted
-from clipsep.separation.confidence import QueryFeedback
-from clipsep.separation.outputs import FileReport, SeparationFiles
-from clipsep.separation.query_masks import SENSITIVITY, QueryMasks, sensitivity_bias
+from clipsep.separation.asked import AskedQueries, EncodedQueries
+from clipsep.separation.options import SeparationOptions
+from clipsep.separation.outputs import FileReport, SeparationFiles, written
+from clipsep.separation.query_masks import QueryMasks
+from clipsep.separation.result import SeparationResult
 from clipsep.separation.streaming import StreamingFilter
 from clipsep.separation.waveforms import as_sample_rate, as_waveform, check_samples, same_channels
 
@@ -37,44 +39,12 @@ Progress = Callable[[float, float | None], None]  # (seconds done, seconds in al
 SHORTEST_SECONDS = 0.02
 
 
-@dataclass
-class SeparationResult:
-    """Separated sound, float32, each array shaped as the input ([C, T] or [T]).
-
-    Attributes:
-        targets: by the name of the query: a text itself, an image's file name, or "image 1", ...
-        residual: the mixture minus all targets, so that everything always adds up to the mixture.
-        sample_rate: as the input's, in Hz.
-        feedback: by the name of the query: whether the model knows such a sound, and how sure it is
-            that the sound is there; of a stream, from the segments so far.
-    """
-
-    targets: dict[str, np.ndarray]
-    residual: np.ndarray
-    sample_rate: int
-    feedback: dict[str, QueryFeedback] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class EncodedQueries:
-    """Queries that are ready for any number of recordings.
-
-    Attributes:
-        names: N of them.
-        embeddings: [N, D], drawn towards the sounds that the model knows.
-        familiarity: how each compares with what the model was trained on; None where it is not known.
-    """
-
-    names: list[str]
-    embeddings: np.ndarray
-    familiarity: list[Familiarity | None] | None = None
-
-
 class Separator:
     """Separates what texts or images name out of recordings.
 
     Args:
-        config: of the model, which must take queries.
+        config: of the model, which must take queries; or its name, folder or hub id, in which case all
+            that is not given is loaded as `from_pretrained` does.
         engine: that runs it, see `clipsep.engines.load_engine`.
         encoder: the query encoder it was trained with; loaded when needed if not given.
         overlap: share of the model's segments that is cross-faded, 0 to 0.5.
@@ -86,12 +56,19 @@ class Separator:
 
     def __init__(
         self,
-        config: CheckpointConfig,
-        engine: Engine,
+        config: CheckpointConfig | str | Path = "mini",
+        engine: Engine | None = None,
         encoder: QueryEncoder | None = None,
         overlap: float = 0.125,
         known: KnownSounds | None = None,
     ):
+        if not isinstance(config, CheckpointConfig):
+            folder = find_checkpoint(config)
+            config = load_config(folder)
+            engine = engine or load_engine(folder, config)
+            known = known or KnownSounds.load(folder, config)
+        if engine is None:
+            raise UsageError("A model's config needs an engine beside it: see load_engine.")
         if config.model.kind == "pit":
             raise UsageError(f"The model '{config.name}' takes no queries (it is a PIT baseline).")
         if encoder is not None and encoder.id != config.query_encoder:
@@ -110,7 +87,7 @@ class Separator:
     @classmethod
     def from_pretrained(
         cls,
-        name: str | Path,
+        name: str | Path = "mini",
         device: str = "auto",
         query_encoder: str | None = None,
         overlap: float = 0.125,
@@ -142,9 +119,9 @@ class Separator:
         self,
         waveform: np.ndarray,
         sample_rate: int,
-        queries: Sequence[Query] | EncodedQueries,
-        binary: bool = False,
-        sensitivity: float = SENSITIVITY,
+        queries: Sequence[Query] | EncodedQueries = (),
+        options: SeparationOptions | None = None,
+        **settings: Any,
     ) -> SeparationResult:
         """Separate a recording in memory.
 
@@ -154,19 +131,18 @@ class Separator:
                 pass ``waveform.T``.
             sample_rate: in Hz.
             queries: texts, PIL images or paths of images; or what `encode` made of them.
-            binary: masks of 0 and 1 instead of soft ones.
-            sensitivity: between 0 and 1: more finds more of each sound and lets more of the others
-                through; 0.5 takes masks as the model gives them. The odds that a spot of the spectrogram
-                belongs to the sound are multiplied by sensitivity / (1 - sensitivity).
+            options, settings: see `SeparationOptions`: ``binary``, ``sensitivity``, ``together``,
+                ``exclude``, and in place of queries ``remove`` or ``gain``; what concerns files has no
+                effect here.
 
         Raises:
-            UsageError: for a bad query, sensitivity, or an array of another shape.
+            UsageError: for a bad query or option, or an array of another shape.
             ClipsepError: if the sound is empty, too short, or has samples that are NaN, infinite or
                 beyond 1e12, or if the model gives no numbers.
         """
         sample_rate = as_sample_rate(sample_rate)
         waveforms = [as_waveform(waveform)]
-        blocks = list(self.stream(waveforms, sample_rate, queries, binary, sensitivity))
+        blocks = list(self.stream(waveforms, sample_rate, queries, options, **settings))
         return SeparationResult(
             {
                 name: np.concatenate([block.targets[name] for block in blocks], axis=-1)
@@ -181,15 +157,16 @@ class Separator:
         self,
         blocks: Iterable[np.ndarray],
         sample_rate: int,
-        queries: Sequence[Query] | EncodedQueries,
-        binary: bool = False,
-        sensitivity: float = SENSITIVITY,
+        queries: Sequence[Query] | EncodedQueries = (),
+        options: SeparationOptions | None = None,
         latency: float | None = None,
+        **settings: Any,
     ) -> Iterator[SeparationResult]:
         """Separate sound that arrives in blocks, in constant memory.
 
         Args:
             blocks: float [T] or [C, T] of any lengths; all of the same shape but for T.
+            queries, options, settings: as `separate`.
             latency: for live audio, the longest time from a sample to its separated sample in seconds,
                 0.25 or more; by default one segment of the model (4.1 s), which separates best.
 
@@ -201,66 +178,81 @@ class Separator:
             ClipsepError, UsageError: as `separate`.
         """
         sample_rate = as_sample_rate(sample_rate)
-        sensitivity_bias(sensitivity)  # refuses a wrong one before the first block is asked for
-        encoded = self.encode(queries)
-        return self._stream(blocks, sample_rate, encoded, binary, sensitivity, latency=latency)
+        options = (options or SeparationOptions()).changed(**settings)
+        encoded = self.encode(queries, options)
+        return self._stream(blocks, sample_rate, encoded, options, latency=latency)
 
     def separate_file(
         self,
         path: str | Path,
-        queries: Sequence[Query] | EncodedQueries,
+        queries: Sequence[Query] | EncodedQueries = (),
         output_dir: str | Path = "separated",
-        residual: bool = False,
-        binary: bool = False,
-        format: str = "wav",
-        plot: bool = False,
+        options: SeparationOptions | None = None,
         progress: Progress | None = None,
-        sensitivity: float = SENSITIVITY,
-    ) -> FileReport:
+        **settings: Any,
+    ) -> FileReport | None:
         """Separate a sound or video file of any length into one file per query.
 
-        The files are called ``<input>.<query>.<format>`` and appear only when they are complete.
+        The files are called ``<input>.<query>.<format>`` if ``filename`` does not say otherwise, keep the
+        recording's tags and chapters, and appear only when they are complete.
 
         Args:
-            residual: write the residual too.
-            format: one of `clipsep.media.OUTPUT_FORMATS`.
-            plot: also draw ``<input>.spectrogram.png`` with the spectrograms of all parts.
-            sensitivity: as of `separate`.
+            queries: as `separate`, and a `clipsep.Frame` for a moment of the video itself.
+            options, settings: see `SeparationOptions`.
+
+        Returns:
+            what was written; None if ``skip_existing`` is set and all files are there.
 
         Raises:
             UsageError, ClipsepError: if the input, the queries or the output are of no use.
         """
         path, output_dir = Path(path), Path(output_dir)
-        sensitivity_bias(sensitivity)
-        names = (
-            queries.names if isinstance(queries, EncodedQueries) else list(named_queries(queries))
-        )
-        with AudioReader(path) as reader:
+        options = (options or SeparationOptions()).changed(**settings)
+        asked = queries
+        if not isinstance(asked, EncodedQueries):
+            asked = AskedQueries(queries, options, path)
+        if options.skip_existing and written(path, output_dir, asked.names, options):
+            return None
+        with AudioReader(path, start=options.start, end=options.end) as reader:
             check_writable(output_dir)
-            output = SeparationFiles(reader.info, output_dir, names, residual, format, plot)
+            output = SeparationFiles(
+                reader.info, output_dir, asked.names, options, _tags_of(path, options)
+            )
             # The encoder comes last: it takes seconds to load, and all else fails at once.
             with output:
-                encoded = self.encode(queries)
+                encoded = self._encoded(asked)
                 rate = reader.info.sample_rate
-                source = str(path)
-                for block in self._stream(reader, rate, encoded, binary, sensitivity, source):
+                for block in self._stream(reader, rate, encoded, options, str(path)):
                     output.write(block.targets, block.residual)
                     if progress:
                         progress(output.seconds, reader.info.seconds)
         return output.report(block.feedback)
 
-    def encode(self, queries: Sequence[Query] | EncodedQueries) -> EncodedQueries:
+    def encode(
+        self,
+        queries: Sequence[Query] | EncodedQueries = (),
+        options: SeparationOptions | None = None,
+    ) -> EncodedQueries:
         """Queries ready to be used with many recordings; loads the encoder if that was not done yet.
+
+        Args:
+            options: whose ``together``, ``exclude``, ``remove`` and ``gain`` count here.
 
         Raises:
             UsageError, ClipsepError: for a bad query, or if the encoder cannot be loaded.
         """
         if isinstance(queries, EncodedQueries):
             return queries
-        named = named_queries(queries)
-        read = [self._read(query) for query in named.values()]
+        return self._encoded(AskedQueries(queries, options or SeparationOptions()))
+
+    def _encoded(self, asked: AskedQueries | EncodedQueries) -> EncodedQueries:
+        if isinstance(asked, EncodedQueries):
+            return asked
+        read = [self._read(content) for content in asked.contents]
         embeddings, familiarity = zip(*read, strict=True)
-        return EncodedQueries(list(named), np.stack(embeddings), list(familiarity))
+        return EncodedQueries(
+            asked.names, np.stack(embeddings), list(familiarity), asked.plan, asked.queries
+        )
 
     def _read(self, query: str | Image) -> tuple[np.ndarray, Familiarity | None]:
         """The embedding [D] that the network gets, and what it is like."""
@@ -290,13 +282,17 @@ class Separator:
         blocks: Iterable[np.ndarray],
         sample_rate: int,
         queries: EncodedQueries,
-        binary: bool,
-        sensitivity: float,
+        options: SeparationOptions,
         source: str = "The sound",
         latency: float | None = None,
     ) -> Iterator[SeparationResult]:
         masks = QueryMasks(
-            self.engine, self.config, queries.embeddings, queries.familiarity, binary, sensitivity
+            self.engine,
+            self.config,
+            queries.embeddings,
+            queries.familiarity,
+            options.binary,
+            options.sensitivity,
         )
         filtered: StreamingFilter | None = None
         waiting = _SampleQueue()
@@ -304,7 +300,7 @@ class Separator:
         for block, ndim in _pieces(blocks, sample_rate):
             received += block.shape[1]
             filtered = filtered or StreamingFilter(
-                masks,
+                lambda log_magnitude: queries.plan(masks(log_magnitude)),
                 self.config.spectral,
                 sample_rate,
                 len(block),
@@ -313,14 +309,14 @@ class Separator:
             )
             waiting.push(block)
             for targets in filtered.pieces(block):
-                yield _result(queries.names, targets, waiting, sample_rate, ndim, masks)
+                yield _result(queries, targets, waiting, sample_rate, ndim, masks)
         if received < SHORTEST_SECONDS * sample_rate:
             raise ClipsepError(
                 f"{source} is too short, {counted(received, 'sample')}: separation needs at least "
                 f"{SHORTEST_SECONDS * 1000:.0f} ms ({math.ceil(SHORTEST_SECONDS * sample_rate)})."
             )
         for targets in filtered.pieces(block[:, :0], last=True):
-            yield _result(queries.names, targets, waiting, sample_rate, ndim, masks)
+            yield _result(queries, targets, waiting, sample_rate, ndim, masks)
 
     def _query_encoder(self) -> QueryEncoder:
         if self._encoder is None:
@@ -329,6 +325,14 @@ class Separator:
             else:
                 self._encoder = load_query_encoder(self.config.query_encoder, threads=self._threads)
         return self._encoder
+
+
+def _tags_of(path: Path, options: SeparationOptions) -> Tags | None:
+    """Tags of a recording; chapters have no place in a part of it, and a pipe is read only once."""
+    if not path.is_file():
+        return None
+    tags = read_tags(path)
+    return tags.without_chapters() if options.start or options.end is not None else tags
 
 
 def _cache_of(config: CheckpointConfig) -> QueryCache | None:
@@ -372,7 +376,7 @@ class _SampleQueue:
 
 
 def _result(
-    names: list[str],
+    queries: EncodedQueries,
     arrays: np.ndarray,
     waiting: _SampleQueue,
     sample_rate: int,
@@ -382,6 +386,6 @@ def _result(
     residual = waiting.pop(arrays.shape[-1]) - arrays.sum(axis=0)
     if ndim == 1:
         arrays, residual = arrays[:, 0], residual[0]
-    targets = dict(zip(names, arrays, strict=True))
-    feedback = dict(zip(names, masks.feedback, strict=True))
+    targets = dict(zip(queries.names, arrays, strict=True))
+    feedback = dict(zip(queries.queries or queries.names, masks.feedback, strict=True))
     return SeparationResult(targets, residual, sample_rate, feedback)

@@ -19,9 +19,11 @@ from av.error import FFmpegError
 
 from clipsep.errors import ClipsepError, UsageError
 from clipsep.files import hold
+from clipsep.media.sound_track import AudioStreamInfo
 from clipsep.media.writing.formats import output_format
 from clipsep.media.writing.sinks import FfmpegSink, VorbisSink
 from clipsep.media.writing.tags import Tags
+from clipsep.media.writing.video import VideoSink
 
 _WAV_LIMIT_BYTES = 2**32 - 2**16  # the size fields of WAV are 32 bits wide; leave room for headers
 
@@ -45,22 +47,26 @@ class AudioWriter:
         bit_depth: int | None = None,
         bit_rate: int | None = None,
         tags: Tags | None = None,
+        video: AudioStreamInfo | None = None,
     ) -> None:
         """``sample_rate`` in Hz; ``layout`` is ffmpeg's name, None for the usual one.
 
         ``expected_seconds`` is the length to come: a WAV known to stay below 4 GB gets a plain
         header, any other can grow into RF64. ``bit_depth`` and ``bit_rate`` as `output_format`.
+        ``video`` is one whose pictures are copied beside the sound; the format is then that of
+        `clipsep.media.video_format`, and the rest is chosen by it.
         Raises UsageError for an unknown format or one that cannot hold this rate or these channels,
         ClipsepError if the file cannot be written.
         """
-        self._description = output_format(format, bit_depth, bit_rate)
-        self._bit_rate, self._tags = bit_rate, tags
+        self._description = None if video else output_format(format, bit_depth, bit_rate)
+        self._bit_rate, self._tags, self._video = bit_rate, tags, video
         self.path = Path(path)
         self.format = format
         self.sample_rate = sample_rate
         self.channels = channels
         self.clipped = 0
-        self._check_limits()
+        if not video:
+            self._check_limits()
         self._temporary = self.path.with_name(f".{self.path.name}.{secrets.token_hex(4)}.part")
         self._sink = None
         self._held: int | None = None
@@ -94,7 +100,7 @@ class AudioWriter:
             raise ValueError(f"expected [{self.channels}, n], got {list(block.shape)}")
         if not block.shape[1]:
             return
-        if self._description.codec != "pcm_f32le":
+        if self._video or self._description.codec != "pcm_f32le":
             self.clipped += int(np.count_nonzero(np.abs(block) > 1))
             block = np.clip(block, -1, 1)
         try:
@@ -155,7 +161,11 @@ class AudioWriter:
             f"{self.path.name}."
         )
 
-    def _open_sink(self, layout: str | None, seconds: float | None) -> FfmpegSink | VorbisSink:
+    def _open_sink(
+        self, layout: str | None, seconds: float | None
+    ) -> FfmpegSink | VorbisSink | VideoSink:
+        if self._video:
+            return self._open_video()
         description = self._description
         options = {"fflags": "+bitexact"}  # no encoder tags: the same sound gives the same bytes
         if self.format == "wav":
@@ -185,6 +195,18 @@ class AudioWriter:
                 refusal = error
         what = f"{self.channels} channel(s) at {self.sample_rate} Hz"
         raise self._refusal(what) from refusal
+
+    def _open_video(self) -> VideoSink:
+        try:
+            return VideoSink(
+                self._temporary, self._video, self.format, self._video.layout, self._tags
+            )
+        except (FFmpegError, ValueError) as error:
+            if isinstance(error, OSError):
+                raise
+            raise UsageError(
+                f"{self._video.path} cannot get another sound ({error}): leave out --video."
+            ) from error
 
     def _failed(self, error: Exception) -> ClipsepError:
         reason = getattr(error, "strerror", None) or str(error)
