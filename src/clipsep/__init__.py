@@ -23,13 +23,18 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 if TYPE_CHECKING:
     from clipsep.checkpoint import load_checkpoint, save_checkpoint, shipped_models
     from clipsep.queries import QueryEncoder, load_query_encoder
+    from clipsep.queries.parsing import Frame
+    from clipsep.separation.options import SeparationOptions
     from clipsep.separation.outputs import FileReport, TrackReport
-    from clipsep.separation.separator import SeparationResult, Separator
+    from clipsep.separation.result import SeparationResult
+    from clipsep.separation.separator import Separator
 
 _HOME = {
     "FileReport": "clipsep.separation.outputs",
+    "Frame": "clipsep.queries.parsing",
     "QueryEncoder": "clipsep.queries",
-    "SeparationResult": "clipsep.separation.separator",
+    "SeparationOptions": "clipsep.separation.options",
+    "SeparationResult": "clipsep.separation.result",
     "Separator": "clipsep.separation.separator",
     "TrackReport": "clipsep.separation.outputs",
     "load_checkpoint": "clipsep.checkpoint",
@@ -41,7 +46,9 @@ _HOME = {
 __all__ = [
     "ClipsepError",
     "FileReport",
+    "Frame",
     "QueryEncoder",
+    "SeparationOptions",
     "SeparationResult",
     "Separator",
     "TrackReport",

@@ -21,6 +21,7 @@ from clipsep._version import __version__
 from clipsep.cli.check import check
 from clipsep.cli.datasets import embed, prepare
 from clipsep.cli.evaluate import compare, evaluate, mixtures
+from clipsep.cli.finding import find, scan
 from clipsep.cli.models import bench, export, info, models
 from clipsep.cli.paper import paper
 from clipsep.cli.separate import separate
@@ -65,6 +66,8 @@ _ParseError = typer.BadParameter.__base__
 
 for command in (
     separate,
+    find,
+    scan,
     serve,
     prepare,
     embed,

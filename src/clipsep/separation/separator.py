@@ -220,7 +220,7 @@ class Separator:
             )
             # The encoder comes last: it takes seconds to load, and all else fails at once.
             with output:
-                encoded = self._encoded(asked)
+                encoded = self.encoded(asked)
                 rate = reader.info.sample_rate
                 for block in self._stream(reader, rate, encoded, options, str(path)):
                     output.write(block.targets, block.residual)
@@ -243,9 +243,10 @@ class Separator:
         """
         if isinstance(queries, EncodedQueries):
             return queries
-        return self._encoded(AskedQueries(queries, options or SeparationOptions()))
+        return self.encoded(AskedQueries(queries, options or SeparationOptions()))
 
-    def _encoded(self, asked: AskedQueries | EncodedQueries) -> EncodedQueries:
+    def encoded(self, asked: AskedQueries | EncodedQueries) -> EncodedQueries:
+        """What was asked, with its queries encoded; errors as `encode`."""
         if isinstance(asked, EncodedQueries):
             return asked
         read = [self._read(content) for content in asked.contents]

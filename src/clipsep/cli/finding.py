@@ -1,0 +1,183 @@
+"""`clipsep find` and `clipsep scan`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from clipsep.cli.console import Device, Sensitivity, cells, progress_bar, stdout, table_of
+from clipsep.cli.recordings import (
+    EncoderName,
+    End,
+    Engine,
+    Frames,
+    Images,
+    Model,
+    Query,
+    Start,
+    frames_of,
+    recording_of,
+    seconds_of,
+)
+from clipsep.errors import UsageError
+
+if TYPE_CHECKING:
+    from clipsep.finding import FindResult
+    from clipsep.separation.options import SeparationOptions
+    from clipsep.separation.separator import Separator
+
+Inputs = Annotated[
+    list[Path], typer.Argument(metavar="INPUTS", help="Sound or video files; - for stdin.")
+]
+Threshold = Annotated[
+    float,
+    typer.Option(metavar="NUMBER", help="Presence, 0 to 1, from which a sound counts as there."),
+]
+Format = Annotated[str, typer.Option(metavar="NAME", help="table, json, csv or labels (Audacity).")]
+Plot = Annotated[
+    Path | None, typer.Option(metavar="FILE.png", help="Draw a timeline of what was found.")
+]
+_FORMATS = ("table", "json", "csv", "labels")
+
+
+def find(
+    inputs: Inputs,
+    query: Query = None,
+    image: Images = None,
+    frame: Frames = None,
+    threshold: Threshold = 0.5,
+    sensitivity: Sensitivity = 0.5,
+    start: Start = None,
+    end: End = None,
+    format: Format = "table",
+    plot: Plot = None,
+    model: Model = "mini",
+    query_encoder: EncoderName = None,
+    device: Device = "auto",
+    engine: Engine = "auto",
+) -> None:
+    """Find when sounds are heard: spans of time with confidence."""
+    from clipsep.finding import find
+
+    queries = [*(query or []), *(image or []), *frames_of(frame)]
+    if not queries:
+        raise UsageError('Say what to find: -q "dog barking", or --image with an image.')
+
+    def work(path: Path, separator: Separator, options: SeparationOptions) -> FindResult:
+        with progress_bar(f"searching {path.name}") as progress:
+            return find(path, queries, None, separator, threshold, options, progress)
+
+    _run(
+        inputs,
+        work,
+        format,
+        plot,
+        _Loading(model, device, query_encoder, engine),
+        (sensitivity, start, end),
+    )
+
+
+def scan(
+    inputs: Inputs,
+    threshold: Threshold = 0.5,
+    sensitivity: Sensitivity = 0.5,
+    start: Start = None,
+    end: End = None,
+    format: Format = "table",
+    plot: Plot = None,
+    model: Model = "mini",
+    device: Device = "auto",
+    engine: Engine = "auto",
+) -> None:
+    """List which of the sounds that the model knows are heard, the surest first."""
+    from clipsep.finding import scan
+
+    def work(path: Path, separator: Separator, options: SeparationOptions) -> FindResult:
+        with progress_bar(f"scanning {path.name}") as progress:
+            return scan(path, None, separator, threshold, options, progress)
+
+    _run(
+        inputs, work, format, plot, _Loading(model, device, None, engine), (sensitivity, start, end)
+    )
+
+
+class _Loading:
+    """How the model is loaded, once all else is known to be right."""
+
+    def __init__(self, model: str, device: str, query_encoder: str | None, engine: str):
+        self._model, self._device = model, device
+        self._query_encoder, self._engine = query_encoder, engine
+
+    def __call__(self) -> Separator:
+        from clipsep.separation.separator import Separator
+
+        return Separator.from_pretrained(
+            self._model, self._device, self._query_encoder, engine=self._engine
+        )
+
+
+def _run(
+    inputs: list[Path],
+    work: Callable[[Path, Separator, SeparationOptions], FindResult],
+    format: str,
+    plot: Path | None,
+    load: _Loading,
+    part: tuple[float, str | None, str | None],
+) -> None:
+    from clipsep.finding.exports import as_csv, as_labels
+    from clipsep.finding.timeline import draw_timeline
+    from clipsep.separation.options import SeparationOptions
+
+    if format not in _FORMATS:
+        raise UsageError(f"There is no format '{format}': choose {', '.join(_FORMATS)}.")
+    if len(inputs) > 1 and (plot or format == "labels"):
+        raise UsageError("A timeline and a label track are of one recording: name one input.")
+    sensitivity, start, end = part
+    options = SeparationOptions(
+        sensitivity=sensitivity, start=seconds_of(start), end=seconds_of(end)
+    )
+    separator = load()
+    results = []
+    for source in inputs:
+        with recording_of(source) as path:
+            results.append(work(path, separator, options))
+    if format == "json":
+        objects = [result.as_dict() for result in results]
+        print(json.dumps(objects if len(inputs) > 1 else objects[0], indent=2, allow_nan=False))
+    elif format == "csv":
+        print(as_csv(results), end="")
+    elif format == "labels":
+        print(as_labels(results[0]), end="")
+    else:
+        for result in results:
+            _print_table(result)
+    if plot:
+        draw_timeline(results[0], plot)
+
+
+def _print_table(result: FindResult) -> None:
+    table = table_of("sound", "confidence", "in all", "when", right=(1, 2))
+    for sound in result.sounds:
+        when = ", ".join(f"{_clock(span.start)}-{_clock(span.end)}" for span in sound.spans)
+        table.add_row(
+            *cells(
+                sound.query,
+                f"{100 * sound.confidence:.0f} %",
+                f"{sound.seconds:.1f} s",
+                when or "not found",
+            )
+        )
+    if result.sounds:
+        stdout().print(table)
+    else:
+        print(f"None of the sounds that the model knows was found in {result.source}.")
+
+
+def _clock(seconds: float) -> str:
+    """1:02.5 from 62.5 on, and 2.5 below a minute."""
+    minutes, rest = divmod(round(seconds, 1), 60)
+    return f"{minutes:.0f}:{rest:04.1f}" if minutes else f"{rest:.1f}"
