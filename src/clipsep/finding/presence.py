@@ -12,9 +12,9 @@ from clipsep.engines import Engine
 from clipsep.media import StreamingResampler
 from clipsep.queries.known import Familiarity
 from clipsep.separation.confidence import ConfidenceMeter, sigmoid
+from clipsep.separation.masks import SegmentMasks, masks_of
 from clipsep.separation.options import SeparationOptions
 from clipsep.separation.query_masks import sensitivity_bias
-from clipsep.separation.streaming import MaskEstimator, masks_of
 
 STEP_FRAMES = 8  # STFT frames that become one step of the curve
 _SMOOTHED_SECONDS = 0.4
@@ -63,7 +63,7 @@ class Presence:
         familiarity = familiarity or [None] * len(queries)
         self._meter = ConfidenceMeter(config.confidence, familiarity) if config.confidence else None
         self._resampler = StreamingResampler(sample_rate, settings.sample_rate)
-        self._estimator = MaskEstimator(self._likely, settings, overlap)
+        self._estimator = SegmentMasks(self._likely, settings, overlap)
         self._rest = np.zeros((len(queries), 0), np.float32)
         self._steps: list[np.ndarray] = []
         self.step_seconds = STEP_FRAMES * settings.hop_length / settings.sample_rate

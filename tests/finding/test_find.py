@@ -1,0 +1,120 @@
+"""`find` and `scan`: spans are where the sound is, within a fraction of a second."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from clipsep import Separator, UsageError
+from clipsep.cli import main
+from clipsep.finding import FindResult, FoundSound, Span, find, scan
+from clipsep.finding.exports import as_csv, as_labels
+from clipsep.finding.presence import energy_shares, exclusive_shares, smoothed
+from clipsep.finding.spans import spans_of
+from clipsep.media import AudioWriter, read_audio
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "speech-and-violin.flac"
+
+
+def test_spans_are_merged_over_short_pauses_and_cut_at_the_end():
+    curve = np.array([0, 0, 0.9, 0.9, 0.1, 0.9, 0.9, 0, 0, 0, 0, 0, 0.4, 0, 0, 0.6, 0.6, 0.6])
+    spans = spans_of(curve, 0.1, 1.75)
+    assert [(span.start, span.end) for span in spans] == [(0.2, 0.7), (1.5, 1.75)]
+    assert [span.confidence for span in spans] == [0.9, 0.6]
+    assert spans_of(np.zeros(5), 0.1, 0.5) == []
+
+
+def test_shares_are_those_of_each_frames_energy():
+    log_magnitude = np.log(np.array([[1.0, 2.0, 1e-9], [1.0, 1.0, 1e-9]]))
+    masks = np.zeros((2, 2, 3), np.float32)
+    masks[0, 0] = 1.0
+    masks[1] = 0.5
+    np.testing.assert_allclose(
+        energy_shares(log_magnitude, masks), [[0.5, 0.8, 0], [0.25, 0.25, 0]], atol=1e-6
+    )
+
+
+def test_of_two_names_for_one_sound_the_better_counts():
+    log_magnitude = np.zeros((2, 4))
+    masks = np.zeros((3, 2, 4), np.float32)
+    masks[0, 0], masks[1, 0], masks[2, 1] = 0.95, 0.9, 0.8  # the first two want the same bins
+    shares = exclusive_shares(log_magnitude, masks)
+    assert shares[0].min() > 0.4 and shares[2].min() > 0.3
+    assert not shares[1].any()
+
+
+def test_smoothing_keeps_a_constant_and_the_length():
+    np.testing.assert_allclose(smoothed(np.full((2, 7), 0.3, np.float32), 3), 0.3, rtol=1e-6)
+
+
+@pytest.fixture(scope="module")
+def recording(tmp_path_factory):
+    """Five seconds in which a violin plays from 1.5 to 3.5 s over faint noise."""
+    mixture, rate = read_audio(EXAMPLE, mono=True)
+    separator = Separator()
+    violin = separator.separate(mixture, rate, ["violin"], exclude=["person speaking"])
+    sound = 1e-4 * np.random.default_rng(0).standard_normal(5 * rate).astype(np.float32)
+    first, last = round(1.5 * rate), round(3.5 * rate)
+    sound[first:last] += violin.targets["violin"][: last - first]
+    path = tmp_path_factory.mktemp("find") / "violin.wav"
+    with AudioWriter(path, rate, 1) as writer:
+        writer.write(sound[None])
+    return path
+
+
+def test_a_sound_is_found_where_it_is(recording):
+    found = find(recording, ["violin"])
+    (span,) = found.sounds[0].spans
+    assert span.start == pytest.approx(1.5, abs=0.35)
+    assert span.end == pytest.approx(3.5, abs=0.35)
+    part = find(recording, ["violin"], options=None).sounds[0].curve
+    assert part.max() > 0.5 and part[:8].max() < 0.5
+    waveform, rate = read_audio(recording)
+    assert find(waveform, ["violin"], rate).as_dict()["sounds"] == found.as_dict()["sounds"]
+
+
+def test_commands_print_what_was_found(recording, capsys, tmp_path):
+    argv = [
+        "find",
+        str(recording),
+        "-q",
+        "violin",
+        "--start",
+        "1",
+        "--plot",
+        str(tmp_path / "a.png"),
+    ]
+    assert main([*argv, "--format", "json"]) == 0
+    (sound,) = json.loads(capsys.readouterr().out)["sounds"]
+    assert sound["spans"][0]["start"] == pytest.approx(1.5, abs=0.35)
+    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+    assert main(["find", str(recording)]) == 2
+    assert main(["find", str(recording), "-q", "violin", "--format", "xml"]) == 2
+    assert main(["find", str(recording), "-q", "violin", "--threshold", "2"]) == 2
+
+
+def test_scan_names_what_is_heard(recording):
+    separator = Separator()
+    sounds = scan(recording, separator=separator).sounds
+    assert sounds and len(sounds) < 0.5 * len(separator.config.known_sounds)
+    assert all(sound.spans for sound in sounds)
+
+
+def test_exports():
+    spans = [Span(1.0, 2.5, 0.75), Span(3.0, 4.0, 0.9)]
+    sound = FoundSound("dog,\tbig", 0.9, spans, np.zeros(3))
+    result = FindResult("a.wav", 5.0, 0.1, [sound])
+    assert as_labels(result) == "1.000000\t2.500000\tdog, big\n3.000000\t4.000000\tdog, big\n"
+    assert as_csv([result]).splitlines()[1] == 'a.wav,"dog,\tbig",1.000,2.500,0.750'
+
+
+def test_what_is_not_a_search_is_refused(recording):
+    from clipsep import SeparationOptions
+
+    with pytest.raises(UsageError, match="sample rate"):
+        find(np.zeros(16000, np.float32), ["violin"])
+    with pytest.raises(UsageError, match="one by one"):
+        find(recording, ["violin"], options=SeparationOptions(together=True))
