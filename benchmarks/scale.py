@@ -26,7 +26,7 @@ from PIL import Image
 from benchmarks.cluster import SECONDS, make_youtube_like, size
 from benchmarks.speed import cpu_name
 from clipsep.datasets.index import INDEX_FILE, ShardSize, write_index
-from clipsep.datasets.prepare import VideoFile, find_videos, prepare
+from clipsep.datasets.prepare.videos import VideoFile, find_videos, prepare
 from clipsep.datasets.reader import SAMPLE_RATE, PreparedDataset
 from clipsep.datasets.writer import CLIPS_PER_SHARD, DatasetWriter, stage_clip
 from clipsep.parallel.run import run_many

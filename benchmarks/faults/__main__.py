@@ -68,10 +68,10 @@ def _in_child(work) -> None:
 def _load_modules() -> None:
     """So that forks of this process start at once."""
     import clipsep.datasets.embed
-    import clipsep.datasets.prepare
+    import clipsep.datasets.prepare.videos
     import clipsep.engines.onnx
     import clipsep.evaluation.evaluate
-    import clipsep.separation.bulk
+    import clipsep.separation.files.bulk
     import clipsep.training.train  # noqa: F401
 
 

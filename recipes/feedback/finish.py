@@ -22,7 +22,7 @@ from clipsep.evaluation.mixtures import Mixture, read_mixture_list
 from clipsep.feedback import IMAGE, TEXT, ConfidenceSettings, KnownSettings
 from clipsep.queries import load_query_encoder
 from clipsep.queries.known import KnownSounds, save_known_sounds
-from clipsep.separation.confidence import FEATURES
+from clipsep.separation.masking.confidence import FEATURES
 from recipes.feedback.corpus import TEST, Corpus, Embeddings
 from recipes.feedback.known import known_table, thresholds
 from recipes.feedback.probes import ABSENT, Probe, ask

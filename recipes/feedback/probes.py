@@ -19,7 +19,7 @@ from clipsep.errors import ClipsepError
 from clipsep.evaluation.mixtures import SAMPLE_RATE, Mixture, load_sources
 from clipsep.media.resampling import resample
 from clipsep.parallel.run import run_many
-from clipsep.separation.confidence import mask_features
+from clipsep.separation.masking.confidence import mask_features
 from clipsep.spectral import from_bands, log_magnitude, stft
 
 ABSENT = -1

@@ -24,19 +24,19 @@ if TYPE_CHECKING:
     from clipsep.checkpoint import load_checkpoint, save_checkpoint, shipped_models
     from clipsep.queries import QueryEncoder, load_query_encoder
     from clipsep.queries.parsing import Frame
+    from clipsep.separation.files.outputs import FileReport, TrackReport
     from clipsep.separation.options import SeparationOptions
-    from clipsep.separation.outputs import FileReport, TrackReport
     from clipsep.separation.result import SeparationResult
     from clipsep.separation.separator import Separator
 
 _HOME = {
-    "FileReport": "clipsep.separation.outputs",
+    "FileReport": "clipsep.separation.files.outputs",
     "Frame": "clipsep.queries.parsing",
     "QueryEncoder": "clipsep.queries",
     "SeparationOptions": "clipsep.separation.options",
     "SeparationResult": "clipsep.separation.result",
     "Separator": "clipsep.separation.separator",
-    "TrackReport": "clipsep.separation.outputs",
+    "TrackReport": "clipsep.separation.files.outputs",
     "load_checkpoint": "clipsep.checkpoint",
     "load_query_encoder": "clipsep.queries",
     "save_checkpoint": "clipsep.checkpoint",

@@ -19,8 +19,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError, safe_open
 
-from clipsep.errors import ClipsepError, UsageError
-from clipsep.extras import require
+from clipsep.errors import ClipsepError, UsageError, require
 from clipsep.feedback import ConfidenceSettings, KnownSettings
 from clipsep.messages import counted, first_problem
 from clipsep.models.settings import ModelSettings

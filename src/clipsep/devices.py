@@ -12,8 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 
-from clipsep.errors import UsageError
-from clipsep.extras import is_installed
+from clipsep.errors import UsageError, is_installed
 
 _NAMES = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
 

@@ -1,6 +1,6 @@
 """What a checkpoint's config.json holds for feedback on queries and answers: numbers alone.
 
-How they are used is in `clipsep.queries.known` and `clipsep.separation.confidence`.
+How they are used is in `clipsep.queries.known` and `clipsep.separation.masking.confidence`.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class ConfidenceSettings(BaseModel):
 
     Attributes:
         offset: its constant.
-        weights: by the feature, one of `clipsep.separation.confidence.FEATURES`.
+        weights: by the feature, one of `clipsep.separation.masking.confidence.FEATURES`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -319,7 +319,7 @@ def test_an_interrupt_leaves_nothing(recording, model, tmp_path, monkeypatch, ca
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("clipsep.separation.outputs.SeparationFiles.write", interrupt)
+    monkeypatch.setattr("clipsep.separation.files.outputs.SeparationFiles.write", interrupt)
     before = contents(tmp_path)
     argv = ["separate", recording, "-q", "rain", "--model", model, "-o", tmp_path / "out"]
     assert main(list(map(str, argv))) == 130

@@ -13,7 +13,7 @@ import torch
 
 from clipsep import __version__, queries
 from clipsep.cli import main
-from clipsep.datasets.prepare import PrepareReport
+from clipsep.datasets.prepare.videos import PrepareReport
 from tests.helpers.audio import write_video
 from tests.helpers.encoders import FakeEncoder
 from tests.helpers.networks import published_model, randomize
@@ -254,7 +254,7 @@ def test_interrupted(argv, hint, monkeypatch, capsys):
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("clipsep.datasets.prepare.find_videos", interrupt)
+    monkeypatch.setattr("clipsep.datasets.prepare.videos.find_videos", interrupt)
     monkeypatch.setattr("clipsep.checkpoint.shipped_models", interrupt)
     assert run(*argv) == 130
     err = capsys.readouterr().err

@@ -15,7 +15,7 @@ from clipsep.cli.feedback import note_on
 from clipsep.feedback import ConfidenceSettings, KnownSettings, Thresholds
 from clipsep.media import read_audio
 from clipsep.queries.known import Familiarity, save_known_sounds
-from clipsep.separation.confidence import QueryFeedback
+from clipsep.separation.masking.confidence import QueryFeedback
 from tests.helpers.encoders import FakeEncoder
 
 LABELS = ["accordion", "oboe", "rain"]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from clipsep.cli.train import _next_command
+from clipsep.cli.training.train import _next_command
 from clipsep.training.config import load_config
 
 CONFIGS = Path(__file__).parents[2] / "configs"

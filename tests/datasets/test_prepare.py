@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from clipsep.datasets import prepare as videos_module
-from clipsep.datasets.prepare import find_videos, prepare
+from clipsep.datasets.prepare import videos as videos_module
+from clipsep.datasets.prepare.videos import find_videos, prepare
 from clipsep.datasets.reader import PreparedDataset
 from clipsep.errors import ClipsepError, UsageError
 from clipsep.files import hold
@@ -48,7 +48,7 @@ def test_good_videos_are_stored_and_bad_ones_listed_with_a_reason(videos: Path, 
 
 
 def test_finished_videos_are_not_decoded_again(videos: Path, tmp_path: Path, monkeypatch):
-    from clipsep.datasets import prepare as module
+    from clipsep.datasets.prepare import videos as module
 
     decoded = []
     read = module.read_video

@@ -8,8 +8,8 @@ from PIL import Image
 
 from clipsep.cli.app import main
 from clipsep.datasets.embed import embed
+from clipsep.datasets.prepare.sounds import find_sounds, prepare_sounds
 from clipsep.datasets.reader import PreparedDataset
-from clipsep.datasets.sounds import find_sounds, prepare_sounds
 from clipsep.errors import UsageError
 from clipsep.training.data.load import load_inputs
 from tests.helpers.audio import tones, write

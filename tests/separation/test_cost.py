@@ -8,7 +8,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from clipsep.separation.streaming import StreamingFilter
+from clipsep.separation.masking.streaming import StreamingFilter
 from clipsep.spectral import SpectralSettings
 
 SETTINGS = SpectralSettings(level="relative", log_floor=1e-4)

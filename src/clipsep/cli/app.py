@@ -18,16 +18,16 @@ from typing import Annotated, Any
 import typer
 
 from clipsep._version import __version__
-from clipsep.cli.check import check
-from clipsep.cli.datasets import embed, prepare
-from clipsep.cli.evaluate import compare, evaluate, mixtures
-from clipsep.cli.finding import find, scan
-from clipsep.cli.models import bench, export, info, models
-from clipsep.cli.paper import paper
-from clipsep.cli.separate import separate
-from clipsep.cli.serve import serve
-from clipsep.cli.study import study
-from clipsep.cli.train import train
+from clipsep.cli.training.datasets import embed, prepare
+from clipsep.cli.training.evaluate import compare, evaluate, mixtures
+from clipsep.cli.training.paper import paper
+from clipsep.cli.training.study import study
+from clipsep.cli.training.train import train
+from clipsep.cli.using.check import check
+from clipsep.cli.using.finding import find, scan
+from clipsep.cli.using.models import bench, export, info, models
+from clipsep.cli.using.separate import separate
+from clipsep.cli.using.serve import serve
 from clipsep.errors import ClipsepError, UsageError
 from clipsep.messages import printable
 

@@ -18,7 +18,7 @@ from rich.text import Text
 from clipsep.messages import counted, printable
 
 if TYPE_CHECKING:
-    from clipsep.datasets.prepare import PrepareReport
+    from clipsep.datasets.prepare.videos import PrepareReport
 
 _SECONDS_BETWEEN_DRAWINGS = 0.1
 

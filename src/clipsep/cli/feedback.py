@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from clipsep.separation.confidence import QueryFeedback
+    from clipsep.separation.masking.confidence import QueryFeedback
 
 _HARDLY = 0.5  # a lower confidence: the sound is rather not there
 

@@ -9,8 +9,7 @@ import numpy as np
 
 from clipsep.checkpoint import ONNX_NAME, CheckpointConfig, load_checkpoint
 from clipsep.devices import check_device, onnx_device, onnx_has_cuda, torch_device, torch_has
-from clipsep.errors import ClipsepError, UsageError
-from clipsep.extras import is_installed
+from clipsep.errors import ClipsepError, UsageError, is_installed
 
 ONNX, PYTORCH = "onnx", "pytorch"
 ENGINES = ("auto", ONNX, PYTORCH)

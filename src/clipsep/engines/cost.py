@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from clipsep.checkpoint import load_checkpoint, summarize
-from clipsep.extras import is_installed
+from clipsep.errors import is_installed
 
 
 @dataclass(frozen=True)

@@ -20,20 +20,19 @@ from clipsep._version import __version__
 from clipsep.checkpoint import WEIGHTS_NAME, CheckpointConfig, find_checkpoint, load_config
 from clipsep.devices import check_device, one_thread
 from clipsep.engines.cost import model_cost
-from clipsep.errors import UsageError
+from clipsep.errors import UsageError, is_installed
 from clipsep.evaluation.lists import read_any, split_name
 from clipsep.evaluation.mixtures import Mixture
 from clipsep.evaluation.queries import MixtureQueries, absent_sounds
 from clipsep.evaluation.report.statistics import Report
 from clipsep.evaluation.scoring import MixtureJob, MixtureScorer, MixtureScores, find_estimate
-from clipsep.extras import is_installed
 from clipsep.feedback import IMAGE, TEXT
 from clipsep.parallel.run import local_workers, run_many
 from clipsep.plugins import trust
 from clipsep.queries import QueryEncoder, load_query_encoder
 from clipsep.queries.known import KnownSounds
 from clipsep.queries.labels import LabelEncoder
-from clipsep.separation.query_masks import SENSITIVITY, sensitivity_bias
+from clipsep.separation.masking.query_masks import SENSITIVITY, sensitivity_bias
 
 Progress = Callable[[float, float | None], None]  # (done, of how many)
 QUERIES = {TEXT: (TEXT,), IMAGE: (IMAGE,), "both": (TEXT, IMAGE)}

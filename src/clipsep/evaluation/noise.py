@@ -14,8 +14,8 @@ from clipsep.checkpoint import load_checkpoint
 from clipsep.devices import torch_device
 from clipsep.engines.pytorch import PyTorchEngine
 from clipsep.errors import UsageError
-from clipsep.separation.masks import masks_of
-from clipsep.separation.streaming import StreamingFilter
+from clipsep.separation.masking.masks import masks_of
+from clipsep.separation.masking.streaming import StreamingFilter
 
 
 class NoiseEstimates(NamedTuple):

@@ -18,7 +18,7 @@ from clipsep.evaluation.mixtures import Mixture, load_sources
 from clipsep.evaluation.separation import MixtureSeparator
 from clipsep.media import read_audio
 from clipsep.metrics import bss_metrics, is_silent, sdr, si_sdr
-from clipsep.separation.query_masks import SENSITIVITY
+from clipsep.separation.masking.query_masks import SENSITIVITY
 from clipsep.separation.speed import peak_megabytes
 
 if TYPE_CHECKING:

@@ -12,9 +12,9 @@ import numpy as np
 from clipsep.checkpoint import load_config
 from clipsep.engines import load_engine
 from clipsep.queries.known import Familiarity
-from clipsep.separation.confidence import QueryFeedback
-from clipsep.separation.query_masks import SENSITIVITY, QueryMasks
-from clipsep.separation.streaming import StreamingFilter
+from clipsep.separation.masking.confidence import QueryFeedback
+from clipsep.separation.masking.query_masks import SENSITIVITY, QueryMasks
+from clipsep.separation.masking.streaming import StreamingFilter
 
 
 class MixtureSeparator:

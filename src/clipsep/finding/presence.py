@@ -11,10 +11,10 @@ from clipsep.checkpoint import CheckpointConfig
 from clipsep.engines import Engine
 from clipsep.media import StreamingResampler
 from clipsep.queries.known import Familiarity
-from clipsep.separation.confidence import ConfidenceMeter, sigmoid
-from clipsep.separation.masks import SegmentMasks, masks_of
+from clipsep.separation.masking.confidence import ConfidenceMeter, sigmoid
+from clipsep.separation.masking.masks import SegmentMasks, masks_of
+from clipsep.separation.masking.query_masks import sensitivity_bias
 from clipsep.separation.options import SeparationOptions
-from clipsep.separation.query_masks import sensitivity_bias
 
 STEP_FRAMES = 8  # STFT frames that become one step of the curve
 _SMOOTHED_SECONDS = 0.4

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from clipsep.errors import ClipsepError, UsageError
-from clipsep.extras import require
+from clipsep.errors import ClipsepError, UsageError, require
 from clipsep.finding.find import FindResult
 
 _MOST_ROWS = 40

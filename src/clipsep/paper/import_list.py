@@ -11,7 +11,7 @@ from typing import ClassVar
 
 from PIL import Image
 
-from clipsep.datasets.prepare import PrepareReport, fill_dataset
+from clipsep.datasets.prepare.videos import PrepareReport, fill_dataset
 from clipsep.datasets.reader import SAMPLE_RATE
 from clipsep.datasets.writer import STAGING, stage_clip
 from clipsep.errors import ClipsepError

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from clipsep import plugins
 from clipsep.devices import check_device, onnx_has_cuda, torch_device, torch_has
-from clipsep.errors import UsageError
-from clipsep.extras import require
+from clipsep.errors import UsageError, require
 from clipsep.queries.protocol import QueryEncoder
 
 __all__ = ["QueryEncoder", "load_query_encoder"]

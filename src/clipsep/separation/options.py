@@ -14,7 +14,7 @@ from typing import Any
 from clipsep.errors import UsageError
 from clipsep.media import output_format
 from clipsep.queries.parsing import Query
-from clipsep.separation.query_masks import SENSITIVITY, sensitivity_bias
+from clipsep.separation.masking.query_masks import SENSITIVITY, sensitivity_bias
 
 FILE_NAME = "{stem}.{query}.{ext}"
 MIX = "mix"

@@ -10,9 +10,9 @@ import numpy as np
 
 from clipsep.media import AudioWriter
 from clipsep.queries.parsing import RESIDUAL
-from clipsep.separation.confidence import QueryFeedback
+from clipsep.separation.files.outputs import output_paths
+from clipsep.separation.masking.confidence import QueryFeedback
 from clipsep.separation.options import SeparationOptions
-from clipsep.separation.outputs import output_paths
 
 
 @dataclass

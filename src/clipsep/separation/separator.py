@@ -28,11 +28,11 @@ from clipsep.queries.labels import LabelEncoder
 from clipsep.queries.parsing import Query
 from clipsep.queries.prompts import encode_prompted
 from clipsep.separation.asked import AskedQueries, EncodedQueries
+from clipsep.separation.files.outputs import FileReport, SeparationFiles, written
+from clipsep.separation.masking.query_masks import QueryMasks
+from clipsep.separation.masking.streaming import StreamingFilter
 from clipsep.separation.options import SeparationOptions
-from clipsep.separation.outputs import FileReport, SeparationFiles, written
-from clipsep.separation.query_masks import QueryMasks
 from clipsep.separation.result import SeparationResult
-from clipsep.separation.streaming import StreamingFilter
 from clipsep.separation.waveforms import as_sample_rate, as_waveform, check_samples, same_channels
 
 Progress = Callable[[float, float | None], None]  # (seconds done, seconds in all if known)

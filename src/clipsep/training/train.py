@@ -19,8 +19,7 @@ from torch.utils.data import DataLoader
 
 from clipsep.checkpoint import Checkpoint, CheckpointConfig, load_checkpoint
 from clipsep.devices import torch_device
-from clipsep.errors import ClipsepError, UsageError
-from clipsep.extras import require
+from clipsep.errors import ClipsepError, UsageError, require
 from clipsep.messages import counted
 from clipsep.models.settings import ModelSettings
 from clipsep.plugins import LOGGERS, load_plugin

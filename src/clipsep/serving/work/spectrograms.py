@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from clipsep.media import AudioReader
-from clipsep.separation.figure import RANGE_DB, PooledSpectrogram
+from clipsep.separation.files.figure import RANGE_DB, PooledSpectrogram
 
 _SILENCE = 1e-12  # -120 dB
 # From silence to the loudest: black, violet, red, orange, pale yellow; lightness rises evenly.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from clipsep.separation.filterbank import Filterbank
+from clipsep.separation.masking.filterbank import Filterbank
 from clipsep.spectral import SpectralSettings, bin_positions
 
 SETTINGS = SpectralSettings()

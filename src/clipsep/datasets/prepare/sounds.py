@@ -14,7 +14,7 @@ from typing import ClassVar
 import numpy as np
 from PIL import Image
 
-from clipsep.datasets.prepare import SILENCE, PrepareReport, fill_dataset
+from clipsep.datasets.prepare.videos import SILENCE, PrepareReport, fill_dataset
 from clipsep.datasets.reader import SAMPLE_RATE
 from clipsep.datasets.writer import STAGING, stage_clip
 from clipsep.errors import ClipsepError, UsageError

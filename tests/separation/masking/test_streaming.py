@@ -6,9 +6,14 @@ import numpy as np
 import pytest
 
 from clipsep.errors import UsageError
-from clipsep.separation.filterbank import native_stft
-from clipsep.separation.masks import SHORTEST_LATENCY, SegmentMasks, mask_estimator, masks_of
-from clipsep.separation.streaming import StreamingFilter
+from clipsep.separation.masking.filterbank import native_stft
+from clipsep.separation.masking.masks import (
+    SHORTEST_LATENCY,
+    SegmentMasks,
+    mask_estimator,
+    masks_of,
+)
+from clipsep.separation.masking.streaming import StreamingFilter
 from clipsep.spectral import SpectralSettings, apply_mask, log_magnitude, stft
 
 SETTINGS = SpectralSettings(segment_frames=64)
@@ -206,8 +211,8 @@ def test_pieces_have_a_bounded_size_and_add_up_to_the_same(monkeypatch):
     gains = np.linspace(0, 1, 12)
     whole = run(constant(*gains), mixture, 48_000, block=48_000)
     limit = 1 << 19
-    monkeypatch.setattr("clipsep.separation.filterbank._BYTES_AT_ONCE", limit)
-    monkeypatch.setattr("clipsep.separation.streaming._BYTES_OF_PIECE", limit)
+    monkeypatch.setattr("clipsep.separation.masking.filterbank._BYTES_AT_ONCE", limit)
+    monkeypatch.setattr("clipsep.separation.masking.streaming._BYTES_OF_PIECE", limit)
     stream = StreamingFilter(constant(*gains), SETTINGS, 48_000, 4)
     pieces = list(stream.pieces(mixture)) + list(stream.pieces(mixture[:, :0], last=True))
     assert len(pieces) > 20 and max(piece.nbytes for piece in pieces) < 2 * limit

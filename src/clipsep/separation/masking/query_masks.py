@@ -13,8 +13,8 @@ from clipsep.checkpoint import CheckpointConfig
 from clipsep.engines import Engine
 from clipsep.errors import UsageError
 from clipsep.queries.known import Familiarity
-from clipsep.separation.confidence import ConfidenceMeter, QueryFeedback
-from clipsep.separation.masks import masks_of
+from clipsep.separation.masking.confidence import ConfidenceMeter, QueryFeedback
+from clipsep.separation.masking.masks import masks_of
 
 SENSITIVITY = 0.5
 _MOST = 0.99  # beyond, masks of all bins would be the same
@@ -37,7 +37,7 @@ def sensitivity_bias(sensitivity: float) -> float:
 
 
 class QueryMasks:
-    """A mask function (see `clipsep.separation.masks`) that notes how far its answers can be trusted.
+    """A mask function (see `masks.py`) that notes how far its answers can be trusted.
 
     Args:
         queries: embeddings [N, D]; None for a model that takes none.

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from clipsep.media import StreamingResampler
-from clipsep.separation.filterbank import Filterbank
-from clipsep.separation.masks import MaskFunction, mask_estimator
+from clipsep.separation.masking.filterbank import Filterbank
+from clipsep.separation.masking.masks import MaskFunction, mask_estimator
 from clipsep.spectral import SpectralSettings
 
 _BYTES_OF_PIECE = 1 << 26  # of targets that are handed on together

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from clipsep.errors import ClipsepError
-from clipsep.separation.figure import (
+from clipsep.separation.files.figure import (
     COLUMNS,
     PooledSpectrogram,
     SpectrogramFigure,
@@ -81,5 +81,5 @@ def test_what_cannot_be_written_is_said_and_leaves_nothing(tmp_path: Path):
 
 
 def test_matplotlib_is_not_imported_before_a_figure_is_saved():
-    code = "import sys, clipsep.separation.outputs; assert 'matplotlib' not in sys.modules"
+    code = "import sys, clipsep.separation.files.outputs; assert 'matplotlib' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -48,8 +48,8 @@ def prepare(
             raise UsageError("--labels is for videos: the folders of --sounds are the labels.")
         _prepare_sounds(sounds, output, workers, ray)
         return
-    from clipsep.datasets.prepare import find_videos, labels_without_video
-    from clipsep.datasets.prepare import prepare as prepare_videos
+    from clipsep.datasets.prepare.videos import find_videos, labels_without_video
+    from clipsep.datasets.prepare.videos import prepare as prepare_videos
 
     videos = find_videos(sources, labels)
     with progress_bar("preparing videos") as progress:
@@ -66,7 +66,7 @@ def prepare(
 
 
 def _prepare_sounds(folder: Path, output: Path, workers: int | None, ray: str | None) -> None:
-    from clipsep.datasets.sounds import find_sounds, prepare_sounds
+    from clipsep.datasets.prepare.sounds import find_sounds, prepare_sounds
 
     files = find_sounds([folder])
     with progress_bar("preparing audio") as progress:

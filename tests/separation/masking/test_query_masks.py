@@ -14,8 +14,8 @@ from clipsep.engines.pytorch import PyTorchEngine
 from clipsep.feedback import ConfidenceSettings, KnownSettings, Thresholds
 from clipsep.models.settings import ModelSettings
 from clipsep.queries.known import Familiarity, KnownSounds
-from clipsep.separation.confidence import ConfidenceMeter, mask_features
-from clipsep.separation.query_masks import QueryMasks, sensitivity_bias
+from clipsep.separation.masking.confidence import ConfidenceMeter, mask_features
+from clipsep.separation.masking.query_masks import QueryMasks, sensitivity_bias
 from clipsep.spectral import SpectralSettings
 from tests.separation.test_separator import HashEncoder, checkpoint
 

@@ -14,8 +14,8 @@ import numpy as np
 from clipsep.errors import UsageError
 from clipsep.media import AudioStreamInfo, AudioWriter, Tags, video_format
 from clipsep.queries.parsing import RESIDUAL
-from clipsep.separation.confidence import QueryFeedback
-from clipsep.separation.figure import SpectrogramFigure
+from clipsep.separation.files.figure import SpectrogramFigure
+from clipsep.separation.masking.confidence import QueryFeedback
 from clipsep.separation.options import SeparationOptions
 
 

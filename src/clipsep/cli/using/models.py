@@ -126,7 +126,7 @@ def export(
     ] = None,
 ) -> None:
     """Write a model's ONNX file, to run without PyTorch."""
-    from clipsep.extras import require
+    from clipsep.errors import require
 
     require("torch", "onnx", "onnxscript", extra="export", purpose="exporting a model")
     from clipsep.checkpoint import ONNX_NAME

@@ -1,0 +1,1 @@
+"""Commands for people who train, measure and extend models."""

@@ -1,0 +1,1 @@
+"""Recordings as files: outputs, their figure, and many recordings with a journal."""

@@ -1,0 +1,1 @@
+"""From a model and queries to masks, and from masks to a filtered recording."""
