@@ -20,6 +20,7 @@ import typer
 from clipsep._version import __version__
 from clipsep.cli.training.datasets import embed, prepare
 from clipsep.cli.training.evaluate import compare, evaluate, mixtures
+from clipsep.cli.training.finetune import finetune
 from clipsep.cli.training.paper import paper
 from clipsep.cli.training.study import study
 from clipsep.cli.training.train import train
@@ -39,7 +40,15 @@ app = typer.Typer(
 )
 INTERRUPTED = 130
 TERMINATED = 143
-_RESUMABLE = ("paper download", "paper import-list", "prepare", "embed", "train", "study")
+_RESUMABLE = (
+    "paper download",
+    "paper import-list",
+    "prepare",
+    "embed",
+    "train",
+    "finetune",
+    "study",
+)
 # What is not installed with the plain package, and the extra that brings it.
 _EXTRA_OF = {
     "huggingface_hub": "hub",
@@ -72,6 +81,7 @@ for command in (
     prepare,
     embed,
     train,
+    finetune,
     study,
     evaluate,
     compare,

@@ -1,0 +1,340 @@
+"""`clipsep finetune`: teach a model one more sound from a few recordings, and measure what that costs.
+
+It puts the other rooms' work together: prepare, embed, train, average, evaluate.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from clipsep.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from clipsep.datasets.embeddings import StoredEmbeddings
+from clipsep.datasets.reader import PreparedDataset
+from clipsep.datasets.sounds import SoundFile, find_sounds, prepare_sounds, sound_file
+from clipsep.datasets.writer import shuffle_key
+from clipsep.errors import ClipsepError, UsageError
+from clipsep.evaluation.evaluate import evaluate
+from clipsep.evaluation.mixtures import Interferer, Mixture, write_mixture_list
+from clipsep.files import SOUND_SUFFIXES, VIDEO_SUFFIXES, find_files
+from clipsep.messages import counted
+from clipsep.queries import QueryEncoder, load_query_encoder
+from clipsep.queries.prompts import encode_prompted
+from clipsep.training.config import TrainingConfig
+from clipsep.training.train import train
+from clipsep.workflows.backgrounds import write_backgrounds
+
+FEWEST = 4  # recordings; one in four is kept for the measurement
+_HELD_OUT = 4
+_TEXT = "text query"
+
+
+@dataclass(frozen=True)
+class Finetuning:
+    """What to teach, and how hard.
+
+    Attributes:
+        name: what the sound is to be called in queries.
+        clips: folder of recordings of it, or files; at any depth.
+        output: folder for data, training and the new model.
+        image: a photo of it, to be asked for by image, too.
+        others: folder of other sounds with a folder for each, to mix with; generated noises without it,
+            which teach less.
+        model: to start from.
+        steps, learning_rate, batch_size: of the training.
+        share: of the trained weights in the result, the rest is the start's (Wortsman et al., 2022): less
+            of the new sound, more of what was known before.
+        check: list of test mixtures (a CSV file or KIND:FILE) on which both models are scored, for what was
+            forgotten; ``audio`` is where its paths begin.
+        every: score only every n-th of its mixtures.
+    """
+
+    name: str
+    clips: Path
+    output: Path
+    image: Path | None = None
+    others: Path | None = None
+    model: str = "mini"
+    steps: int = 300
+    learning_rate: float = 2e-4
+    batch_size: int = 8
+    share: float = 0.8
+    check: str | None = None
+    audio: Path | None = None
+    every: int = 1
+    device: str = "auto"
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Score:
+    """Mean SDR of a list before and after, in dB.
+
+    Attributes:
+        difference_error: standard error of the mean difference over the mixtures.
+    """
+
+    what: str
+    mixtures: int
+    before: float
+    after: float
+    difference_error: float | None
+
+
+@dataclass(frozen=True)
+class FinetuneReport:
+    """The new model and what was measured of it."""
+
+    model: Path
+    scores: list[Score]
+
+
+def finetune(
+    request: Finetuning, tell: Callable[[str], None] = lambda sentence: None
+) -> FinetuneReport:
+    """Train, average and measure; run again after an interrupt, it goes on from where it was.
+
+    Raises:
+        UsageError: for too few recordings, other sounds of the same name, a wrong list or model.
+        ClipsepError: if data cannot be read or the training diverges.
+    """
+    if not 0 < request.share <= 1:
+        raise UsageError("--share is above 0 and at most 1.")
+    start = load_checkpoint(request.model)
+    if start.config.model.kind != "clipsep":
+        raise UsageError(f"The model '{start.config.name}' takes no free queries: choose another.")
+    own = _recordings(request)
+    others = _others(request, tell)
+    if same := {sound.id for sound in own} & {sound.id for sound in others}:
+        raise UsageError(
+            f"'{min(same)}' is both in '{request.clips}' and among the others: rename one of their folders."
+        )
+    parts = {split: _split(own, split) + _split(others, split) for split in ("train", "val")}
+    for split, sounds in parts.items():
+        report = prepare_sounds(sounds, request.output / "data" / split, workers=1)
+        for clip, reason in report.rejected.items():
+            tell(f"left out: {clip}: {reason}")
+    dataset = PreparedDataset(request.output / "data" / "train")
+    encoder = load_query_encoder(start.config.query_encoder)
+    if request.image is not None:
+        _embed(dataset, encoder, start.config.prompts)
+    config = _config(request, start)
+    tell(
+        f"training '{request.name}' from {counted(len(_split(own, 'train')), 'recording')} and "
+        f"{counted(len(_split(others, 'train')), 'other sound')}: {counted(config.steps, 'step')}"
+    )
+    trained = train(config, progress=False).parent / "last"
+    model = _averaged(start, load_checkpoint(trained), request)
+    tell("measuring before and after")
+    mixtures = request.output / "held_out.csv"
+    _write_mixtures(_split(own, "val"), _split(others, "val"), mixtures)
+    scores = [_compare(request, start.folder, model, mixtures, "held-out recordings")]
+    if request.check:
+        scores.append(_compare(request, start.folder, model, request.check, request.check))
+    return FinetuneReport(model, scores)
+
+
+class NewAndOld:
+    """Sampler of `clipsep.training.data.mixing`: in every other mixture the new sound comes first.
+
+    Its partners, and the pairs of the other mixtures, are other sounds, so that those are not unlearnt.
+    """
+
+    def __init__(self, dataset: PreparedDataset, n_sources: int, seed: int, label: str):
+        labels = np.array([clip.label for clip in dataset.clips])
+        self._new = np.flatnonzero(labels == label)
+        self._old = np.flatnonzero(labels != label)
+        self._n_sources, self._seed = n_sources, seed
+        if not len(self._new) or len(self._old) < n_sources:
+            raise ClipsepError(f"There are too few clips of '{label}', or of other sounds.")
+
+    def __call__(self, index: int) -> Sequence[int]:
+        """See `clipsep.training.data.mixing.Sampler`."""
+        rng = np.random.default_rng((self._seed, index))
+        old = rng.choice(self._old, self._n_sources, replace=False)
+        return [rng.choice(self._new), *old[1:]] if index % 2 == 0 else list(old)
+
+
+def _recordings(request: Finetuning) -> list[SoundFile]:
+    found = sorted(find_files(request.clips, SOUND_SUFFIXES | VIDEO_SUFFIXES))
+    if len(found) < FEWEST:
+        raise UsageError(
+            f"'{request.clips}' has {counted(len(found), 'recording')}: give {FEWEST} at least, better "
+            "twenty of a few seconds each, in which little else is heard."
+        )
+    images = [request.image.absolute()] if request.image else []
+    return [sound_file(folder, name, request.name, images) for folder, name in found]
+
+
+def _others(request: Finetuning, tell: Callable[[str], None]) -> list[SoundFile]:
+    folder = request.others
+    if folder is None:
+        folder = request.output / "backgrounds"
+        write_backgrounds(folder)
+        tell(
+            "note: without --others FOLDER it is mixed with generated noises; recordings of what it is "
+            "heard with, in a folder for each sound, teach more."
+        )
+    others = find_sounds([folder])
+    if request.name in {sound.label for sound in others}:
+        raise UsageError(
+            f"'{folder}' has a folder '{request.name}', too: leave it out of --others."
+        )
+    return others
+
+
+def _split(sounds: list[SoundFile], split: str) -> list[SoundFile]:
+    """One in four of each kind, by a hash of its id, is held out; the first of each at least."""
+    kinds: dict[str | None, list[SoundFile]] = {}
+    for sound in sorted(sounds, key=lambda sound: shuffle_key(sound.id)):
+        kinds.setdefault(sound.label, []).append(sound)
+    chosen = []
+    for members in kinds.values():
+        held_out = members[::_HELD_OUT] if len(members) > 1 else []
+        chosen += held_out if split == "val" else [one for one in members if one not in held_out]
+    return sorted(chosen, key=lambda sound: sound.id)
+
+
+def _embed(dataset: PreparedDataset, encoder: QueryEncoder, prompts: str) -> None:
+    """Image embeddings of clips that have images, and for the others the embedding of their label."""
+    stored = StoredEmbeddings(dataset, encoder.id)
+    for shard in stored.missing_shards():
+        rows: list[np.ndarray] = []
+        clips = sorted(
+            (clip for clip in dataset.clips if clip.shard == shard), key=lambda clip: clip.row
+        )
+        for clip in clips:
+            try:
+                rows.append(np.asarray(encoder.encode_images(dataset.frames(clip))))
+            except UsageError:  # it has none
+                text = np.asarray(encode_prompted(encoder, [clip.label], prompts))
+                rows.append(np.repeat(text, clip.n_frames, axis=0))
+        stored.write(shard, np.concatenate(rows))
+
+
+def _config(request: Finetuning, start: Checkpoint) -> TrainingConfig:
+    """The training: small steps from the start, with the new sound in every other mixture."""
+    settings = start.config
+    noise_heads = settings.model.noise_heads
+    loss: dict[str, Any] = {"kind": "mask", "sdr_weight": 0.3, "clamp": "none"}
+    if noise_heads:
+        loss = {"kind": "nit", "sdr_weight": 0.3, "union": "either", "query_only_weight": 0.5}
+    return TrainingConfig.model_validate(
+        {
+            "name": _slug(request.name),
+            "output": request.output / "training",
+            "data": {"train": request.output / "data" / "train"},
+            "init": str(request.model),
+            "query_encoder": settings.query_encoder,
+            "query": "hybrid" if request.image else "text",
+            "prompts": settings.prompts,
+            "model": settings.model,
+            "spectral": settings.spectral,
+            "mixing": {
+                "margin": 1.0,
+                "jitter": 0.5,
+                "target_rms": 0.1,
+                "speed_perturb": 0.05,
+                "extra_source_prob": 0.2,
+                "sampler": f"{__name__}.{NewAndOld.__name__}",
+                "sampler_options": {"label": request.name},
+            },
+            "loss": {**loss, "absent_query_prob": 0.1},
+            "optimizer": {
+                "learning_rate": request.learning_rate,
+                "weight_decay": 0.01,
+                "warmup_steps": min(20, request.steps // 4),
+                "decay_until": request.steps,
+            },
+            "steps": request.steps,
+            "batch_size": request.batch_size,
+            "validate_every": request.steps,
+            "save_every": 100,
+            "seed": request.seed,
+            "device": request.device,
+        }
+    )
+
+
+def _averaged(start: Checkpoint, end: Checkpoint, request: Finetuning) -> Path:
+    """Between both models, with the name of the sound in its own."""
+    import torch
+
+    before, share = start.model.state_dict(), request.share
+    weights = {
+        name: torch.lerp(before[name], value, share) if value.is_floating_point() else value
+        for name, value in end.model.state_dict().items()
+    }
+    end.model.load_state_dict(weights)
+    training = {
+        "from": {"name": start.config.name, "sha256": start.config.sha256},
+        "new_sound": request.name,
+        "share": share,
+        "config": end.config.training["config"],
+    }
+    config = start.config.model_copy(
+        update={
+            "name": f"{start.config.name}-{_slug(request.name)}",
+            "known_sounds": sorted({*start.config.known_sounds, request.name}),
+            "training": training,
+        }
+    )
+    folder = request.output / "model"
+    save_checkpoint(folder, config, end.model)
+    return folder
+
+
+def _write_mixtures(own: list[SoundFile], others: list[SoundFile], path: Path) -> None:
+    """Every held-out recording with four held-out others, at 0 dB."""
+    rng = np.random.default_rng(0)
+    mixtures = []
+    for sound in own:
+        for other in rng.choice(len(others), min(4, len(others)), replace=False):
+            partner = others[other]
+            mixtures.append(
+                Mixture(
+                    id=f"{len(mixtures):04d}",
+                    target=sound.path,
+                    target_start=0,
+                    interferers=(Interferer(partner.path, 0, partner.label),),
+                    snr_db=0.0,
+                    query=sound.label,
+                    label=sound.label,
+                )
+            )
+    write_mixture_list(mixtures, path)
+
+
+def _compare(
+    request: Finetuning, before: Path, after: Path, mixtures: str | Path, what: str
+) -> Score:
+    on_own = isinstance(mixtures, Path)
+    reports = [
+        evaluate(
+            model,
+            mixtures,
+            "text",
+            root=None if on_own else request.audio,
+            device=request.device,
+            workers=1,
+            every=1 if on_own else request.every,
+        )
+        for model in (before, after)
+    ]
+    sdr = np.array(
+        [[one.scores[_TEXT].sdr for one in report.mixtures] for report in reports], np.float64
+    )
+    sdr = sdr[:, np.isfinite(sdr).all(axis=0)]
+    difference = sdr[1] - sdr[0]
+    n = len(difference)
+    error = float(difference.std(ddof=1) / np.sqrt(n)) if n > 1 else None
+    return Score(what, n, float(sdr[0].mean()), float(sdr[1].mean()), error)
+
+
+def _slug(name: str) -> str:
+    return "-".join(re.findall(r"\w+", name.lower())) or "sound"

@@ -1,0 +1,145 @@
+"""Laws of teaching a model one sound: what is mixed, what is held out, what is between two models."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from clipsep.checkpoint import load_checkpoint, load_config
+from clipsep.cli.app import main
+from clipsep.datasets.embeddings import StoredEmbeddings
+from clipsep.datasets.reader import PreparedDataset
+from clipsep.errors import UsageError
+from clipsep.training.train import train
+from clipsep.workflows.backgrounds import write_backgrounds
+from clipsep.workflows.finetune import Finetuning, NewAndOld, finetune
+from tests.helpers.audio import write
+from tests.helpers.datasets import make_dataset
+from tests.helpers.plugin import forget_example, install_example
+from tests.test_plugins import config
+
+
+@pytest.fixture(autouse=True)
+def project(tmp_path, monkeypatch):
+    """A tiny model to start from, whose encoder needs no files, and eight recordings."""
+    install_example(tmp_path / "site", monkeypatch)
+    monkeypatch.chdir(tmp_path)
+    random = np.random.default_rng(0)
+    for number in range(8):
+        path = tmp_path / "clips" / f"{number}.wav"
+        path.parent.mkdir(exist_ok=True)
+        write(path, 0.1 * random.standard_normal((1, 32_000)).astype(np.float32), 16_000)
+    make_dataset(tmp_path / "train")
+    yield tmp_path
+    forget_example()
+
+
+@pytest.fixture
+def start(project):
+    return train(config(project, prompts="plain", steps=2), progress=False)
+
+
+def test_the_new_sound_is_in_every_other_mixture_and_never_with_itself(project):
+    dataset = make_dataset(project / "data", clips=8)
+    sampler = NewAndOld(dataset, n_sources=2, seed=0, label="hum")
+    for index in range(40):
+        first, second = (dataset.clips[int(i)].label for i in sampler(index))
+        assert (first == "hum") == (index % 2 == 0) and second != "hum"
+        assert list(sampler(index)) == list(sampler(index))
+
+
+def test_a_model_learns_a_name_and_says_what_it_costs(project, start, capsys):
+    command = ["finetune", "clips", "--name", "my  machine", "--model", str(start), "--steps", "2"]
+    arguments = [*command, "--device", "cpu", "-o", "out", "--json", "--share", "0.5"]
+    assert main(arguments) == 0
+    printed = capsys.readouterr()
+    content = json.loads(printed.out)
+    assert "without --others FOLDER it is mixed with generated noises" in printed.err
+    (score,) = content["scores"]
+    assert (score["what"], score["mixtures"]) == ("held-out recordings", 8)
+    made = load_config(project / "out" / "model")
+    assert made.name == "own-my-machine" and "my machine" in made.known_sounds
+    # Half-way between the start and what was trained.
+    before, after, between = (
+        load_checkpoint(folder).model.state_dict()["query_projection.weight"]
+        for folder in (start, project / "out" / "training" / "last", project / "out" / "model")
+    )
+    assert not np.allclose(before, after) and np.allclose(between, (before + after) / 2, atol=1e-6)
+    # What is measured was not trained with.
+    trained, held_out = (
+        {clip.id for clip in PreparedDataset(project / "out" / "data" / split).clips}
+        for split in ("train", "val")
+    )
+    assert not trained & held_out and len(held_out - {c for c in held_out if "/" in c}) == 2
+    assert main(arguments) == 0  # again: nothing is trained twice
+    assert json.loads(capsys.readouterr().out) == content
+
+
+def test_other_sounds_and_a_list_to_check(project, start, capsys):
+    write_backgrounds(project / "others")
+    kinds = sorted(path.name for path in (project / "others").iterdir())
+    assert kinds == ["chirping", "clicking", "electric_hum", "melody", "noise"]
+    first = finetune(
+        Finetuning(
+            "beep", project / "clips", project / "out", None, project / "others", str(start), 1
+        )
+    )
+    again = Finetuning(
+        "beep",
+        project / "clips",
+        project / "out",
+        None,
+        project / "others",
+        str(start),
+        1,
+        check=str(project / "out" / "held_out.csv"),
+        every=2,
+        device="cpu",
+    )
+    report = finetune(again)
+    assert [score.mixtures for score in report.scores] == [8, 4]
+    assert report.scores[0] == first.scores[0]
+
+
+def test_an_image_makes_the_training_hybrid(project, monkeypatch):
+    pytest.importorskip("clipsep_example")
+    monkeypatch.setattr(
+        "clipsep_example.words.WordEncoder.encode_images",
+        lambda self, images: np.full((len(images), self.dim), 0.25, np.float32),
+    )
+    start = train(config(project, prompts="plain", steps=1), progress=False)
+    Image.new("RGB", (30, 20)).save(project / "photo.jpg")
+    request = Finetuning(
+        "beep",
+        project / "clips",
+        project / "out",
+        project / "photo.jpg",
+        None,
+        str(start),
+        2,
+        device="cpu",
+    )
+    made = load_config(finetune(request).model)
+    dataset = PreparedDataset(project / "out" / "data" / "train")
+    stored = StoredEmbeddings(dataset, "words:16")
+    for clip in dataset.clips:  # the photo's embedding, or that of the label of clips without one
+        assert (stored.clip(clip) == 0.25).all() == (clip.label == "beep")
+    assert made.training["config"]["query"] == "hybrid"
+
+
+def test_wrong_requests_are_one_sentence(project, start, capsys):
+    (project / "few").mkdir()
+    for arguments, message in (
+        (["few", "--name", "x"], "'few' has 0 recordings: give 4 at least"),
+        (["clips", "--name", "noise", "--others", "others"], "has a folder 'noise', too"),
+        (["clips", "--name", "x", "--share", "0"], "--share is above 0"),
+        (["clips"], "--name"),
+    ):
+        write_backgrounds(project / "others")
+        assert main(["finetune", *arguments, "--model", str(start), "-o", "out"]) == 2
+        assert message in capsys.readouterr().err
+    with pytest.raises(UsageError):
+        finetune(Finetuning("x", project / "clips", project / "out", model="nothing"))
