@@ -23,16 +23,20 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 if TYPE_CHECKING:
     from clipsep.checkpoint import load_checkpoint, save_checkpoint, shipped_models
     from clipsep.queries import QueryEncoder, load_query_encoder
+    from clipsep.queries.known import Familiarity
     from clipsep.queries.parsing import Frame
+    from clipsep.separation.masking.confidence import QueryFeedback
     from clipsep.separation.files.outputs import FileReport, TrackReport
     from clipsep.separation.options import SeparationOptions
     from clipsep.separation.result import SeparationResult
     from clipsep.separation.separator import Separator
 
 _HOME = {
+    "Familiarity": "clipsep.queries.known",
     "FileReport": "clipsep.separation.files.outputs",
     "Frame": "clipsep.queries.parsing",
     "QueryEncoder": "clipsep.queries",
+    "QueryFeedback": "clipsep.separation.masking.confidence",
     "SeparationOptions": "clipsep.separation.options",
     "SeparationResult": "clipsep.separation.result",
     "Separator": "clipsep.separation.separator",
@@ -45,9 +49,11 @@ _HOME = {
 
 __all__ = [
     "ClipsepError",
+    "Familiarity",
     "FileReport",
     "Frame",
     "QueryEncoder",
+    "QueryFeedback",
     "SeparationOptions",
     "SeparationResult",
     "Separator",
