@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from clipsep.queries import QueryEncoder, load_query_encoder
     from clipsep.queries.known import Familiarity
     from clipsep.queries.parsing import Frame
-    from clipsep.separation.masking.confidence import QueryFeedback
     from clipsep.separation.files.outputs import FileReport, TrackReport
+    from clipsep.separation.masking.confidence import QueryFeedback
     from clipsep.separation.options import SeparationOptions
     from clipsep.separation.result import SeparationResult
     from clipsep.separation.separator import Separator
