@@ -15,8 +15,8 @@ import numpy as np
 
 from clipsep.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from clipsep.datasets.embeddings import StoredEmbeddings
+from clipsep.datasets.prepare.sounds import SoundFile, find_sounds, prepare_sounds, sound_file
 from clipsep.datasets.reader import PreparedDataset
-from clipsep.datasets.sounds import SoundFile, find_sounds, prepare_sounds, sound_file
 from clipsep.datasets.writer import shuffle_key
 from clipsep.errors import ClipsepError, UsageError
 from clipsep.evaluation.evaluate import evaluate
