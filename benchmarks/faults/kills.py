@@ -76,6 +76,7 @@ def kill_job(job: Job, folder: Path, kills: int, seed: int) -> Iterator[Tally]:
         problems, effective = [], 0
         for _ in range(in_chain):
             how = chance.choice(SIGNALS)
+            of_former_kills = set(unfinished(output))
             process = _start(job.argv(output), folder / "killed.log")
             until = time.monotonic() + chance.uniform(0.02, 1.0) * duration
             ended = wait_until(lambda child=process: _has_ended(child), until - time.monotonic())
@@ -84,14 +85,15 @@ def kill_job(job: Job, folder: Path, kills: int, seed: int) -> Iterator[Tally]:
             os.kill(process, how)
             _wait(process)
             effective += 1
-            if not wait_until(lambda child=process: not _members(child), 10.0):
+            if not wait_until(lambda child=process: not _members(child), 60.0):
                 problems.append(
                     f"processes outlive the parent after {how.name}: {_members(process)}"
                 )
                 for member in _members(process):
                     os.kill(member, signal.SIGKILL)
             if how == signal.SIGTERM:
-                problems += [f"left by SIGTERM: {name}" for name in unfinished(output)]
+                left = set(unfinished(output)) - of_former_kills
+                problems += [f"left by SIGTERM: {name}" for name in sorted(left)]
             log = (folder / "killed.log").read_text(errors="replace")
             if "Traceback" in log:
                 problems.append(log.strip().splitlines()[-1])

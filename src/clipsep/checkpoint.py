@@ -16,13 +16,13 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from safetensors import SafetensorError, safe_open
 
 from clipsep.errors import ClipsepError, UsageError, require
 from clipsep.feedback import ConfidenceSettings, KnownSettings
 from clipsep.messages import counted, first_problem
-from clipsep.models.settings import ModelSettings
+from clipsep.models.settings import ModelSettings, OwnNetworkSettings
 from clipsep.spectral import SpectralSettings
 
 if TYPE_CHECKING:
@@ -33,6 +33,8 @@ CONFIG_NAME = "config.json"
 WEIGHTS_NAME = "model.safetensors"
 ONNX_NAME = "model.onnx"  # for ONNX Runtime: the graph, which reads the weights beside it
 KNOWN_NAME = "known_sounds.safetensors"  # embeddings that were learnt (`clipsep.queries.known`)
+_MOST_PIXELS = 1 << 22  # of a spectrogram that a network sees; the published one has 65,536
+_MOST_CONFIG_BYTES = 1 << 24
 # What batch normalisation counts by itself.
 _STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
@@ -69,6 +71,18 @@ class CheckpointConfig(BaseModel):
     confidence: ConfidenceSettings | None = None
     training: dict[str, Any] = {}
     sha256: str = ""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> CheckpointConfig:
+        stride = self.model.network.stride
+        for key in ("n_bands", "segment_frames"):
+            if getattr(self.spectral, key) % stride:
+                raise ValueError(f"spectral.{key} must be a multiple of {stride}")
+        if self.spectral.n_bands * self.spectral.segment_frames > _MOST_PIXELS:
+            raise ValueError(f"spectral.n_bands x segment_frames must be at most {_MOST_PIXELS}")
+        if not self.spectral.hop_length <= self.spectral.n_fft <= 2 * self.spectral.sample_rate:
+            raise ValueError("spectral.n_fft must be at least hop_length and at most two seconds")
+        return self
 
 
 @dataclass
@@ -136,15 +150,43 @@ def load_checkpoint(name: str | Path) -> Checkpoint:
     folder = find_checkpoint(name)
     config = load_config(folder)
     weights = verify_weights(folder, config)
+    _require_fitting_shapes(folder / WEIGHTS_NAME, config)
     model = build_model(config.model, config.spectral.n_bands)
     try:
         model.load_state_dict(safetensors.torch.load(weights))
     except (SafetensorError, RuntimeError) as error:
-        raise ClipsepError(
-            f"The weights '{folder / WEIGHTS_NAME}' are damaged or belong to another config.json: "
-            "fetch or install the model again."
-        ) from error
+        raise _damaged_weights(folder / WEIGHTS_NAME) from error
     return Checkpoint(config, model.eval(), folder)
+
+
+def _require_fitting_shapes(weights: Path, config: CheckpointConfig) -> None:
+    """Compare the shapes in the weights' header with the config before anything of that size is made.
+
+    Networks of other packages are not made twice: their code has the last word anyway.
+    """
+    if isinstance(config.model.network, OwnNetworkSettings):
+        return
+    import torch
+
+    from clipsep.models.registry import build_model
+
+    with torch.device("meta"):
+        model = build_model(config.model, config.spectral.n_bands)
+    expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    try:
+        with safe_open(weights, "numpy") as file:
+            found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise _damaged_weights(weights) from error
+    if found != expected:
+        raise _damaged_weights(weights)
+
+
+def _damaged_weights(weights: Path) -> ClipsepError:
+    return ClipsepError(
+        f"The weights '{weights}' are damaged or belong to another config.json: fetch or install the "
+        "model again."
+    )
 
 
 def verify_weights(folder: Path, config: CheckpointConfig) -> bytes:
@@ -172,6 +214,8 @@ def load_config(folder: Path) -> CheckpointConfig:
     """
     path = folder / CONFIG_NAME
     try:
+        if path.stat().st_size > _MOST_CONFIG_BYTES:
+            raise ValueError
         content = json.loads(path.read_bytes())
     except OSError as error:
         part_of_a_model = path.exists() or (folder / WEIGHTS_NAME).exists()
@@ -179,8 +223,8 @@ def load_config(folder: Path) -> CheckpointConfig:
         raise kind(
             f"'{folder}' is no model: its {CONFIG_NAME} cannot be read ({error.strerror})."
         ) from error
-    except ValueError as error:
-        raise ClipsepError(f"'{path}' is damaged: it is no JSON text.") from error
+    except (ValueError, RecursionError) as error:
+        raise ClipsepError(f"'{path}' is damaged: it is not the JSON text of a model.") from error
     try:
         return CheckpointConfig.model_validate(content)
     except ValidationError as error:

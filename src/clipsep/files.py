@@ -50,6 +50,14 @@ def find_files(source: Path, suffixes: frozenset[str]) -> Iterator[tuple[Path, s
                 yield source, _text((below / name).as_posix(), below / name)
 
 
+def is_file(path: Path) -> bool:
+    """Whether there is such a file; not if its name is one that no file can have."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
 def fingerprint(path: Path) -> str:
     """Changes when the file does: its size and the time it was written, in nanoseconds."""
     try:

@@ -36,12 +36,12 @@ class SpectralSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    sample_rate: int = Field(16000, gt=0)
-    n_fft: int = Field(1024, gt=0)
-    hop_length: int = Field(256, gt=0)
-    n_bands: int = Field(256, gt=1)
-    segment_frames: int = Field(256, gt=0)
-    log_floor: float = Field(1e-10, gt=0)
+    sample_rate: int = Field(16000, ge=100, le=1_000_000)
+    n_fft: int = Field(1024, ge=2, le=1 << 16)
+    hop_length: int = Field(256, ge=1, le=1 << 16)
+    n_bands: int = Field(256, ge=2, le=1 << 13)
+    segment_frames: int = Field(256, ge=1, le=1 << 13)
+    log_floor: float = Field(1e-10, gt=0, le=1e6)
     level: Literal["absolute", "relative"] = "absolute"
     warp: Literal["exact", "float32"] = "exact"
 

@@ -35,7 +35,7 @@ class OnnxEngine:
     ):
         self.device = device
         verify_weights(folder, config)
-        path = folder / ONNX_NAME
+        path = self._path = folder / ONNX_NAME
         self._session = open_session(path, f"'{path}'", threads, device)
         belongs_to = self._session.get_modelmeta().custom_metadata_map.get(self.WEIGHTS_KEY)
         if belongs_to != config.sha256:
@@ -49,4 +49,16 @@ class OnnxEngine:
         inputs = {"log_magnitude": log_magnitude}
         if self._takes_queries:
             inputs["queries"] = queries
-        return self._session.run(["mask_logits"], inputs)[0]
+        try:
+            logits = self._session.run(["mask_logits"], inputs)[0]
+        except Exception as error:  # ONNX Runtime has a class for each kind of failure
+            reason = str(error).strip().split("\n")[0]
+            raise ClipsepError(f"'{self._path}' cannot be run: {reason}") from error
+        n_queries = 1 if queries is None else len(queries)
+        expected = (len(log_magnitude), n_queries, *log_magnitude.shape[2:])
+        if logits.shape != expected:
+            raise ClipsepError(
+                f"'{self._path}' gives masks of another shape than its config.json says: fetch or install "
+                "the model again."
+            )
+        return logits

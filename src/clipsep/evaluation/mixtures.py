@@ -18,6 +18,7 @@ from PIL import Image
 
 from clipsep.errors import ClipsepError, UsageError
 from clipsep.evaluation.recipes import GivenMixture, Recipe
+from clipsep.files import is_file
 from clipsep.media import read_audio, read_video
 from clipsep.media.images import open_image
 
@@ -30,6 +31,11 @@ _COLUMNS = (
 )
 _MAY_BE_ABSENT = ("target_frames", "target_frame")
 _MAY_BE_EMPTY = ("snr_db", "label", "interferer_label", *_MAY_BE_ABSENT)
+# What a list may ask for: more is a mistake, or would take all memory.
+_MOST_DECIBELS = 200
+_MOST_INTERFERERS = 63
+_RATES = range(1_000, 768_001)  # Hz
+_MOST_SECONDS = 3_600
 _BETWEEN = ";"  # several interferers
 
 
@@ -90,12 +96,29 @@ class Mixture:
         return self.recipe is None and self.snr_db is None
 
     def require_sounds(self, where: str) -> None:
-        """Raise UsageError, beginning with ``where``, if one of its files does not exist."""
+        """Raise UsageError, beginning with ``where``, if a file does not exist or a number has no sense."""
+        if self.snr_db is not None and not abs(self.snr_db) <= _MOST_DECIBELS:
+            raise UsageError(
+                f"{where}: a level of {self.snr_db:g} dB is beyond {_MOST_DECIBELS} dB."
+            )
+        if len(self.interferers) > _MOST_INTERFERERS:
+            raise UsageError(
+                f"{where}: {len(self.interferers)} interferers, up to {_MOST_INTERFERERS} can be mixed."
+            )
+        if self.sample_rate not in _RATES:
+            raise UsageError(
+                f"{where}: a sample rate of {self.sample_rate} Hz is beyond {_RATES[0]} to {_RATES[-1]}."
+            )
+        seconds = getattr(self.recipe, "seconds", None)
+        if seconds is not None and not 0 < seconds <= _MOST_SECONDS:
+            raise UsageError(
+                f"{where}: {seconds:g} seconds are not more than 0 and up to {_MOST_SECONDS}."
+            )
         paths = [self.target, *(interferer.path for interferer in self.interferers)]
         if isinstance(self.recipe, GivenMixture):
             paths = [self.target, self.recipe.mixture]
         for path in paths:
-            if not path.is_file():
+            if not is_file(path):
                 raise UsageError(f"{where}: the sound '{path}' does not exist.")
 
 

@@ -6,6 +6,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
+# Bounds far beyond any use: settings come with models of others, and sizes are made of them.
+MOST_CHANNELS = 1 << 13
+
 
 class _Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -16,7 +19,7 @@ class UNetSettings(_Settings):
 
     kind: Literal["unet"] = "unet"
     num_downs: int = Field(7, ge=5, le=10)
-    width: int = Field(64, ge=1)
+    width: int = Field(64, ge=1, le=MOST_CHANNELS)
 
     @property
     def stride(self) -> int:
@@ -28,10 +31,12 @@ class PatchUNetSettings(_Settings):
     """The compact network of the `mini` models."""
 
     kind: Literal["patch_unet"] = "patch_unet"
-    widths: tuple[Annotated[int, Field(ge=1)], ...] = Field((64, 128, 192, 256), min_length=1)
-    blocks: int = Field(1, ge=1)
-    patch: int = Field(4, ge=1)
-    attention: int = Field(0, ge=0)
+    widths: tuple[Annotated[int, Field(ge=1, le=MOST_CHANNELS)], ...] = Field(
+        (64, 128, 192, 256), min_length=1, max_length=10
+    )
+    blocks: int = Field(1, ge=1, le=64)
+    patch: int = Field(4, ge=1, le=64)
+    attention: int = Field(0, ge=0, le=64)
     gated_head: bool = False
     film_decoder: bool = False
 
@@ -94,10 +99,10 @@ class ModelSettings(_Settings):
 
     kind: Literal["clipsep", "labelsep", "pit"] = "clipsep"
     network: NetworkSettings = UNetSettings()
-    feature_channels: int = Field(32, ge=1)
-    query_dim: int = Field(512, ge=1)
-    query_hidden: int = Field(0, ge=0)
+    feature_channels: int = Field(32, ge=1, le=MOST_CHANNELS)
+    query_dim: int = Field(512, ge=1, le=1 << 16)
+    query_hidden: int = Field(0, ge=0, le=1 << 16)
     query_activation: Literal["sigmoid", "none"] = "sigmoid"
     normalize_query: bool = False
-    noise_heads: int = Field(0, ge=0)
-    n_labels: int = Field(0, ge=0)
+    noise_heads: int = Field(0, ge=0, le=64)
+    n_labels: int = Field(0, ge=0, le=1 << 20)

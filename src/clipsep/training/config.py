@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from clipsep.datasets.reader import SAMPLE_RATE
@@ -17,11 +15,13 @@ from clipsep.models.settings import SHIPPED_NETWORKS, ModelSettings
 from clipsep.plugins import LOGGERS, LOSSES, NETWORKS, PROMPTS, SAMPLERS, installed, is_known, trust
 from clipsep.queries.prompts import PROMPT_SETS
 from clipsep.spectral import SpectralSettings
+from clipsep.training.bounded_yaml import MOST_BYTES, read_yaml
 from clipsep.training.data.mixing import MixingSettings
 
 SHIPPED_LOSSES = ("mask", "nit", "pit")
 SHIPPED_LOGGERS = ("wandb",)
 _STRIDE_KEYS = {"unet": "num_downs", "patch_unet": "patch and widths"}
+_MOST_EXTENDED = 32
 # YAML reads 32 as a number.
 _Precision = Annotated[Literal["32", "bf16", "16"], BeforeValidator(str)]
 
@@ -218,8 +218,6 @@ class TrainingConfig(_Settings):
                     f"spectral.{key} must be a multiple of {stride}, which follows from "
                     f"model.network.{made_of}"
                 )
-        if not math.isfinite(self.spectral.log_floor):
-            raise ValueError("spectral.log_floor must be a finite number")
 
     def parts(self, world_size: int) -> int:
         """Equal parts into which each batch is dealt on so many devices."""
@@ -263,9 +261,12 @@ def load_config(path: Path, overrides: list[str] | None = None) -> TrainingConfi
 
 def _read(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UsageError(f"Cannot read the config '{path}': {error}.") from error
+        if path.stat().st_size > MOST_BYTES:
+            raise ValueError(f"it has more than {MOST_BYTES} bytes")
+        data = read_yaml(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise UsageError(f"Cannot read the config '{path}': {reason}.") from error
     if not isinstance(data, dict):
         raise UsageError(f"The config '{path}' is no mapping of keys to values.")
     base = data.pop("extends", None)
@@ -274,6 +275,8 @@ def _read(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
     base_path = path.parent / str(base)
     if path.resolve() in seen:
         raise UsageError(f"The config '{path}' extends itself.")
+    if len(seen) >= _MOST_EXTENDED:
+        raise UsageError(f"The config '{seen[0]}' extends more than {_MOST_EXTENDED} others.")
     return _merge(_read(base_path, (*seen, path.resolve())), data)
 
 
@@ -296,6 +299,6 @@ def _override(data: dict[str, Any], override: str) -> None:
         if not isinstance(data, dict):
             raise UsageError(f"'{override}': '{parent}' has no keys below it.")
     try:
-        data[last] = yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise UsageError(f"'{override}': the value is no YAML.") from error
+        data[last] = read_yaml(value)
+    except ValueError as error:
+        raise UsageError(f"'{override}': the value is not YAML that can be read.") from error

@@ -10,6 +10,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from clipsep.errors import ClipsepError
+
 _COLUMNS = ("id", "fingerprint", "reason")
 
 
@@ -22,6 +24,9 @@ class Rejection(NamedTuple):
 
 class RejectedList(Mapping[str, Rejection]):
     """By the ids of videos; there is no file as long as there is nothing to list.
+
+    Raises:
+        ClipsepError: if the file is damaged.
 
     Files without a first line of names, as older versions wrote them, are read as well.
     """
@@ -62,6 +67,11 @@ class RejectedList(Mapping[str, Rejection]):
     def _read(self) -> dict[str, Rejection]:
         if not self._path.is_file():
             return {}
-        with open(self._path, newline="", encoding="utf-8") as file:
-            rows = [row for row in csv.reader(file) if len(row) == len(_COLUMNS)]
+        try:
+            with open(self._path, newline="", encoding="utf-8") as file:
+                rows = [row for row in csv.reader(file) if len(row) == len(_COLUMNS)]
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise ClipsepError(
+                f"'{self._path}' is damaged ({error}): delete it, and what it rejects is tried again."
+            ) from error
         return {row[0]: Rejection(*row[1:]) for row in rows if tuple(row) != _COLUMNS}

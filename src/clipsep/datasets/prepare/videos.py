@@ -145,7 +145,7 @@ def _read_labels(path: Path) -> dict[str, str]:
             reader = csv.DictReader(file)
             if {"path", "label"} <= set(reader.fieldnames or ()):
                 return {row["path"]: row["label"] or "" for row in reader}
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
         problem = str(error)
     raise UsageError(f"'{path}' is no CSV file with the columns path,label: {problem}.")
 

@@ -13,6 +13,7 @@ from clipsep.errors import UsageError
 from clipsep.evaluation.lists.table import Row, read_table
 from clipsep.evaluation.mixtures import Interferer, Mixture
 from clipsep.evaluation.recipes import AtSnr, GivenMixture
+from clipsep.files import is_file
 
 SAMPLE_RATE = 32_000  # Hz
 _PER_CLASS = 10  # mixtures of each class of AudioSet
@@ -47,7 +48,7 @@ def _segment(row: Row, header: list[str], audio: Path, labels: dict[str, str]) -
     label = query if labels else None
     mixture = audio / f"mixture-{number}.wav"
     noises = [place for place, name in enumerate(header) if name.startswith("noise_wav")]
-    if mixture.exists() or len(noises) != 1:
+    if is_file(mixture) or len(noises) != 1:
         names = [row.get(place) for place in noises] if labels else []
         others = tuple(Interferer(mixture, 0, labels.get(name)) for name in names)
         target = audio / f"segment-{number}.wav"

@@ -18,7 +18,7 @@ def read_hive(path: Path, audio: Path) -> list[Mixture]:
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UsageError(f"Cannot read the list '{path}': {error}.") from error
     if not isinstance(content, list):
         raise UsageError(f"'{path}' is not Hive's metadata: expected a list of mixtures.")
@@ -26,7 +26,7 @@ def read_hive(path: Path, audio: Path) -> list[Mixture]:
     for number, mixture in enumerate(content):
         try:
             mixtures += _targets(mixture, audio)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise UsageError(
                 f"'{path}', mixture {number}: {error!r} is missing or wrong."
             ) from error

@@ -23,8 +23,10 @@ class Row:
         """The text in a column, by name or place.
 
         Raises:
-            UsageError: if it is empty.
+            UsageError: if it is empty, or there is no such column.
         """
+        if isinstance(column, str) and column not in self.columns:
+            raise UsageError(f"{self.where}: there is no column '{column}'.")
         place = self.columns[column] if isinstance(column, str) else column
         if not (text := self.get(place)):
             raise UsageError(f"{self.where}: the column '{column}' is empty.")

@@ -83,8 +83,18 @@ def compare(first: str | Path, second: str | Path, estimate: str | None = None) 
         estimate: which of the model's estimates; by default each report's first.
 
     Raises:
-        UsageError: if a file is not a report, or the two have no item in common.
+        UsageError: if a file does not exist, or the two have no item in common.
+        ClipsepError: if a file is not a report.
     """
+    try:
+        return _compare(first, second, estimate)
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
+        raise ClipsepError(
+            f"'{first}' or '{second}' is not the whole report of an evaluation ({error!r})."
+        ) from error
+
+
+def _compare(first: str | Path, second: str | Path, estimate: str | None) -> Comparison:
     paths = (first, second)
     reports = [_load(Path(path)) for path in paths]
     estimates = [
@@ -171,7 +181,7 @@ def _load(path: Path) -> dict[str, Any]:
         content["mixtures"][0]["scores"], content["model"]["name"]
     except OSError as error:
         raise UsageError(f"Cannot read the report '{path}': {error.strerror or error}.") from error
-    except (ValueError, KeyError, IndexError, TypeError) as error:
+    except (ValueError, KeyError, IndexError, TypeError, RecursionError) as error:
         raise ClipsepError(
             f"'{path}' is not the report of an evaluation, or is damaged."
         ) from error

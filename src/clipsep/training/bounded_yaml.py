@@ -1,0 +1,44 @@
+"""YAML with bounds, so that a few lines cannot become gigabytes, hours, or anything but plain values.
+
+It must not know what the values mean.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import yaml
+
+MOST_BYTES = 1 << 20
+_MOST_DEPTH = 50
+_STARTS = (yaml.SequenceStartEvent, yaml.MappingStartEvent)
+_ENDS = (yaml.SequenceEndEvent, yaml.MappingEndEvent)
+
+
+def read_yaml(text: str) -> Any:
+    """The plain values in a YAML text.
+
+    Raises:
+        ValueError: saying what is wrong: no YAML, nested too deeply, aliases (of which a few lines can make
+            as much as they like), or a value that is not what its tag says.
+    """
+    try:
+        _check(text)
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, RecursionError) as error:
+        raise ValueError(str(error)) from error
+    except (TypeError, AttributeError, KeyError, OverflowError) as error:
+        # PyYAML's constructors of numbers, dates and tags raise whatever comes of odd ones.
+        raise ValueError(f"a value is not what its form says ({error})") from error
+
+
+def _check(text: str) -> None:
+    if len(text) > MOST_BYTES:
+        raise ValueError(f"it has more than {MOST_BYTES} characters")
+    depth = 0
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        if isinstance(event, yaml.AliasEvent):
+            raise ValueError("aliases (*name) are not taken: write the value again, or use extends")
+        depth += isinstance(event, _STARTS) - isinstance(event, _ENDS)
+        if depth > _MOST_DEPTH:
+            raise ValueError(f"it is nested more than {_MOST_DEPTH} deep")
