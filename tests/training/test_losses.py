@@ -17,6 +17,7 @@ from clipsep.training.losses import (
     mask_loss,
     nit_loss,
     pit_loss,
+    similarity_weight,
     with_absent_queries,
 )
 from tests.helpers.networks import random
@@ -337,3 +338,24 @@ def test_a_model_that_diverged_is_seen_in_the_loss(loss):
     logits.query[0, 0, 0, 0] = torch.nan
     options = {} if loss is nit_loss else {"clamp": "published"}
     assert loss(logits, targets, **options).total.isnan()
+
+
+def test_mixtures_with_like_queries_count_less():
+    """Three mixtures whose two queries have the cosines 1, 0.6 and 0."""
+    first = torch.tensor([[1.0, 0.0]]).expand(3, -1)
+    second = torch.tensor([[1.0, 0.0], [0.6, 0.8], [0.0, 1.0]])
+    query = torch.stack([first, 3 * second], dim=1)
+    assert similarity_weight(query, 1)[:, 0].tolist() == [0, 1, 1]
+    assert similarity_weight(query, 2)[:, 0].tolist() == [0, 0, 1]
+    # relu(1 - 2 relu(cosine - 0.5)), as published
+    assert torch.allclose(similarity_weight(query, -1)[:, 1], torch.tensor([0.0, 0.8, 1.0]))
+    assert similarity_weight(query, 3).min() == 1  # nothing would be left to learn
+    targets, logits = make_targets(make_spectra(), SETTINGS), make_logits()
+    kept = [
+        mask_loss(
+            MaskLogits(logits.query[n : n + 1]), Targets(*(part[n : n + 1] for part in targets))
+        )
+        for n in (1, 2)
+    ]
+    dropped = mask_loss(logits, targets, query_weight=similarity_weight(query, 1)).total
+    assert torch.allclose(dropped, torch.stack([loss.total for loss in kept]).mean())

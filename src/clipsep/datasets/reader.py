@@ -14,6 +14,7 @@ than theirs. Writing (store_writer.py), decoding and training live elsewhere.
 
 from __future__ import annotations
 
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from PIL import Image
 
+from clipsep.datasets.captions import CAPTIONS_FILE, captions_of
 from clipsep.datasets.format import SAMPLE_RATE as SAMPLE_RATE
 from clipsep.datasets.format import decode_frame, read_sealed_table, read_shard
 from clipsep.datasets.index import INDEX_FILE, Clip, ClipIndex
@@ -76,6 +78,13 @@ class PreparedDataset:
     def labels(self) -> list[str]:
         """The distinct labels, sorted; empty if the videos have none."""
         return self.clips.labels
+
+    @cached_property
+    def captions(self) -> dict[str, list[str]]:
+        """Texts about clips by their ids, in the order in which they were given; empty without any."""
+        if not self.root.exists(CAPTIONS_FILE):
+            return {}
+        return self.root.read(CAPTIONS_FILE, captions_of)
 
     def audio(self, clip: Clip) -> np.ndarray:
         """Mono sound of a clip, int16 [T], at 16 kHz; a view of the memory map."""

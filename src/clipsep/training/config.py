@@ -64,6 +64,9 @@ class LossSettings(_Settings):
         absent_query_prob: share of training mixtures whose last query is replaced by that of another
             mixture's sound, one of those that a device sees in the same pass, which must be two or more.
         query_only_weight: of ``nit``: share of the cost on the query masks without noise masks.
+        weighted: positions count by the mixture's loudness there; otherwise all alike.
+        drop_closest: of ``mask``, from step ``drop_closest_steps`` on: so many mixtures of a pass, those
+            whose queries are most alike, count nothing; -1 weights them by how alike they are.
         clamp: of ``mask`` and ``pit``: ``published`` or ``none``, see `clipsep.training.losses.mask_loss`.
     """
 
@@ -76,6 +79,9 @@ class LossSettings(_Settings):
     query_only_weight: float = Field(0.0, ge=0, le=1)
     sdr_weight: float = Field(0.0, ge=0)
     absent_query_prob: float = Field(0.0, ge=0, le=1)
+    weighted: bool = True
+    drop_closest: int = Field(0, ge=-1)
+    drop_closest_steps: int = Field(10_000, ge=0)
 
 
 class OptimizerSettings(_Settings):
@@ -108,6 +114,8 @@ class TrainingConfig(_Settings):
         init_partial: use those weights of ``init`` that fit, and random ones elsewhere; without it, a model
             of another shape is refused.
         query: what a source is queried with in training; ``hybrid`` alternates image and text.
+        texts: what text queries are: the ``labels`` of clips, or their ``captions``, of which a mixture
+            draws one for each of its clips.
         query_noise: length of the Gaussian noise added to a query embedding, relative to its own.
         prompts: prompt set for text queries.
         save_every: steps between saves of the run's state, all that a crash can cost.
@@ -131,6 +139,7 @@ class TrainingConfig(_Settings):
     init_partial: bool = False
     query_encoder: str = "clip"
     query: Literal["image", "text", "hybrid", "none"] = "image"
+    texts: Literal["labels", "captions"] = "labels"
     query_noise: float = Field(0.0, ge=0)
     prompts: str = "photo"
     model: ModelSettings = ModelSettings()
@@ -174,6 +183,12 @@ class TrainingConfig(_Settings):
             raise ValueError("loss.absent_query_prob needs queries")
         if self.model.kind == "labelsep" and self.query != "text":
             raise ValueError("model.kind 'labelsep' needs query 'text': its queries are labels")
+        if self.loss.drop_closest and self.loss.kind != "mask":
+            raise ValueError("loss.drop_closest is for loss.kind 'mask'")
+        if self.texts == "captions" and self.query not in ("text", "hybrid"):
+            raise ValueError("texts 'captions' needs query 'text' or 'hybrid'")
+        if self.texts == "captions" and self.model.kind == "labelsep":
+            raise ValueError("texts 'captions' and model.kind 'labelsep' do not go together")
         if (self.model.kind == "pit") != (self.query == "none"):
             raise ValueError("model.kind 'pit' and query 'none' go together")
         if self.model.kind == "pit" and self.mixing.n_sources != 2:

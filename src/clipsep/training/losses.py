@@ -107,6 +107,31 @@ def mask_loss(
     return Loss((cost * query_weight).sum() / query_weight.sum())
 
 
+def similarity_weight(query: torch.Tensor, closest: int) -> torch.Tensor:
+    """How much mixtures count whose queries may ask for the same sound, as the published ``drop_closest``.
+
+    Args:
+        query: embeddings [B, N, D]; of each mixture the two that are most alike decide.
+        closest: so many mixtures of the batch, those with the highest cosine, count nothing; -1 lets each
+            count relu(1 - 2 relu(cosine - 0.5)).
+
+    Returns:
+        [B, N]; all alike if none would count.
+    """
+    unit = F.normalize(query.float(), dim=-1)
+    cosine = unit @ unit.mT  # [B, N, N]
+    same = torch.eye(cosine.shape[-1], dtype=torch.bool, device=cosine.device)
+    highest = cosine.masked_fill(same, -1.0).amax(dim=(-2, -1))  # [B]
+    if closest < 0:
+        weight = F.relu(1 - 2 * F.relu(highest - 0.5))
+    else:
+        weight = torch.ones_like(highest)
+        weight[highest.topk(min(closest, len(highest))).indices] = 0
+    if not weight.any():
+        weight = torch.ones_like(weight)
+    return weight[:, None].expand(-1, query.shape[1])
+
+
 def pit_loss(
     logits: MaskLogits, targets: Targets, sdr_weight: float = 0.0, clamp: str = "none"
 ) -> Loss:

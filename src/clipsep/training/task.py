@@ -22,6 +22,7 @@ from clipsep.training.losses import (
     mask_loss,
     nit_loss,
     pit_loss,
+    similarity_weight,
     with_absent_queries,
 )
 
@@ -56,7 +57,8 @@ class SeparationTask(pl.LightningModule):
         if self.config.loss.absent_query_prob:
             chosen = _evenly_chosen(batch.position, self.config.loss.absent_query_prob)
             query, targets = with_absent_queries(query, targets, chosen)
-        loss = self._loss(self.model(targets.log_mixture, query), targets)
+        logits = self.model(targets.log_mixture, query)
+        loss = self._loss(logits, targets, self._query_weight(query))
         if not loss.total.isfinite():
             raise diverged(self.global_step)
         self._log_mean_of_parts(loss)
@@ -116,16 +118,28 @@ class SeparationTask(pl.LightningModule):
         spectral = self.config.spectral
         with torch.no_grad(), torch.autocast(sources.device.type, enabled=False):
             spectra = stft(sources, spectral.n_fft, spectral.hop_length)
-            return make_targets(spectra, spectral, n_targets)
+            targets = make_targets(spectra, spectral, n_targets)
+        if self.config.loss.weighted:
+            return targets
+        return targets._replace(weight=torch.ones_like(targets.weight))
 
-    def _loss(self, logits: MaskLogits, targets: Targets) -> Loss:
+    def _query_weight(self, query: torch.Tensor) -> torch.Tensor | None:
+        """Of queries [B, N, D] that may ask for the same sound, in the step that training has reached."""
+        closest = self.config.loss.drop_closest
+        if not closest or self.global_step < self.config.loss.drop_closest_steps:
+            return None
+        return similarity_weight(query, closest)
+
+    def _loss(
+        self, logits: MaskLogits, targets: Targets, query_weight: torch.Tensor | None = None
+    ) -> Loss:
         settings = self.config.loss
         if self._own_loss is not None:
             return self._own_loss(logits, targets, **settings.options)
         if settings.kind == "pit":
             return pit_loss(logits, targets, settings.sdr_weight, settings.clamp)
         if settings.kind == "mask":
-            return mask_loss(logits, targets, settings.sdr_weight, settings.clamp)
+            return mask_loss(logits, targets, settings.sdr_weight, settings.clamp, query_weight)
         return nit_loss(
             logits,
             targets,

@@ -226,3 +226,17 @@ def test_speed_changes_pitch_and_keeps_the_length(prepared: PreparedDataset):
         tones = [np.abs(np.fft.rfft(item[index].sources[0])).argmax() for item in (changed, plain)]
         ratios.append(tones[0] / tones[1])
     assert 0.78 < min(ratios) < 0.95 and 1.05 < max(ratios) < 1.22
+
+
+def test_frames_of_a_query_can_be_seconds_apart(tmp_path):
+    dataset = make_dataset(tmp_path, seconds=9.0)
+    embeddings = StoredEmbeddings(dataset, "numbered")
+    for shard in dataset.shards:
+        offsets = dataset.frame_offsets(shard)
+        rows = np.concatenate([np.arange(n) for n in np.diff(offsets)])
+        embeddings.write(shard, rows[:, None].astype(np.float32) ** 2)
+    for stride, expected in ((1, [3, 4, 5]), (2, [2, 4, 6]), (9, [0, 4, 8])):
+        settings = MixingSettings(frame_stride=stride, margin=0)
+        mixtures = MixtureDataset(dataset, embeddings, [], settings, 1024, 0, train=False)
+        query = mixtures._query(dataset.clips[0], 4)
+        assert query[0] == pytest.approx(np.mean(np.square(expected)))

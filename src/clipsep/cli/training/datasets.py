@@ -34,6 +34,13 @@ def prepare(
             help="Columns path,label; for baselines and scores. Stored videos get them, too.",
         ),
     ] = None,
+    captions: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="CSV",
+            help="Columns path,caption, a row for each text; for texts=captions. Also for stored clips.",
+        ),
+    ] = None,
     workers: Workers = None,
     ray: Ray = None,
 ) -> None:
@@ -46,8 +53,12 @@ def prepare(
     if sounds is not None:
         if labels:
             raise UsageError("--labels is for videos: the folders of --sounds are the labels.")
-        _prepare_sounds(sounds, output, workers, ray)
+        _prepare_sounds(sounds, output, captions, workers, ray)
         return
+    if captions:
+        from clipsep.datasets.captions import read_captions_csv
+
+        read_captions_csv(captions)  # what is wrong with it is said before the work
     from clipsep.datasets.prepare.videos import find_videos, labels_without_video
     from clipsep.datasets.prepare.videos import prepare as prepare_videos
 
@@ -63,9 +74,24 @@ def prepare(
         )
     if report.stored + report.already_there == 0:
         raise typer.Exit(1)
+    if captions:
+        _add_captions(captions, output)
 
 
-def _prepare_sounds(folder: Path, output: Path, workers: int | None, ray: str | None) -> None:
+def _add_captions(path: Path, output: Path) -> None:
+    from clipsep.datasets.captions import add_captions, read_captions_csv
+    from clipsep.datasets.reader import PreparedDataset
+
+    clips = PreparedDataset(output).clips
+    found, others = add_captions(output, read_captions_csv(path), (clip.id for clip in clips))
+    print(
+        f"captions: {path} has texts of {counted(found, 'clip')}, and of {others} that are not there."
+    )
+
+
+def _prepare_sounds(
+    folder: Path, output: Path, captions: Path | None, workers: int | None, ray: str | None
+) -> None:
     from clipsep.datasets.prepare.sounds import find_sounds, prepare_sounds
 
     files = find_sounds([folder])
@@ -83,6 +109,8 @@ def _prepare_sounds(folder: Path, output: Path, workers: int | None, ray: str | 
         )
     if report.stored + report.already_there == 0:
         raise typer.Exit(1)
+    if captions:
+        _add_captions(captions, output)
 
 
 def embed(

@@ -6,6 +6,7 @@ devices is sampling.py's business.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -52,10 +53,11 @@ def load_inputs(config: TrainingConfig) -> TrainingInputs:
     cache = FileCache(config.data.cache, config.data.cache_gb)
     dataset = PreparedDataset(config.data.train, cache)
     validation = PreparedDataset(config.data.val, cache) if config.data.val else None
+    require = _require_captions if config.texts == "captions" else _require_labels
     for data in filter(None, (dataset, validation)):
-        _require_labels(config, data)
+        require(config, data)
     encoder = _load_encoder(config, dataset)
-    labels = _labels(config, dataset, validation)
+    labels = _texts(config, dataset, validation)
     return TrainingInputs(
         labels=labels,
         encoder=encoder,
@@ -65,6 +67,30 @@ def load_inputs(config: TrainingConfig) -> TrainingInputs:
             _mixtures(config, validation, encoder, labels, train=False) if validation else None
         ),
     )
+
+
+def _texts(
+    config: TrainingConfig, dataset: PreparedDataset, validation: PreparedDataset | None
+) -> list[str]:
+    """All that text queries may be, in the order of their embeddings."""
+    if config.texts == "labels":
+        return _labels(config, dataset, validation)
+    texts = [text for data in (dataset, validation) if data for text in _captions(data)]
+    return sorted(set(texts))
+
+
+def _captions(dataset: PreparedDataset) -> Iterator[str]:
+    return (text for texts in dataset.captions.values() for text in texts)
+
+
+def _require_captions(config: TrainingConfig, dataset: PreparedDataset) -> None:
+    """Raise ClipsepError if a clip has none."""
+    missing = sum(clip.id not in dataset.captions for clip in dataset.clips)
+    if missing:
+        raise ClipsepError(
+            f"'{dataset.root}' has {counted(missing, 'clip')} without a caption, which texts=captions "
+            "needs: prepare it with --captions."
+        )
 
 
 def _labels(
@@ -99,6 +125,7 @@ def _mixtures(
         train=train,
         length=config.steps * config.batch_size if train else config.validation_mixtures,
         shuffle_shards=config.data.shuffle_shards,
+        captions=dataset.captions if config.texts == "captions" else None,
     )
 
 
@@ -151,7 +178,8 @@ def _text_queries(
     """None where texts cannot tell validation clips apart, or with an encoder without words."""
     if encoder is None or not labels:
         return None
-    if validation and (_unlabeled(validation) or len(validation.labels) == 1):
+    by_label = config.texts == "labels"
+    if by_label and validation and (_unlabeled(validation) or len(validation.labels) == 1):
         return None
     try:
         return torch.from_numpy(encode_prompted(encoder, labels, config.prompts))

@@ -7,7 +7,7 @@ mixtures it would have seen.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
@@ -37,6 +37,7 @@ class MixingSettings(BaseModel):
     Attributes:
         n_sources: N, clips in a mixture.
         query_frames: frames around the segment's centre whose mean embedding is the query.
+        frame_stride: seconds from one of them to the next.
         margin: seconds kept clear of a clip's ends when the centre is drawn.
         jitter: the segment's centre moves by up to this many seconds off its frame.
         target_rms: root mean square that every segment is scaled to before the random gain; None leaves it
@@ -59,6 +60,7 @@ class MixingSettings(BaseModel):
 
     n_sources: int = Field(2, ge=2)
     query_frames: int = Field(3, ge=1)
+    frame_stride: int = Field(1, ge=1)
     margin: float = Field(3.0, ge=0)
     jitter: float = Field(0.0, ge=0)
     target_rms: float | None = Field(None, gt=0)
@@ -140,7 +142,9 @@ class MixtureDataset(Dataset):
 
     Args:
         embeddings: of the frames; None for models without image queries (queries are then zeros).
-        labels: what a mixture's label indices count in.
+        labels: what a mixture's label indices count in: labels, or captions.
+        captions: texts of clips by their ids, of which training draws one per clip, and validation takes
+            the first; then the index of a source's label is that of its caption.
         samples: length of a segment, at 16 kHz.
         train: random centres, gains and partners that change with every epoch; otherwise (validation)
             the middle of each clip, no gain, and a partner drawn once per clip.
@@ -164,7 +168,9 @@ class MixtureDataset(Dataset):
         train: bool,
         length: int | None = None,
         shuffle_shards: int | None = None,
+        captions: Mapping[str, Sequence[str]] | None = None,
     ):
+        self._captions = captions
         if len(dataset) < settings.n_sources:
             raise ClipsepError(
                 f"'{dataset.root}' has {counted(len(dataset), 'clip')}: mixing {settings.n_sources} needs "
@@ -355,7 +361,14 @@ class MixtureDataset(Dataset):
             segment *= np.float32(rng.uniform(*self.settings.gain_range))
         if not self.settings.target_rms:
             np.clip(segment, -1, 1, out=segment)
-        return _Source(segment, self._query(clip, frame), self._label_index.get(clip.label, -1))
+        return _Source(segment, self._query(clip, frame), self._text_of(clip, rng))
+
+    def _text_of(self, clip: Clip, rng: np.random.Generator) -> int:
+        """Index of the text that asks for a clip; -1 if there is none."""
+        if self._captions is None:
+            return self._label_index.get(clip.label, -1)
+        texts = self._captions[clip.id]
+        return self._label_index[texts[rng.integers(len(texts)) if self.train else 0]]
 
     def _centre_frame(self, n_frames: int, rng: np.random.Generator) -> int:
         """0-based frame at the segment's centre; the middle one of clips too short for the margin."""
@@ -371,8 +384,8 @@ class MixtureDataset(Dataset):
         if self.embeddings is None:
             return np.zeros(1, np.float32)
         table = self.embeddings.clip(clip)
-        start = frame - self.settings.query_frames // 2
-        wanted = np.arange(start, start + self.settings.query_frames).clip(0, len(table) - 1)
+        steps = np.arange(self.settings.query_frames) - self.settings.query_frames // 2
+        wanted = (frame + self.settings.frame_stride * steps).clip(0, len(table) - 1)
         return table[wanted].mean(axis=0)
 
 
