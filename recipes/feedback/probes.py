@@ -43,7 +43,7 @@ class Answers(NamedTuple):
     """What N queries on a mixture gave.
 
     Attributes:
-        features: [N, 3], see `mask_features`.
+        features: [N, 3], see `mask_features`; of the segment in which each sound is most evident.
         target, overlap, estimate: [N], inner products of each query's source with itself, of the source
             with the estimate, and of the estimate with itself; the first two are NaN where it is absent.
     """
@@ -75,10 +75,14 @@ class _Ask:
         config, engine = self._loaded
         settings = config.spectral
         sources = resample(load_sources(probe.mixture), SAMPLE_RATE, settings.sample_rate)
-        spectra = stft(sources, settings.n_fft, settings.hop_length)[..., : settings.segment_frames]
+        spectra = stft(sources, settings.n_fft, settings.hop_length)
+        n_segments = max(1, spectra.shape[-1] // settings.segment_frames)
+        spectra = spectra[..., : n_segments * settings.segment_frames]
         spectrum = spectra.sum(axis=0)
-        image = log_magnitude(spectrum, settings)
-        logits = engine.mask_logits(image[None, None], probe.embeddings)[0]
+        segments = np.split(spectrum, n_segments, axis=-1)
+        images = np.stack([log_magnitude(segment, settings) for segment in segments])
+        in_segments = engine.mask_logits(images[:, None], probe.embeddings)  # [S, N, F, T / S]
+        logits = np.concatenate(in_segments, axis=-1)
         power = np.square(np.abs(spectrum))
         rows = []
         for logit, source in zip(logits, probe.sources, strict=True):
@@ -91,7 +95,9 @@ class _Ask:
             target = np.square(np.abs(spectra[source])).sum()
             rows.append((float(target), float((mask * cross).sum()), estimate))
         target, overlap, estimate = np.array(rows).T
-        return Answers(mask_features(image, logits), target, overlap, estimate)
+        features = np.stack([mask_features(*one) for one in zip(images, in_segments, strict=True)])
+        most_evident = features[..., 0].argmax(axis=0)
+        return Answers(features[most_evident, np.arange(len(logits))], target, overlap, estimate)
 
     def died(self, probe: Probe) -> Answers:
         raise ClipsepError(f"Mixture {probe.mixture.id} ends the process that separates it.")
