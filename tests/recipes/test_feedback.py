@@ -17,11 +17,14 @@ import recipes.feedback.finish
 from clipsep import Separator
 from clipsep.checkpoint import CheckpointConfig, load_config, save_checkpoint
 from clipsep.cli import main
-from clipsep.evaluation.mixtures import read_mixture_list
+from clipsep.evaluation.mixtures import load_sources, read_mixture_list
+from clipsep.evaluation.separation import MixtureSeparator
+from clipsep.metrics import sdr
 from clipsep.models.registry import build_model
 from clipsep.models.settings import ModelSettings, PatchUNetSettings
 from clipsep.spectral import SpectralSettings
 from recipes.feedback.corpus import TEST, TRAIN, Corpus, Embeddings
+from recipes.feedback.probes import ABSENT, Probe, ask
 from recipes.feedback.regression import auc, fit_logistic, out_of_fold, reliability
 from tests.helpers.encoders import FakeEncoder
 from tests.helpers.networks import randomize
@@ -161,6 +164,20 @@ def test_kept_embeddings_are_those_of_their_encoder(tmp_path: Path):
     )
     other = Embeddings(Other(), "plain", tmp_path / "kept.npz")
     assert np.array_equal(other.texts(["rain"]), 2 * vectors[:1])
+
+
+def test_probes_score_nearly_as_waveforms_do(corpus_folder: Path, checkpoint: Path):
+    mixture = read_mixture_list(corpus_folder / "pairs_test.csv")[0]
+    sources = load_sources(mixture)
+    embeddings = np.asarray(FakeEncoder().encode_texts(["dog barking", "rain", "siren"]))
+    (answers,) = ask(checkpoint, [Probe(mixture, embeddings, [0, 1, ABSENT])], workers=1)
+    separator = MixtureSeparator(checkpoint, "cpu", binary=False)
+    estimates = separator.separate(sources.sum(axis=0), 16_000, embeddings)
+    for number in range(2):
+        assert answers.sdr[number] == pytest.approx(
+            sdr(sources[number], estimates[number]), abs=0.2
+        )
+    assert np.isnan(answers.sdr[2]) and np.isfinite(answers.features).all()
 
 
 def run(module, monkeypatch: pytest.MonkeyPatch, *arguments: object) -> None:
