@@ -109,6 +109,8 @@ def read_config(path: Path) -> None:
 
 def write_model(folder: Path) -> Path:
     """A few hundred random weights."""
+    import torch._dynamo  # noqa: F401 - takes seconds, which no attempt has
+
     from clipsep.checkpoint import CheckpointConfig, save_checkpoint
     from clipsep.models.registry import build_model
     from clipsep.models.settings import ModelSettings, PatchUNetSettings

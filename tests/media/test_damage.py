@@ -6,6 +6,7 @@ import re
 import struct
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 import soundfile
@@ -116,3 +117,34 @@ def test_rates_that_no_recording_has_are_refused(tmp_path, rate):
 @pytest.mark.parametrize("channels", [65, 65_535])
 def test_channels_that_no_recording_has_are_refused(tmp_path, channels):
     assert re.search("claims|no sound", reason(wav(tmp_path / "odd.wav", channels=channels)))
+
+
+def test_flipped_bits_of_matroska_and_wavpack_never_change_the_sound(recordings, tmp_path):
+    """Checksums that ffmpeg writes, and reads only when it is told to."""
+    sound = np.ascontiguousarray(tones(48000, 2, 1.0).T).reshape(1, -1)
+    frame = av.AudioFrame.from_ndarray(sound, "flt", "stereo")
+    frame.sample_rate, frame.pts = 48000, 0
+    with av.open(str(tmp_path / "whole.wv"), "w") as container:
+        track = container.add_stream("wavpack", rate=48000, layout="stereo")
+        resampler = av.AudioResampler(track.format, "stereo", 48000, 4096)
+        for piece in [*resampler.resample(frame), *resampler.resample(None)]:
+            container.mux(track.encode(piece))
+        container.mux(track.encode(None))
+    for source in (tmp_path / "whole.wv", recordings["mkv"]):
+        whole, original = source.read_bytes(), heard(source)
+        assert original is not None
+        rng = np.random.default_rng(0)
+        path = tmp_path / f"flipped{source.suffix}"
+        for place in rng.integers(8 * len(whole), size=N_FLIPS // 2):
+            data = bytearray(whole)
+            data[place // 8] ^= 1 << place % 8
+            path.write_bytes(data)
+            found = heard(path)
+            assert found is None or np.array_equal(found, original), f"{source.suffix}, {place}"
+
+
+def test_an_mp3_that_lacks_frames_is_noticed(tmp_path):
+    path = write(tmp_path / "a.mp3", tones(48000, 2, 1.0), 48000, format="mp3")
+    assert heard(path) is not None
+    path.write_bytes(path.read_bytes()[:-3000])
+    assert "MP3 frames" in reason(path)

@@ -13,7 +13,7 @@ import av
 from av.error import FFmpegError
 
 from clipsep.errors import ClipsepError, UsageError
-from clipsep.media import headers
+from clipsep.media import headers, matroska
 
 # Containers whose headers state the length of the sound; elsewhere it is an estimate.
 _EXACT_CONTAINERS = frozenset({"wav", "aiff", "flac", "mov", "matroska", "ogg", "wv", "tta", "flv"})
@@ -93,6 +93,8 @@ def check_whole(path: Path, container: av.container.InputContainer, stream: av.A
     kinds = container.format.name.split(",")
     if "ogg" in kinds and (damage := headers.ogg_damage(path)):
         raise ClipsepError(f"{path} is {damage}; get an intact copy.")
+    if "matroska" in kinds and (damage := matroska.damage(path)):
+        raise ClipsepError(f"{path} is {damage}; get an intact copy.")
     if "flv" in kinds and headers.flv_ends_inside_tag(path):
         raise ClipsepError(f"{path} is truncated: its last part is cut; get a complete copy.")
     extent = headers.extent_of_sound(path, kinds)
@@ -115,7 +117,7 @@ def declared_seconds(
     kinds = container.format.name.split(",")
     exact = not _EXACT_CONTAINERS.isdisjoint(kinds)
     if "mp3" in kinds and path.is_file():  # a pipe cannot be read twice
-        exact = headers.mp3_states_length(path)
+        exact = headers.mp3_frames(path) is not None
     if stream.duration:
         return float(stream.duration * stream.time_base), exact
     tagged = _parse_clock(stream.metadata.get("DURATION", ""))  # Matroska's length of one track

@@ -102,10 +102,10 @@ def flv_ends_inside_tag(path: Path) -> bool:
     return kind not in (8, 9, 18) or int.from_bytes(digits, "big") + 11 != length
 
 
-def mp3_states_length(path: Path) -> bool:
-    """Whether the first MP3 frame is a Xing or Info header, which counts the frames of the file.
+def mp3_frames(path: Path) -> int | None:
+    """How many MP3 frames a file announces in its first one, a Xing or Info header; None without one.
 
-    Without one, ffmpeg's length is an estimate from the first bit rate.
+    Then ffmpeg's length is an estimate from the first bit rate.
     """
     with path.open("rb") as file:
         start = 0
@@ -118,7 +118,9 @@ def mp3_states_length(path: Path) -> bool:
         head = _read(file, 256)
     # 36 bytes for MPEG-1 stereo, 21 or 13 for less; two more follow a checksum.
     at = max(head[:48].find(b"Xing"), head[:48].find(b"Info"))
-    return at >= 0 and bool(head[at + 7] & 1)
+    if at < 0 or not head[at + 7] & 1:
+        return None
+    return int.from_bytes(head[at + 8 : at + 12], "big")
 
 
 # Each finds where the sound starts and how many bytes it has; None if that is not stated.

@@ -15,13 +15,14 @@ from av.error import FFmpegError
 
 from clipsep.errors import ClipsepError
 from clipsep.media.containers import check_whole, declared_seconds, video_stream
+from clipsep.media.headers import mp3_frames
 from clipsep.messages import counted
 
 # The longest jump of their time stamps that is not lost sound: FLAC and Ogg run without gaps, the
 # others may pause for a moment when the recording device is busy.
 _LONGEST_GAPS = {"flac": 0.05, "ogg": 0.05, "mov": 0.5, "matroska": 0.5}
 # One broken packet at the very end of these is a cut last frame or a stray byte, not lost sound.
-_FORGIVING_CODECS = ("pcm_", "mp3", "aac")
+_FORGIVING_CODECS = ("pcm_", "mp3", "aac", "ac3", "eac3")
 # PyAV 18 looks for the end of a frame's planes behind the eighth: reading them crashes.
 _MOST_PLANES = 7
 _UNNAMED_LAYOUTS = {"1 channels": "mono", "2 channels": "stereo"}
@@ -32,6 +33,8 @@ _MOST_CHANNELS = 64
 # Their containers count the samples, and their decoders give back exactly those.
 _COUNTED_CODECS = ("flac", "wavpack", "tta")
 _LOSSLESS_CODECS = ("pcm_", "alac", *_COUNTED_CODECS)
+# Their frames have checksums.
+_CHECKED_CODECS = ("flac", "wavpack", "tta", "ac3", "eac3")
 _PADDED_FRAMES = 4  # of other codecs, at both ends; not every file says how much of them is padding
 
 
@@ -82,18 +85,21 @@ class SoundTrack:
         self._longest_gap = min(_LONGEST_GAPS.get(kind, np.inf) for kind in kinds)
         self.info: AudioStreamInfo | None = None
         self.start_seconds = 0.0  # time of the first sample on the container's clock
+        self._announced_frames = mp3_frames(path) if "mp3" in kinds and path.is_file() else None
+        self._packets = 0
         self._samples = 0
         self._longest_frame = 0
         self._end_seconds = 0.0
         self._broken_at: list[float] = []
         self._packer: av.AudioResampler | None = None
         self._held: np.ndarray | None = None  # see _hold_padding
-        if stream.codec_context.name == "flac":
-            # Without it ffmpeg decodes damaged FLAC frames to noise and only logs that.
+        if stream.codec_context.name in _CHECKED_CODECS:
+            # Without it ffmpeg decodes damaged frames to noise and only logs that.
             stream.codec_context.options = {"err_detect": "crccheck+explode"}
 
     def feed(self, packet: av.Packet) -> list[np.ndarray]:
         """Decode one packet to float32 pieces [C, n]; raises ClipsepError for damaged sound."""
+        self._packets += packet.size > 0
         try:
             frames = packet.decode()
         except FFmpegError:
@@ -120,6 +126,12 @@ class SoundTrack:
             raise ClipsepError(
                 f"{self.path} is truncated: it declares {self.seconds:.2f} s of sound but only "
                 f"{read_seconds:.2f} s could be read; get a complete copy."
+            )
+        # Some encoders count the header as a frame.
+        if self._announced_frames and self._packets < self._announced_frames - 1:
+            raise ClipsepError(
+                f"{self.path} is truncated: it has {self._packets} of the {self._announced_frames} MP3 "
+                "frames that it announces; get a complete copy."
             )
         forgiving = self.stream.codec_context.name.startswith(_FORGIVING_CODECS)
         if len(self._broken_at) > (1 if forgiving else 0):
