@@ -135,7 +135,7 @@ def test_a_training_with_a_network_loss_sampler_prompts_and_logger_of_ones_own(i
 
 
 def test_a_sampler_chooses_the_clips(installed, tmp_path):
-    from clipsep.training.data.load import load_inputs
+    from clipsep.training.load import load_inputs
 
     make_dataset(tmp_path / "train", clips=6)
     inputs = load_inputs(config(tmp_path, mixing={"margin": 1.0, "sampler": "rounds"}))
@@ -150,7 +150,7 @@ def test_a_sampler_chooses_the_clips(installed, tmp_path):
 def test_a_sampler_that_answers_nonsense_is_named(
     installed, tmp_path, monkeypatch, answer, message
 ):
-    from clipsep.training.data.load import load_inputs
+    from clipsep.training.load import load_inputs
 
     make_dataset(tmp_path / "train", clips=6)
     inputs = load_inputs(config(tmp_path, mixing={"margin": 1.0, "sampler": "rounds"}))

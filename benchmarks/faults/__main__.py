@@ -71,7 +71,7 @@ def _load_modules() -> None:
     import clipsep.datasets.prepare.videos
     import clipsep.engines.onnx
     import clipsep.evaluation.evaluate
-    import clipsep.separation.files.bulk
+    import clipsep.separation.many.bulk
     import clipsep.training.train  # noqa: F401
 
 

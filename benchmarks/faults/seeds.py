@@ -272,7 +272,7 @@ def read_rejected(path: Path) -> None:
 
 def read_journal(path: Path) -> None:
     """Of a folder of separated files."""
-    from clipsep.separation.journal import SeparationReport
+    from clipsep.separation.many.journal import SeparationReport
 
     root = path.with_name("journal")
     root.mkdir(exist_ok=True)

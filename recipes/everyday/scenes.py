@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from clipsep.models.transforms import stft
 from clipsep.spectral import SpectralSettings
-from clipsep.training.augment import (
+from clipsep.training.data.augment import (
     AugmentSettings,
     change_mixture,
     change_sources,

@@ -189,7 +189,7 @@ def test_prepare_refuses_senseless_sources(refused, videos, tmp_path):
 
 def test_from_videos_to_a_model_that_separates(videos, tmp_path, recording, capsys, monkeypatch):
     # Another test may have imported the module already, with the real encoders.
-    monkeypatch.setattr("clipsep.training.data.load.load_query_encoder", queries.load_query_encoder)
+    monkeypatch.setattr("clipsep.training.load.load_query_encoder", queries.load_query_encoder)
     data, config = tmp_path / "data", tmp_path / "tiny.yaml"
     config.write_text(TINY_CONFIG.format(data=data, output=tmp_path / "run"))
     assert run("prepare", videos, "-o", data, "--workers", 1) == 0

@@ -11,7 +11,7 @@ from clipsep.cli.app import main
 from clipsep.datasets.captions import add_captions, read_captions_csv
 from clipsep.datasets.reader import PreparedDataset
 from clipsep.errors import ClipsepError, UsageError
-from clipsep.training.data.load import load_inputs
+from clipsep.training.load import load_inputs
 from tests.helpers.audio import tones, write
 from tests.helpers.datasets import make_dataset
 from tests.helpers.plugin import forget_example, install_example

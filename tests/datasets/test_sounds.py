@@ -11,7 +11,7 @@ from clipsep.datasets.embed import embed
 from clipsep.datasets.prepare.sounds import find_sounds, prepare_sounds
 from clipsep.datasets.reader import PreparedDataset
 from clipsep.errors import UsageError
-from clipsep.training.data.load import load_inputs
+from clipsep.training.load import load_inputs
 from tests.helpers.audio import tones, write
 from tests.training.run_tiny import tiny_config
 

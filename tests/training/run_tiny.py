@@ -11,9 +11,9 @@ import numpy as np
 import safetensors.torch
 import torch
 
+from clipsep.training import load as inputs
 from clipsep.training import train as run
 from clipsep.training.config import TrainingConfig
-from clipsep.training.data import load as inputs
 from clipsep.training.task import SeparationTask
 
 

@@ -392,9 +392,7 @@ def test_callbacks_and_loggers_of_ones_own_take_part(root: Path):
 
     counting, data = Counting(), {"train": str(root / "train")}
     config = tiny_config(root, steps=3, data=data)
-    with mock.patch(
-        "clipsep.training.data.load.load_query_encoder", lambda name, **_: TinyEncoder()
-    ):
+    with mock.patch("clipsep.training.load.load_query_encoder", lambda name, **_: TinyEncoder()):
         train(config, progress=False, callbacks=[counting], logger=CSVLogger(root / "mine"))
     assert counting.steps == 3
     assert list((root / "mine").rglob("metrics.csv"))

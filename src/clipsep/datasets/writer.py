@@ -27,7 +27,7 @@ from clipsep.datasets.format import (
     write_table,
 )
 from clipsep.datasets.index import INDEX_FILE, ClipIndex, ShardSize, write_index
-from clipsep.datasets.prepare.rejected import RejectedList, Rejection
+from clipsep.datasets.rejected import RejectedList, Rejection
 from clipsep.errors import ClipsepError
 
 CLIPS_PER_SHARD = 64

@@ -19,7 +19,7 @@ from clipsep.errors import ClipsepError, UsageError
 from clipsep.messages import counted
 from clipsep.models.registry import build_model
 from clipsep.training.config import TrainingConfig
-from clipsep.training.data.load import TrainingInputs
+from clipsep.training.load import TrainingInputs
 
 RESUME = "resume.ckpt"
 # What a run that goes on may change: none of it decides what a step learns from which mixtures.

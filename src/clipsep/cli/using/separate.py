@@ -41,8 +41,8 @@ from clipsep.errors import UsageError
 from clipsep.messages import counted, printable
 
 if TYPE_CHECKING:
-    from clipsep.separation.files.bulk import SeparationRequest
     from clipsep.separation.files.outputs import FileReport
+    from clipsep.separation.many.bulk import SeparationRequest
 
 
 def separate(
@@ -146,7 +146,7 @@ def separate(
         video=video,
     )
     options.wanted(queries)
-    from clipsep.separation.files.bulk import SeparationRequest
+    from clipsep.separation.many.bulk import SeparationRequest
 
     request = SeparationRequest(queries, model, query_encoder, options, device, engine)
     if len(inputs) > 1 or inputs[0].is_dir() or ray is not None:
@@ -222,7 +222,7 @@ def _separate_many(
     ray: str | None,
     as_json: bool,
 ) -> None:
-    from clipsep.separation.files.bulk import find_recordings, separate_files
+    from clipsep.separation.many.bulk import find_recordings, separate_files
 
     recordings = find_recordings(inputs, output)
     with progress_bar("separating files") as progress:

@@ -1,1 +1,1 @@
-"""`prepare`: data sets from videos and from sounds, and the list of what was rejected."""
+"""`prepare`: data sets from videos and from sounds."""

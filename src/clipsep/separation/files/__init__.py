@@ -1,1 +1,1 @@
-"""Recordings as files: outputs, their figure, and many recordings with a journal."""
+"""What a separation leaves on disk: its tracks and their figure."""

@@ -31,8 +31,8 @@ from clipsep.parallel.run import local_workers, run_many
 from clipsep.parallel.task import Progress, require_shared_folder
 from clipsep.queries.parsing import IMAGE_SUFFIXES, Frame
 from clipsep.separation.asked import AskedQueries, EncodedQueries
-from clipsep.separation.files.journal import SeparationReport
 from clipsep.separation.files.outputs import FileReport, output_paths
+from clipsep.separation.many.journal import SeparationReport
 from clipsep.separation.options import SeparationOptions
 from clipsep.separation.separator import Separator
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from clipsep.errors import UsageError
-from clipsep.separation.files.journal import NAME, SeparationReport
+from clipsep.separation.many.journal import NAME, SeparationReport
 
 
 def entry(name: str, state: int = 1) -> dict:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from clipsep.training.augment import (
+from clipsep.training.data.augment import (
     AugmentSettings,
     change_mixture,
     change_sources,

@@ -13,8 +13,8 @@ import pytest
 
 from clipsep.errors import ClipsepError
 from clipsep.media import read_audio
-from clipsep.separation.files import bulk as bulk_separation
-from clipsep.separation.files.bulk import SeparationRequest, find_recordings, separate_files
+from clipsep.separation.many import bulk as bulk_separation
+from clipsep.separation.many.bulk import SeparationRequest, find_recordings, separate_files
 from tests.helpers.audio import tones, write
 
 
