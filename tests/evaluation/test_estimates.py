@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -100,3 +102,24 @@ def test_mixtures_written_as_files_are_the_list_s(mixtures, finished, tmp_path):
         assert first.scores["estimate"].sdr == pytest.approx(
             second.scores["estimate"].sdr, abs=1e-4
         )
+
+
+WITHOUT_TORCH = """
+import sys
+from pathlib import Path
+
+sys.modules["torch"] = sys.modules["transformers"] = None  # importing them fails
+from clipsep.evaluation.evaluate import evaluate
+import clipsep.serving.app
+
+mixtures, model, estimates = sys.argv[1:]
+for name, folder in ((model, None), (None, Path(estimates))):
+    report = evaluate(name, Path(mixtures), device="cpu", estimates=folder, workers=1)
+    assert len(report.mixtures) > 1
+"""
+
+
+def test_neither_scoring_nor_separating_nor_serving_imports_torch(mixtures, finished):
+    code = [sys.executable, "-c", WITHOUT_TORCH, str(mixtures), "mini", str(finished)]
+    run = subprocess.run(code, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr

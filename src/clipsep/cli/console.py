@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
-from rich.text import Text
 
 from clipsep.messages import counted, printable
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # rich is imported where something is drawn: it takes a tenth of the start
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
     from clipsep.datasets.prepare.videos import PrepareReport
 
 _SECONDS_BETWEEN_DRAWINGS = 0.1
@@ -61,6 +61,8 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON and nothing els
 
 def table_of(*columns: str, right: tuple[int, ...] = (1, 2)) -> Table:
     """A plain table; ``right`` are the numbers of the columns that hold numbers."""
+    from rich.table import Table
+
     table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
     for number, column in enumerate(columns):
         # Folded, not cut: a path must stay whole.
@@ -70,11 +72,15 @@ def table_of(*columns: str, right: tuple[int, ...] = (1, 2)) -> Table:
 
 def cells(*values: object) -> list[Text]:
     """As they are: a bracket in a query is not markup, and an escape sequence in a name is shown."""
+    from rich.text import Text
+
     return [Text(printable(value)) for value in values]
 
 
 def stdout() -> Console:
     """A console that does not fold lines when nobody looks at them."""
+    from rich.console import Console
+
     return Console(width=None if sys.stdout.isatty() else 1000)
 
 
@@ -99,6 +105,9 @@ def progress_bar(task: str) -> Iterator[Callable[[float, float | None], None] | 
     if not sys.stderr.isatty():
         yield None
         return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(),
