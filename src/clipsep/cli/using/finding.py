@@ -93,7 +93,7 @@ def scan(
     device: Device = "auto",
     engine: Engine = "auto",
 ) -> None:
-    """List which of the sounds that the model knows are heard, the surest first."""
+    """List the known sounds that are heard, the surest first."""
     from clipsep.finding import scan
 
     def work(path: Path, separator: Separator, options: SeparationOptions) -> FindResult:

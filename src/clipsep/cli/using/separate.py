@@ -115,7 +115,7 @@ def separate(
     workers: Workers = None,
     ray: Ray = None,
 ) -> None:
-    """Separate recordings into one file per query, or into one file without a sound, or remixed.
+    """Separate, remove or turn up sounds that you name.
 
     With folders or several files, bad ones are listed; run the command again to go on after an
     interrupt.
