@@ -51,6 +51,7 @@ def evaluate(
     binary: bool = False,
     sensitivity: float = SENSITIVITY,
     noise_heads: bool = False,
+    clap: str | Path | None = None,
     query_encoder: str | None = None,
     device: str = "auto",
     workers: int | None = None,
@@ -79,6 +80,8 @@ def evaluate(
         prompts: another prompt set than the model's, such as the published "ensemble".
         binary: masks of 0 and 1.
         sensitivity: as of `clipsep.Separator.separate`.
+        clap: folder with the files of a CLAP (extra ``scores``), by whose embeddings estimates are
+            scored, too: CLAPScore, CLAPScore_A and the Frechet distance to the targets.
         noise_heads: of a model that has some: also score estimates by query masks joined with the first
             noise mask, min(1, m + n), as the published ``--pit``, and report the heads' activation.
         query_encoder: where the model's encoder is, e.g. ``clip:/path/to/folder``.
@@ -129,7 +132,9 @@ def evaluate(
         for job in _jobs(chosen, absent_sounds(listed), kinds, queries, examples_at):
             jobs.append(job)
             report_every(len(jobs), 2 * len(chosen))
-        scorer = MixtureScorer(folder, device, binary, finished, sensitivity, noise_heads)
+        scorer = MixtureScorer(
+            folder, device, binary, finished, sensitivity, noise_heads, Path(clap) if clap else None
+        )
         for job, scores in run_many(scorer, jobs, workers or local_workers(device)):
             scored[job.mixture.id] = scores
             report_every(len(jobs) + len(scored), 2 * len(chosen))
@@ -150,6 +155,7 @@ def evaluate(
             "masks": "binary" if binary else "soft",
             "sensitivity": sensitivity,
             "noise_heads": noise_heads,
+            "clap": str(clap) if clap else None,
         },
         environment=_environment(),
         mixtures=[scored[mixture.id] for mixture in chosen],

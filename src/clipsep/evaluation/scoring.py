@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from clipsep.evaluation.noise import NoiseSeparator
 
 MIXTURE, ESTIMATE = "mixture", "estimate"
+TARGET, QUERY = "target", "query"  # beside the estimates in `MixtureScores.embeddings`
 AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".m4a")
 _TOLERANCE = 0.02  # seconds that an estimate may be longer or shorter; some separators lose a frame
 PUBLISHED_SAMPLES = 65_280  # what the published inverse STFT gives back of a mixture
@@ -69,6 +70,7 @@ class MixtureScores:
         levels: energy of each of the model's estimates over the mixture's.
         target_level: energy of the target over the mixture's.
         noise_activation: mean over all bins of the sum of the noise masks, by the query's estimate.
+        embeddings: of the query's text, the target, the mixture and the model's estimates by a CLAP, [D].
         megabytes: the most memory that the scoring process had, all its mixtures together.
         leakage: energy of that sound's estimate over the mixture's, by the estimate.
         seconds: that the model took for all queries together; 0 without one.
@@ -90,6 +92,7 @@ class MixtureScores:
     target_level: float = float("nan")
     noise_activation: dict[str, float] = field(default_factory=dict)
     megabytes: float | None = None
+    embeddings: dict[str, np.ndarray] = field(default_factory=dict)
     sounds: dict[str, np.ndarray] | None = None
 
 
@@ -100,6 +103,7 @@ class MixtureScorer:
         folder: of the model.
         estimates: of finished estimates instead, one file per mixture; then there is no model.
         sensitivity: as of `clipsep.Separator.separate`.
+        clap: folder of a CLAP that judges the estimates.
         noise_heads: score estimates by query masks joined with noise masks, too.
     """
 
@@ -111,7 +115,9 @@ class MixtureScorer:
         estimates: Path | None = None,
         sensitivity: float = SENSITIVITY,
         noise_heads: bool = False,
+        clap: Path | None = None,
     ):
+        self._clap_folder, self._clap = clap, None
         self._with_noise = noise_heads
         self._noise: NoiseSeparator | None = None
         self.device, self._sensitivity = device, sensitivity
@@ -147,6 +153,7 @@ class MixtureScorer:
             levels=_levels(estimates, energy),
             target_level=_levels({"": sources[0]}, energy)[""],
             noise_activation=activation,
+            embeddings=self._judge(job, {MIXTURE: mixture, TARGET: sources[0], **estimates}),
             megabytes=None if self._estimates is not None else peak_megabytes(),
             seconds=self._seconds,
             sound_seconds=mixture.shape[-1] / job.mixture.sample_rate,
@@ -183,6 +190,18 @@ class MixtureScorer:
             dict(zip(job.queries, estimates, strict=True)),
             dict(zip(job.absent_queries, absent_estimates, strict=True)),
         )
+
+    def _judge(self, job: MixtureJob, sounds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Embeddings of sounds and of the query's text, if there is a CLAP."""
+        if self._clap_folder is None:
+            return {}
+        if self._clap is None:
+            from clipsep.evaluation.clap import ClapJudge  # PyTorch, which others do without
+
+            self._clap = ClapJudge(self._clap_folder)
+        rate = job.mixture.sample_rate
+        heard = {name: self._clap.audio(sound, rate) for name, sound in sounds.items()}
+        return {QUERY: self._clap.text(job.mixture.query), **heard}
 
     def _separate_noise(
         self, mixture: np.ndarray, job: MixtureJob

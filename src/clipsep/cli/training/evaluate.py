@@ -85,6 +85,12 @@ def evaluate(
             help="Of CLIPSep-NIT: also score query masks joined with noise masks, and their activation.",
         ),
     ] = False,
+    clap: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER", help="Files of a CLAP: also CLAPScore, CLAPScore_A, Fréchet distance."
+        ),
+    ] = None,
     every: Annotated[
         int, typer.Option(metavar="N", min=1, help="Score every Nth mixture, for a quick look.")
     ] = 1,
@@ -120,6 +126,7 @@ def evaluate(
             prompts=prompts,
             binary=binary,
             noise_heads=noise_heads,
+            clap=clap,
             sensitivity=sensitivity,
             query_encoder=query_encoder,
             device=device,
@@ -206,6 +213,7 @@ def compare(
 def _print_report(report: Report) -> None:
     from clipsep.evaluation.report.text import (
         absent_sound_text,
+        clap_text,
         decibel_text,
         detection_text,
         noise_text,
@@ -233,6 +241,8 @@ def _print_report(report: Report) -> None:
         if text := detection_text(report, answer):
             print(text)
         if text := noise_text(report, answer):
+            print(text)
+        if text := clap_text(report, answer):
             print(text)
     for note in notes(report):
         print(f"clipsep: note: {note}", file=sys.stderr)

@@ -16,8 +16,9 @@ from PIL import Image
 
 from clipsep.evaluation.ideal_masks import BINARY, RATIO
 from clipsep.evaluation.queries import class_of
-from clipsep.evaluation.scoring import MIXTURE, MixtureScores, Scores
+from clipsep.evaluation.scoring import MIXTURE, QUERY, TARGET, MixtureScores, Scores
 from clipsep.metrics import decibels
+from clipsep.metrics.reference_free import embedding_score, frechet_distance
 
 METRICS = Scores._fields
 HEARD_DB = -20.0  # an estimate with less than 1 % of the mixture's energy is taken for silence
@@ -230,6 +231,24 @@ class Report:
             mixtures=len(asked),
         )
 
+    def clap_scores(self, estimate: str) -> dict[str, Any] | None:
+        """CLAPScore (query and estimate), CLAPScore_A (target and estimate), and Frechet distance.
+
+        The distance is to the targets, and None for fewer than two mixtures. None if no CLAP judged.
+        """
+        judged = [scored.embeddings for scored in self.mixtures if estimate in scored.embeddings]
+        if not judged:
+            return None
+        query, target, heard = (
+            np.stack([embeddings[name] for embeddings in judged])
+            for name in (QUERY, TARGET, estimate)
+        )
+        return {
+            "clap_score": asdict(Statistic.of(embedding_score(query, heard))),
+            "clap_score_a": asdict(Statistic.of(embedding_score(target, heard))),
+            "frechet_distance": frechet_distance(target, heard) if len(judged) > 1 else None,
+        }
+
     def summary(self) -> dict[str, Any]:
         """Everything but single classes and mixtures, for JSON."""
         return {
@@ -251,6 +270,11 @@ class Report:
                 }
                 for name in self.model_estimates
                 if self.leakage(name).n
+            },
+            "clap": {
+                name: scores
+                for name in (MIXTURE, *self.model_estimates)
+                if (scores := self.clap_scores(name)) is not None
             },
             "noise_activation": {
                 name: asdict(self.noise_activation(name))

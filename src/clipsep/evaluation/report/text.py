@@ -78,6 +78,18 @@ def noise_text(report: Report, estimate: str) -> str:
     )
 
 
+def clap_text(report: Report, estimate: str) -> str:
+    """What a CLAP says of an estimate, in one sentence; empty if none judged."""
+    scores = report.clap_scores(estimate)
+    if scores is None:
+        return ""
+    text, audio = (decibel_text(scores[key]["mean"], 3) for key in ("clap_score", "clap_score_a"))
+    distance = decibel_text(scores["frechet_distance"], 3)
+    return (
+        f"{estimate} by CLAP: CLAPScore {text}, CLAPScore_A {audio}, Fréchet distance {distance}."
+    )
+
+
 def notes(report: Report) -> Iterator[str]:
     """What a reader of the numbers has to know, sentence by sentence."""
     listed = report.mixture_list
@@ -117,6 +129,7 @@ def _lines(report: Report) -> Iterator[str]:
     sentences += [absent_sound_text(report, name) for name in report.model_estimates]
     sentences += [detection_text(report, name) for name in report.model_estimates]
     sentences += [noise_text(report, name) for name in report.model_estimates]
+    sentences += [clap_text(report, name) for name in (MIXTURE, *report.model_estimates)]
     sentences += [_cost_text(report), _speed_text(report)]
     for sentence in [*sentences, *notes(report)]:
         if sentence:

@@ -1,0 +1,63 @@
+"""A CLAP that judges estimates: embeddings of audio and of texts in one space."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import numpy as np
+
+from clipsep.errors import ClipsepError, require
+from clipsep.media.resampling import resample
+
+
+class ClapJudge:
+    """Any CLAP of transformers (Wu et al., 2023); nothing is downloaded.
+
+    Args:
+        folder: with the model's files.
+
+    Raises:
+        ClipsepError: if the files are missing or damaged, or transformers is not installed.
+    """
+
+    def __init__(self, folder: Path):
+        require("torch", "transformers", extra="scores", purpose="scoring with a CLAP")
+        import transformers
+
+        logging.getLogger("transformers").setLevel(logging.ERROR)
+        try:
+            arguments = {"local_files_only": True}
+            self._processor = transformers.ClapProcessor.from_pretrained(folder, **arguments)
+            self._model = transformers.ClapModel.from_pretrained(folder, **arguments).eval()
+        except (OSError, ValueError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise ClipsepError(f"Cannot read the CLAP model '{folder}': {reason}") from error
+        self._rate = self._processor.feature_extractor.sampling_rate
+        self._texts: dict[str, np.ndarray] = {}
+
+    def text(self, text: str) -> np.ndarray:
+        """Embedding of a text, float32 [D]."""
+        import torch
+
+        if text not in self._texts:
+            inputs = self._processor.tokenizer([text], return_tensors="pt", truncation=True)
+            with torch.inference_mode():
+                self._texts[text] = _array(self._model.get_text_features(**inputs))
+        return self._texts[text]
+
+    def audio(self, waveform: np.ndarray, sample_rate: int) -> np.ndarray:
+        """Embedding of audio [T] at a rate in Hz, float32 [D]."""
+        import torch
+
+        samples = resample(np.asarray(waveform, np.float32), sample_rate, self._rate)
+        inputs = self._processor.feature_extractor(
+            samples, sampling_rate=self._rate, return_tensors="pt"
+        )
+        with torch.inference_mode():
+            return _array(self._model.get_audio_features(**inputs))
+
+
+def _array(features: object) -> np.ndarray:
+    """Features of one item as an array [D]; versions of transformers wrap them or do not."""
+    return getattr(features, "pooler_output", features)[0].float().numpy()

@@ -1,0 +1,78 @@
+"""Scores by a CLAP: a fake one, and a random one of transformers."""
+
+from __future__ import annotations
+
+import string
+
+import numpy as np
+import pytest
+import torch
+
+from clipsep.errors import ClipsepError
+from clipsep.evaluation.clap import ClapJudge
+from clipsep.evaluation.evaluate import evaluate
+from clipsep.evaluation.report.text import markdown
+
+
+class FakeClap:
+    """Hears how loud the halves of the spectrum are; reads nothing."""
+
+    def __init__(self, folder):
+        assert folder.name == "clap"
+
+    def text(self, text):
+        return np.array([1.0, 0.0], np.float32)
+
+    def audio(self, waveform, sample_rate):
+        assert sample_rate == 16_000
+        spectrum = np.abs(np.fft.rfft(waveform)) ** 2
+        return np.array([part.sum() for part in np.array_split(spectrum, 2)], np.float32)
+
+
+def test_estimates_are_judged_with_the_mixture_beside_them(model, mixtures, tmp_path, monkeypatch):
+    monkeypatch.setattr("clipsep.evaluation.clap.ClapJudge", FakeClap)
+    report = evaluate(model(), mixtures, workers=1, clap=tmp_path / "clap", examples=4)
+    scores = report.summary()["clap"]
+    assert list(scores) == ["mixture", "text query"]
+    by_hand = []
+    for one in report.mixtures:
+        heard = FakeClap(tmp_path / "clap").audio(one.sounds["text query"], 16_000)
+        by_hand.append(heard[0] / np.linalg.norm(heard))
+    assert scores["text query"]["clap_score"]["mean"] == pytest.approx(np.mean(by_hand), abs=1e-5)
+    assert scores["mixture"]["clap_score_a"]["n"] == 4
+    assert scores["text query"]["frechet_distance"] > 0
+    assert "Text query by CLAP: CLAPScore" in markdown(report)
+    assert evaluate(model(), mixtures, workers=1).summary()["clap"] == {}
+
+
+def test_a_model_of_transformers_judges(tmp_path):
+    transformers = pytest.importorskip("transformers")
+    folder = tmp_path / "clap"
+    vocab = ["<s>", "<pad>", "</s>", "<unk>", *string.ascii_lowercase, "Ġ"]
+    tokenizer = transformers.RobertaTokenizerFast(
+        vocab={token: number for number, token in enumerate(vocab)}, merges=[]
+    )
+    layers = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1}
+    text = {**layers, "num_attention_heads": 2, "vocab_size": len(vocab)}
+    audio = {
+        "patch_embeds_hidden_size": 8,
+        "hidden_size": 16,
+        "depths": [1, 1],
+        "num_attention_heads": [2, 2],
+        "num_hidden_layers": 2,
+    }
+    config = transformers.ClapConfig(text_config=text, audio_config=audio, projection_dim=12)
+    torch.manual_seed(0)
+    transformers.ClapModel(config).save_pretrained(folder)
+    extractor = transformers.ClapFeatureExtractor(truncation="rand_trunc")
+    transformers.ClapProcessor(extractor, tokenizer).save_pretrained(folder)
+    judge = ClapJudge(folder)
+    assert judge.text("a dog").shape == (12,)
+    sound = np.random.default_rng(0).standard_normal(16_000)
+    assert judge.audio(sound, 16_000).shape == (12,)
+    assert np.allclose(judge.audio(sound, 16_000), judge.audio(sound, 16_000))
+
+
+def test_files_that_are_not_there_are_named(tmp_path):
+    with pytest.raises(ClipsepError, match="Cannot read the CLAP model"):
+        ClapJudge(tmp_path / "nothing")
