@@ -2,7 +2,7 @@
 
 Prints a Markdown table: times real time, further queries, the command line from its start to written files,
 many files with one worker and two, peak memory, live audio, and a segment of the published network beside
-the published way. Training has a benchmark of its own, benchmarks/training.py.
+the published way; with --training also what benchmarks/training.py prints.
 
 Seconds are of the processor, which other work on the machine disturbs less than the clock, and the least of
 several runs. Takes some minutes and, for the hour of audio, 2 GB of temporary disk.
@@ -190,6 +190,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="mini")
     parser.add_argument("--quick", action="store_true", help="no hour of audio")
+    parser.add_argument("--training", action="store_true", help="training, too (extra: bench)")
     options = parser.parse_args()
     print(
         f"{cpu_name()}, {date.today()}, model {options.model}\n\n| what | |\n|---|---|", flush=True
@@ -203,6 +204,9 @@ def main() -> None:
         ):
             for what, value in rows:
                 print(f"| {what} | {value} |", flush=True)
+    if options.training:
+        print(flush=True)
+        subprocess.run([sys.executable, "-m", "benchmarks.training"], check=True)
 
 
 if __name__ == "__main__":
