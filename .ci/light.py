@@ -15,6 +15,7 @@ from pathlib import Path
 
 MOST_PACKAGES = 30
 MOST_MEGABYTES = 400
+MOST_OWN_MEGABYTES = 60  # of clipsep itself; the package index takes no file of more than 100
 EXAMPLE = Path(__file__).parents[1] / "examples" / "speech-and-violin.flac"
 
 
@@ -24,10 +25,14 @@ def main() -> None:
         {one.metadata["Name"].lower() for one in metadata.distributions()} - {"pip", "setuptools"}
     )
     folder = Path(sysconfig.get_path("purelib"))
-    megabytes = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 1e6
-    print(f"{len(packages)} packages, {megabytes:.0f} MB: {', '.join(packages)}")
+    megabytes, own = _megabytes(folder), _megabytes(folder / "clipsep")
+    print(
+        f"{len(packages)} packages, {megabytes:.0f} MB, {own:.0f} of them clipsep: {', '.join(packages)}"
+    )
     if len(packages) > MOST_PACKAGES or megabytes > MOST_MEGABYTES:
         sys.exit(f"The core may have {MOST_PACKAGES} packages and {MOST_MEGABYTES} MB.")
+    if own > MOST_OWN_MEGABYTES:
+        sys.exit(f"clipsep itself may have {MOST_OWN_MEGABYTES} MB.")
     if importlib.util.find_spec("torch"):
         sys.exit("The core has PyTorch.")
     with tempfile.TemporaryDirectory() as output:
@@ -35,6 +40,10 @@ def main() -> None:
         subprocess.run([*command, "-q", "violin", "-o", output], check=True)
         if len(list(Path(output).iterdir())) != 1:
             sys.exit("The example was not separated.")
+
+
+def _megabytes(folder: Path) -> float:
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 1e6
 
 
 if __name__ == "__main__":
