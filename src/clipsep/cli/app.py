@@ -39,6 +39,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 INTERRUPTED = 130
+_TRAINING = ("train", "finetune")
 TERMINATED = 143
 _RESUMABLE = (
     "paper download",
@@ -102,10 +103,11 @@ def main(argv: list[str] | None = None) -> int:
     Args:
         argv: the arguments without the program's name; by default those of the process.
     """
-    # Before NumPy is imported: its threads would never have work here, cost time to start, and a process
-    # that has some cannot be forked.
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     argv = sys.argv[1:] if argv is None else argv
+    if not argv or argv[0] not in _TRAINING:
+        # Before NumPy is imported: its threads would never have work here, cost time to start, and a
+        # process that has some cannot be forked. Where PyTorch uses the same library, it may need them.
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # what it cannot show must not end finished work
             stream.reconfigure(errors="backslashreplace")
