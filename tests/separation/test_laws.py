@@ -71,7 +71,7 @@ def separate(task: dict, scale: float = 1.0, order: list[int] | None = None, **c
     order = range(len(task["queries"])) if order is None else order
     queries = EncodedQueries([f"query {i}" for i in order], task["queries"][list(order)])
     waveform = np.float32(scale) * task["waveform"]
-    return separator().separate(waveform, task["rate"], queries, task["binary"])
+    return separator().separate(waveform, task["rate"], queries, binary=task["binary"])
 
 
 def separator(level: str = "relative") -> Separator:

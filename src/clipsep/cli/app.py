@@ -26,6 +26,7 @@ from clipsep.cli.training.study import study
 from clipsep.cli.training.train import train
 from clipsep.cli.using.check import check
 from clipsep.cli.using.finding import find, scan
+from clipsep.cli.using.live import live
 from clipsep.cli.using.models import bench, export, info, models
 from clipsep.cli.using.separate import separate
 from clipsep.cli.using.serve import serve
@@ -60,6 +61,7 @@ _EXTRA_OF = {
     "pyarrow": "train",
     "pytorch_lightning": "train",
     "scipy": "eval",
+    "sounddevice": "live",
     "tensorboard": "train",
     "threadpoolctl": "eval",
     "torch": "torch",
@@ -78,6 +80,7 @@ for command in (
     separate,
     find,
     scan,
+    live,
     serve,
     prepare,
     embed,

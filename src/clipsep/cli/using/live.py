@@ -1,0 +1,145 @@
+"""`clipsep live`: sound that arrives now, separated a moment later."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from io import BufferedReader
+from typing import TYPE_CHECKING, Annotated, BinaryIO
+
+import numpy as np
+import typer
+
+from clipsep.cli.console import Device, Sensitivity
+from clipsep.cli.using.recordings import EncoderName, Engine, Images, Model, Query
+from clipsep.errors import UsageError
+
+if TYPE_CHECKING:
+    from clipsep.separation.options import SeparationOptions
+    from clipsep.separation.separator import Separator
+
+_BLOCK_SECONDS = 0.05
+_MOST_CHANNELS = 64
+
+
+def live(
+    query: Query = None,
+    image: Images = None,
+    remove: Annotated[
+        list[str] | None, typer.Option(metavar="TEXT", help="Sound to take out; may be repeated.")
+    ] = None,
+    exclude: Annotated[
+        list[str] | None,
+        typer.Option("--not", metavar="TEXT", help="Sound that must not be heard."),
+    ] = None,
+    latency: Annotated[
+        float, typer.Option(metavar="SECONDS", help="From a sound to its separated sound, 0.25 on.")
+    ] = 0.5,
+    raw: Annotated[
+        bool, typer.Option("--raw", help="Samples from stdin to stdout instead of sound devices.")
+    ] = False,
+    rate: Annotated[
+        int, typer.Option(metavar="HZ", min=1000, max=768_000, help="Sample rate.")
+    ] = 48_000,
+    channels: Annotated[
+        int, typer.Option(metavar="N", min=1, max=_MOST_CHANNELS, help="Interleaved channels.")
+    ] = 1,
+    sensitivity: Sensitivity = 0.5,
+    model: Model = "mini",
+    query_encoder: EncoderName = None,
+    device: Device = "auto",
+    engine: Engine = "auto",
+) -> None:
+    """Separate what the microphone hears, or samples from a pipe, as they come.
+
+    Raw samples are 32-bit floating point, little-endian, channels interleaved, in and out. Several queries
+    are heard together.
+    """
+    from clipsep.separation.options import SeparationOptions
+    from clipsep.separation.separator import Separator
+
+    queries = [*(query or []), *(image or [])]
+    if not queries and not remove:
+        raise UsageError('Say what to hear: -q "person speaking"; or what to --remove.')
+    options = SeparationOptions(
+        together=not remove, exclude=exclude or (), remove=remove or (), sensitivity=sensitivity
+    )
+    options.wanted(queries)
+    separator = Separator.from_pretrained(model, device, query_encoder, engine=engine)
+    if raw:
+        blocks = _blocks_from(sys.stdin.buffer, rate, channels)
+        _copy(separator, blocks, rate, queries, options, latency, sys.stdout.buffer)
+    else:
+        _through_devices(separator, rate, channels, queries, options, latency)
+
+
+def _blocks_from(stream: BufferedReader, rate: int, channels: int) -> Iterator[np.ndarray]:
+    """Blocks [C, n] of raw samples; what is left of a last frame is dropped."""
+    width = 4 * channels
+    size = max(1, round(_BLOCK_SECONDS * rate)) * width
+    rest = b""
+    while data := stream.read1(size):  # whatever there is, without waiting for a whole block
+        data = rest + data
+        whole = len(data) - len(data) % width
+        rest = data[whole:]
+        if whole:
+            yield np.frombuffer(data[:whole], "<f4").reshape(-1, channels).T
+
+
+def _copy(
+    separator: Separator,
+    blocks: Iterator[np.ndarray],
+    rate: int,
+    queries: list,
+    options: SeparationOptions,
+    latency: float,
+    out: BinaryIO,
+) -> None:
+    for block in separator.stream(blocks, rate, queries, options, latency=latency):
+        (target,) = block.targets.values()
+        out.write(np.ascontiguousarray(target.T, "<f4").tobytes())
+        out.flush()
+
+
+def _through_devices(
+    separator: Separator,
+    rate: int,
+    channels: int,
+    queries: list,
+    options: SeparationOptions,
+    latency: float,
+) -> None:
+    from clipsep.extras import require
+
+    require("sounddevice", extra="live", purpose="hearing and playing sound")
+    try:
+        import sounddevice
+    except OSError as error:  # the package is there, the system's library PortAudio is not
+        raise UsageError(
+            f"Sound devices need the library PortAudio ({error}): install it, or use --raw."
+        ) from error
+
+    try:
+        # The encoder loads before the microphone opens, whose first seconds would wait for it.
+        encoded = separator.encode(queries, options)
+        settings = {"samplerate": rate, "channels": channels, "dtype": "float32"}
+        with (
+            sounddevice.InputStream(**settings) as microphone,
+            sounddevice.OutputStream(**settings) as speakers,
+        ):
+            print(
+                f"clipsep: {', '.join(encoded.names)}, {latency:g} s after it sounds; Ctrl-C ends.",
+                file=sys.stderr,
+            )
+            heard = _heard(microphone, round(_BLOCK_SECONDS * rate))
+            for block in separator.stream(heard, rate, encoded, options, latency=latency):
+                (target,) = block.targets.values()
+                speakers.write(np.ascontiguousarray(target.T))
+    except sounddevice.PortAudioError as error:
+        raise UsageError(f"The sound devices cannot be used: {error}.") from error
+
+
+def _heard(microphone, samples: int) -> Iterator[np.ndarray]:
+    while True:
+        block, _ = microphone.read(samples)
+        yield block.T
