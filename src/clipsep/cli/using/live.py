@@ -11,7 +11,7 @@ import numpy as np
 import typer
 
 from clipsep.cli.console import Device, Sensitivity
-from clipsep.cli.using.recordings import EncoderName, Engine, Images, Model, Query
+from clipsep.cli.recordings import EncoderName, Engine, Images, Model, Query
 from clipsep.errors import UsageError
 
 if TYPE_CHECKING:
