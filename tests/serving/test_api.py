@@ -238,3 +238,39 @@ def test_token_queue_and_stop(tmp_path: Path) -> None:
         assert not list(tmp_path.glob("clipsep-serve-*"))
     finally:
         server.process.kill()
+
+
+def test_find_gives_spans_and_without_queries_the_known_sounds(
+    client: httpx.Client, server: Server
+) -> None:
+    answer = client.post(
+        "/v1/find",
+        files={"file": EXAMPLE.open("rb")},
+        data={"query": ["violin"], "sensitivity": "0.6"},
+    )
+    assert answer.status_code == 200, answer.text
+    found = answer.json()
+    assert found["seconds"] == pytest.approx(11.5, abs=0.01)
+    (sound,) = found["sounds"]
+    assert sound["query"] == "violin" and sound["spans"]
+    assert all(0 <= span["start"] < span["end"] <= 11.6 for span in sound["spans"])
+    known = client.get("/v1/models").json()[0]["known_sounds"]
+    short = {"file": tone(2.0, 16_000)}
+    answer = client.post("/v1/find", files=short)
+    assert answer.status_code == (200 if known else 422)
+    assert client.post("/v1/find", files=short, data={"sensitivity": "7"}).status_code == 422
+    wait_until_clean(server)
+
+
+def test_a_part_says_what_the_model_thinks_of_its_query(client: httpx.Client) -> None:
+    data = {"query": "violin", "sensitivity": "0.9"}
+    job = client.post("/v1/jobs", files={"file": EXAMPLE.open("rb")}, data=data).json()
+    target = finished(client, job["id"])["parts"][1]
+    mixture, rate = read_audio(EXAMPLE)
+    expected = Separator().separate(mixture, rate, ["violin"], sensitivity=0.9)
+    said = expected.feedback["violin"].as_dict()
+    for name in ("familiarity", "nearest_known"):
+        assert target[name] == said[name]
+    assert target["confidence"] == pytest.approx(said["confidence"], abs=1e-3)
+    samples = soundfile.read(io.BytesIO(client.get(f"/v1/jobs/{job['id']}/parts/1").content))[0]
+    np.testing.assert_allclose(samples.T, expected.targets["violin"], atol=1e-5)

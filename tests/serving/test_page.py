@@ -248,3 +248,29 @@ def test_a_sound_that_the_model_does_not_know_is_pointed_out(page: sync_api.Page
     page.locator("#query").fill("bagpipes")
     page.keyboard.press("Enter")
     assert "“bagpipes”: not among" in hint.text_content() and "violin" not in hint.text_content()
+
+
+def test_the_page_says_when_a_sound_is_heard_and_plays_from_there(page: sync_api.Page) -> None:
+    page.locator("#file").set_input_files(EXAMPLE)
+    page.locator("#query").fill("violin")
+    page.get_by_role("button", name="When is it heard?").click()
+    page.get_by_role("heading", name="When it is heard").wait_for()
+    assert page.locator("#found-sounds strong").all_text_contents() == ["violin"]
+    page.locator("#found-sounds .spans button").first.click()
+    assert page.locator("#source-audio").evaluate("audio => !audio.paused || audio.ended")
+
+
+def test_the_sensitivity_goes_with_the_request(page: sync_api.Page) -> None:
+    page.locator("#file").set_input_files(EXAMPLE)
+    page.locator("#query").fill("violin")
+    page.get_by_text("Options").click()
+    slider = page.locator("#sensitivity")
+    slider.focus()
+    slider.press("End")
+    assert page.locator("#sensitivity + output").text_content() == "0.95"
+    with page.expect_request("**/v1/jobs") as asked:
+        page.get_by_role("button", name="Separate").click()
+    assert 'name="sensitivity"\r\n\r\n0.95' in (asked.value.post_data_buffer or b"").decode(
+        "latin-1"
+    )
+    page.get_by_role("heading", name="Listen").wait_for()

@@ -109,7 +109,7 @@ def _through_devices(
     options: SeparationOptions,
     latency: float,
 ) -> None:
-    from clipsep.extras import require
+    from clipsep.errors import require
 
     require("sounddevice", extra="live", purpose="hearing and playing sound")
     try:

@@ -8,6 +8,7 @@ from fastapi import HTTPException
 from fastapi import Path as UrlPath
 from pydantic import BaseModel
 
+from clipsep.feedback import Level
 from clipsep.serving.work.parts import Kind, Separation
 from clipsep.serving.work.queue import Job, JobQueue, State
 
@@ -63,13 +64,45 @@ class Capabilities(BaseModel):
 
 
 class PartEntry(BaseModel):
-    """One part of a recording; its number in the list is its number in addresses."""
+    """One part of a recording; its number in the list is its number in addresses.
+
+    ``familiarity``, ``nearest_known`` and ``confidence`` are of a target's query, where the model says
+    them.
+    """
 
     name: str
     kind: Kind
     level_dbfs: float | None
     energy_share: float
     file_name: str
+    familiarity: Level | None = None
+    nearest_known: list[str] = []
+    confidence: float | None = None
+
+
+class SpanEntry(BaseModel):
+    """A stretch of time in seconds in which a sound is heard."""
+
+    start: float
+    end: float
+    confidence: float
+
+
+class FoundEntry(BaseModel):
+    """When the sound of a query is heard; ``seconds`` in all."""
+
+    query: str
+    confidence: float
+    familiarity: Level | None = None
+    seconds: float
+    spans: list[SpanEntry]
+
+
+class Found(BaseModel):
+    """What was found in a recording, and its length."""
+
+    seconds: float
+    sounds: list[FoundEntry]
 
 
 class JobStatus(BaseModel):
@@ -151,6 +184,7 @@ def status_of(job: Job, queue: JobQueue) -> JobStatus:
                 level_dbfs=part.level,
                 energy_share=part.energy_share,
                 file_name=separation.file_name(part, "wav"),
+                **part.feedback,
             )
             for part in separation.parts
         ]

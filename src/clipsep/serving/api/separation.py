@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
-from fastapi import APIRouter, File, Form, Request, UploadFile
+from fastapi import APIRouter, File, Form, HTTPException, Request, UploadFile
 from fastapi.responses import FileResponse, Response
 from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
@@ -21,6 +22,7 @@ from clipsep.serving.api.answers import (
     MEDIA_TYPES,
     UPLOAD_ERRORS,
     Format,
+    Found,
     JobId,
     JobStatus,
     find_job,
@@ -30,7 +32,13 @@ from clipsep.serving.api.answers import (
 )
 from clipsep.serving.guard import client_of
 from clipsep.serving.limits import Limits
-from clipsep.serving.work.parts import SeparationRequest, archive_file, part_file, separation_work
+from clipsep.serving.work.parts import (
+    SeparationRequest,
+    archive_file,
+    finding_work,
+    part_file,
+    separation_work,
+)
 from clipsep.serving.work.queue import Job, JobQueue
 from clipsep.serving.work.uploads import AUDIO_UPLOAD, image_upload
 
@@ -39,6 +47,9 @@ Recording = Annotated[UploadFile, File(description="Sound or video file.")]
 Texts = Annotated[list[str], Form(description="What to separate, for example: dog barking.")]
 Images = Annotated[list[UploadFile], File(description="Images of what to separate.")]
 Binary = Annotated[bool, Form(description="Masks of 0 and 1 instead of soft ones.")]
+Sensitivity = Annotated[
+    float, Form(ge=0, le=1, description="More finds more, and lets more of other sounds through.")
+]
 
 
 def separation_router(separator: Separator, queue: JobQueue, limits: Limits) -> APIRouter:
@@ -46,24 +57,32 @@ def separation_router(separator: Separator, queue: JobQueue, limits: Limits) -> 
     router = APIRouter(tags=["separation"])
 
     async def submit(
-        request: Request, file: UploadFile, texts: list[str], images: list[UploadFile], binary: bool
+        request: Request,
+        file: UploadFile,
+        images: list[UploadFile],
+        wanted: SeparationRequest,
+        make_work: Callable[..., Callable[[Job], object]] = separation_work,
     ) -> Job:
-        wanted = SeparationRequest(
-            stem=_stem(file.filename),
-            texts=_checked_texts(texts, len(images), limits),
-            images=len(images),
-            binary=binary,
-        )
         folder = queue.new_folder()
         try:
             await run_in_threadpool(_store, file, folder / AUDIO_UPLOAD)
             for number, image in enumerate(images, start=1):
                 await run_in_threadpool(_store, image, folder / image_upload(number))
-            work = separation_work(separator, wanted, limits)
+            work = make_work(separator, wanted, limits)
             return queue.submit(Job(folder, client_of(request.scope), work))
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
+
+    def wanted_of(
+        file: UploadFile,
+        texts: list[str],
+        images: list[UploadFile],
+        binary: bool = False,
+        sensitivity: float = 0.5,
+    ) -> SeparationRequest:
+        checked = _checked_texts(texts, len(images), limits)
+        return SeparationRequest(_stem(file.filename), checked, len(images), binary, sensitivity)
 
     @router.post(
         "/v1/separate",
@@ -81,18 +100,18 @@ def separation_router(separator: Separator, queue: JobQueue, limits: Limits) -> 
         format: Annotated[Format, Form(description="Format of the files.")] = "wav",
         residual: Annotated[bool, Form(description="What no query takes, too.")] = False,
         binary: Binary = False,
+        sensitivity: Sensitivity = 0.5,
     ) -> Response:
         """Separate a recording and wait for the result.
 
         The answer is one sound file for one query, and a ZIP of sound files and report.json for
         several queries or with the residual.
         """
-        job = await submit(request, file, query, image, binary)
+        wanted = wanted_of(file, query, image, binary, sensitivity)
+        job = await submit(request, file, image, wanted)
         try:
-            while not job.finished:
-                if await request.is_disconnected():
-                    return Response(status_code=400)  # nobody reads it
-                await asyncio.sleep(POLL_SECONDS)
+            if not await _finished(job, request):
+                return Response(status_code=400)  # nobody reads it
             separation = outcome_of(job)
             if len(query) + len(image) > 1 or residual:
                 path = await run_in_threadpool(archive_file, separation, format, residual)
@@ -110,6 +129,27 @@ def separation_router(separator: Separator, queue: JobQueue, limits: Limits) -> 
         tidy = BackgroundTask(queue.cancel, job)
         return FileResponse(path, filename=name, media_type=media_type, background=tidy)
 
+    @router.post("/v1/find", responses=problems(*UPLOAD_ERRORS))
+    async def find_sounds(
+        request: Request,
+        file: Recording,
+        query: Texts = [],  # noqa: B006
+        image: Images = [],  # noqa: B006
+        sensitivity: Sensitivity = 0.5,
+    ) -> Found:
+        """When the sounds of the queries are heard; without queries, which known sounds are, and when."""
+        if query or image:
+            wanted = wanted_of(file, query, image, sensitivity=sensitivity)
+        else:
+            wanted = SeparationRequest(_stem(file.filename), (), 0, False, sensitivity)
+        job = await submit(request, file, image, wanted, finding_work)
+        try:
+            if not await _finished(job, request):
+                raise HTTPException(400, "The client has gone.")
+            return Found.model_validate(outcome_of(job).as_dict())
+        finally:
+            queue.cancel(job)
+
     @router.post("/v1/jobs", status_code=202, responses=problems(*UPLOAD_ERRORS[:-1]))
     async def start_job(
         request: Request,
@@ -117,9 +157,11 @@ def separation_router(separator: Separator, queue: JobQueue, limits: Limits) -> 
         query: Texts = [],  # noqa: B006
         image: Images = [],  # noqa: B006
         binary: Binary = False,
+        sensitivity: Sensitivity = 0.5,
     ) -> JobStatus:
         """Put a recording in the queue; GET /v1/jobs/ID says what became of it."""
-        job = await submit(request, file, query, image, binary)
+        wanted = wanted_of(file, query, image, binary, sensitivity)
+        job = await submit(request, file, image, wanted)
         return status_of(job, queue)
 
     @router.get("/v1/jobs/{job_id}", responses=problems(400, 401, 404))
@@ -134,6 +176,15 @@ def separation_router(separator: Separator, queue: JobQueue, limits: Limits) -> 
         return Response(status_code=204)
 
     return router
+
+
+async def _finished(job: Job, request: Request) -> bool:
+    """Wait for a job; False if the client has gone away before it was finished."""
+    while not job.finished:
+        if await request.is_disconnected():
+            return False
+        await asyncio.sleep(POLL_SECONDS)
+    return True
 
 
 def _checked_texts(texts: list[str], n_images: int, limits: Limits) -> tuple[str, ...]:

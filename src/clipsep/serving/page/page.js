@@ -1,6 +1,7 @@
 // The page: collects a recording and queries, waits for the server, and shows what came out.
 
 import { getJson, Problem, sleep, upload } from "./api.js";
+import { feedbackLine, showFound } from "./found.js";
 import { frameBox } from "./frame.js";
 import { Mix, MUTED_DB, Players } from "./players.js";
 
@@ -246,38 +247,81 @@ $("add-frame").addEventListener("click", addFrame);
 
 // ---- the work
 
+$("sensitivity").addEventListener("input", () => {
+  $("sensitivity").nextElementSibling.textContent = Number($("sensitivity").value);
+});
+
 $("request").addEventListener("submit", async (event) => {
   event.preventDefault();
   addText();
   if (!recording) return say("Choose a recording first.", true);
   if (!queries.length) return say("Name at least one sound, or add an image.", true);
   forget();
+  let id = null;
+  await work(async (signal) => {
+    const form = formOf();
+    form.append("binary", $("binary").checked);
+    const sent = await upload("v1/jobs", form, sending, signal);
+    id = sent.id;
+    show(await wait(sent, signal));
+  }, () => id && getJson(`v1/jobs/${id}`, { method: "DELETE" }).catch(() => {}));
+});
+
+// Without queries: which of the known sounds are heard.
+$("find").addEventListener("click", async () => {
+  addText();
+  if (!recording) return say("Choose a recording first.", true);
+  await work(async (signal) => {
+    const found = await upload("v1/find", formOf(), (share) => (share < 1 ? sending(share) : searching()), signal);
+    showFound($("found-sounds"), found, playFrom);
+    $("found").hidden = false;
+    say("Done.");
+    $("found-title").focus({ preventScroll: true });
+    $("found").scrollIntoView({ block: "nearest" });
+  });
+});
+
+function formOf() {
+  const form = new FormData();
+  form.append("file", recording);
+  for (const query of queries) query.text ? form.append("query", query.text) : form.append("image", query.image);
+  form.append("sensitivity", $("sensitivity").value);
+  return form;
+}
+
+function sending(share) {
+  $("progress").value = share;
+  say(`Sending: ${Math.round(100 * share)} %`);
+}
+
+function searching() {
+  $("progress").removeAttribute("value");
+  say("Searching");
+}
+
+function playFrom(seconds) {
+  const player = recording?.type.startsWith("video/") ? $("video") : $("source-audio");
+  player.currentTime = seconds;
+  player.play();
+}
+
+async function work(task, onCancel = () => {}) {
   running = new AbortController();
   working(true);
-  let id = null;
   try {
-    const form = new FormData();
-    form.append("file", recording);
-    for (const query of queries) query.text ? form.append("query", query.text) : form.append("image", query.image);
-    form.append("binary", $("binary").checked);
-    const sent = await upload("v1/jobs", form, (share) => {
-      $("progress").value = share;
-      say(`Sending: ${Math.round(100 * share)} %`);
-    }, running.signal);
-    id = sent.id;
-    show(await wait(sent, running.signal));
+    await task(running.signal);
   } catch (error) {
-    if (id && error.name === "AbortError") getJson(`v1/jobs/${id}`, { method: "DELETE" }).catch(() => {});
+    if (error.name === "AbortError") onCancel();
     sayError(error);
   } finally {
     working(false);
   }
-});
+}
 
 $("cancel").addEventListener("click", () => running?.abort());
 
 function working(is) {
-  $("separate").disabled = is;
+  $("separate").disabled = $("find").disabled = is;
   $("cancel").hidden = $("progress-area").hidden = !is;
   if (!is) running = null;
 }
@@ -302,7 +346,7 @@ async function wait(status, signal) {
 // ---- the result
 
 function forget() {
-  $("result").hidden = true;
+  $("result").hidden = $("found").hidden = true;
   players.clear();
   mix?.close();
   mix = null;
@@ -338,6 +382,7 @@ function partCard(part, number, address) {
   find(".name").textContent = name;
   const level = part.level_dbfs === null ? "silent" : `${part.level_dbfs.toFixed(1)} dBFS`;
   find(".facts").textContent = part.kind === "mixture" ? level : `${level}, ${(100 * part.energy_share).toFixed(1)} % of the energy`;
+  if (part.kind === "target") feedbackLine(find(".feedback"), part);
   find("img").src = `${address}/spectrogram`;
   find("img").alt = `Spectrogram of ${name}`;
   const audio = find("audio");

@@ -5,15 +5,19 @@ from __future__ import annotations
 import json
 import threading
 import zipfile
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from PIL.Image import Image
 
-from clipsep import ClipsepError, Separator
+from clipsep import ClipsepError, SeparationOptions, Separator
+from clipsep.finding import FindResult, find, scan
 from clipsep.media import AudioReader, AudioWriter
+from clipsep.separation.masking.confidence import QueryFeedback
 from clipsep.serving.limits import Limits
 from clipsep.serving.work.queue import Job, TimeIsUp
 from clipsep.serving.work.spectrograms import draw_spectrogram
@@ -35,12 +39,14 @@ class SeparationRequest:
         texts: queries.
         images: number of images, stored in the job's folder.
         binary: masks of 0 and 1.
+        sensitivity: see `clipsep.SeparationOptions`.
     """
 
     stem: str
     texts: tuple[str, ...]
     images: int
-    binary: bool
+    binary: bool = False
+    sensitivity: float = 0.5
 
 
 @dataclass(frozen=True)
@@ -50,6 +56,7 @@ class Part:
     Attributes:
         level: root mean square in dB of full scale; None for silence.
         energy_share: of the mixture's energy.
+        feedback: on the query of a target: ``familiarity``, ``nearest_known``, ``confidence``.
     """
 
     name: str
@@ -57,6 +64,7 @@ class Part:
     path: Path
     level: float | None
     energy_share: float
+    feedback: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -79,6 +87,7 @@ class Separation:
                     "kind": part.kind,
                     "level_dbfs": part.level,
                     "energy_share": part.energy_share,
+                    **part.feedback,
                 }
                 for part in self.parts
             ],
@@ -97,18 +106,8 @@ def separation_work(
     """The work of a job: decode what was sent, separate it, and leave WAV files in its folder."""
 
     def work(job: Job) -> Separation:
-        recording = decode_recording(job.folder, limits, job.check)
-        images = [
-            decode_image(job.folder, number, limits, job.check)
-            for number in range(1, request.images + 1)
-        ]
-        job.progress = _DECODED
-
-        def progress(done: float, _: float | None) -> None:
-            job.progress = _DECODED + (1 - _DECODED) * min(1.0, done / recording.seconds)
-            job.check()
-
-        try:
+        recording, images, progress = _received(job, request, limits)
+        with _private(recording):
             # Images first: their names are "image 1", "image 2", by their place among the queries.
             report = separator.separate_file(
                 recording.path,
@@ -116,19 +115,22 @@ def separation_work(
                 job.folder,
                 residual=True,
                 binary=request.binary,
+                sensitivity=request.sensitivity,
                 format="wav",
                 progress=progress,
             )
-        except TimeIsUp:
-            raise
-        except ClipsepError as error:
-            # A client learns nothing of this machine's folders.
-            raise type(error)(str(error).replace(str(recording.path), AUDIO_UPLOAD)) from error
         tracks = list(report.targets.items())
         tracks = tracks[request.images :] + tracks[: request.images]
         parts = [Part("mixture", "mixture", recording.path, report.level, 1.0)]
         parts += [
-            Part(name, "target", track.path, track.level, track.energy_share)
+            Part(
+                name,
+                "target",
+                track.path,
+                track.level,
+                track.energy_share,
+                _said(report.feedback_on(name)),
+            )
             for name, track in tracks
         ]
         rest = report.residual
@@ -136,6 +138,64 @@ def separation_work(
         return Separation(request.stem, recording, tuple(parts))
 
     return work
+
+
+def finding_work(
+    separator: Separator, request: SeparationRequest, limits: Limits
+) -> Callable[[Job], FindResult]:
+    """The work of a job that only looks for sounds, without queries for all that the model knows."""
+
+    def work(job: Job) -> FindResult:
+        recording, images, progress = _received(job, request, limits)
+        options = SeparationOptions(sensitivity=request.sensitivity)
+        with _private(recording):
+            if not images and not request.texts:
+                return scan(recording.path, separator=separator, options=options, progress=progress)
+            found = find(
+                recording.path,
+                [*images, *request.texts],
+                separator=separator,
+                options=options,
+                progress=progress,
+            )
+        sounds = found.sounds[request.images :] + found.sounds[: request.images]
+        return replace(found, sounds=sounds)
+
+    return work
+
+
+def _received(
+    job: Job, request: SeparationRequest, limits: Limits
+) -> tuple[Recording, list[Image], Callable[[float, float | None], None]]:
+    """What was sent, decoded, and how the progress of the work on it is noted."""
+    recording = decode_recording(job.folder, limits, job.check)
+    images = [
+        decode_image(job.folder, number, limits, job.check)
+        for number in range(1, request.images + 1)
+    ]
+    job.progress = _DECODED
+
+    def progress(done: float, _: float | None) -> None:
+        job.progress = _DECODED + (1 - _DECODED) * min(1.0, done / recording.seconds)
+        job.check()
+
+    return recording, images, progress
+
+
+@contextmanager
+def _private(recording: Recording) -> Iterator[None]:
+    """A client learns nothing of this machine's folders."""
+    try:
+        yield
+    except TimeIsUp:
+        raise
+    except ClipsepError as error:
+        raise type(error)(str(error).replace(str(recording.path), AUDIO_UPLOAD)) from error
+
+
+def _said(feedback: QueryFeedback) -> dict[str, Any]:
+    said = feedback.as_dict()
+    return {name: said[name] for name in ("familiarity", "nearest_known", "confidence")}
 
 
 def part_file(part: Part, format: str) -> Path:

@@ -1,0 +1,78 @@
+// The page: a file and texts go to the worker, players of the parts come back.
+
+import { decode, wav } from "./audio.js";
+
+const $ = (id) => document.getElementById(id);
+const worker = new Worker("worker.js", { type: "module" });
+let file = null;
+let recording = null;
+
+function say(sentence, isError = false) {
+  $("status").textContent = sentence;
+  $("status").classList.toggle("error", isError);
+}
+
+$("file").addEventListener("change", () => (file = $("file").files[0]));
+$("example").addEventListener("click", async () => {
+  file = new File([await (await fetch("speech-and-violin.flac")).blob()], "speech-and-violin.flac");
+  say("The example: somebody speaks while a violin plays.");
+});
+$("sensitivity").addEventListener("input", () => {
+  $("sensitivity").nextElementSibling.textContent = $("sensitivity").value;
+});
+
+$("request").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const texts = [...new Set($("queries").value.split(",").map((one) => one.trim()).filter(Boolean))];
+  if (!file) return say("Choose a recording first.", true);
+  if (!texts.length) return say("Name at least one sound.", true);
+  $("separate").disabled = true;
+  $("progress").hidden = false;
+  $("parts").replaceChildren();
+  try {
+    recording = await decode(file);
+  } catch {
+    return finish(`${file.name} cannot be decoded by this browser.`, true);
+  }
+  worker.postMessage({ ...recording, texts, sensitivity: Number($("sensitivity").value) });
+});
+
+worker.onmessage = ({ data }) => {
+  if (data.kind === "failed") return finish(data.sentence, true);
+  if (data.kind !== "done") {
+    $("progress").value = data.share;
+    return say(data.kind === "loading" ? `Loading ${data.name}` : "Separating");
+  }
+  const { rate, channels } = recording, length = channels[0].length / rate;
+  for (const target of data.targets) show(target.text, target.channels, about(target));
+  show("everything else", data.residual, "");
+  window.separated = data; // for tests
+  finish(`${length.toFixed(1)} s of sound in ${data.seconds.toFixed(1)} s: ${(length / data.seconds).toFixed(1)} times real time.`);
+};
+worker.onerror = () => finish("The model cannot run in this browser.", true);
+
+function finish(sentence, isError = false) {
+  $("separate").disabled = false;
+  $("progress").hidden = true;
+  say(sentence, isError);
+}
+
+function about({ level, nearest, confidence }) {
+  const sure = confidence === null ? "" : `, confidence ${Math.round(100 * confidence)} %`;
+  return level ? `${level === "known" ? level : `${level}: ${nearest.join(", ")}`}${sure}` : sure.slice(2);
+}
+
+function show(name, channels, facts) {
+  const item = document.createElement("li"), title = document.createElement("h2");
+  const small = document.createElement("small"), audio = document.createElement("audio");
+  const link = document.createElement("a");
+  title.textContent = name;
+  small.textContent = facts;
+  audio.controls = true;
+  audio.src = link.href = URL.createObjectURL(wav(channels, recording.rate));
+  audio.setAttribute("aria-label", name);
+  link.download = `${file.name.replace(/\.\w+$/, "")}.${name.replace(/[^\w]+/g, "-")}.wav`;
+  link.textContent = "WAV";
+  item.append(title, small, audio, link);
+  $("parts").append(item);
+}
