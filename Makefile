@@ -1,6 +1,7 @@
 # `make demo` separates the example recording, `make test` runs the tests, `make lint` checks the style,
 # `make light` checks an installation without extras, `make plugin` installs examples/plugin and trains with
-# it, `make docs` builds the documentation site.
+# it, `make docs` builds the documentation site,
+# `make package` the wheel and the source archive.
 # Each makes the virtual environment .venv first; PYTHON=python3.12 chooses the interpreter.
 
 PYTHON ?= python3
@@ -31,6 +32,12 @@ light:
 plugin: $(VENV)/installed-dev
 	$(PIP_INSTALL) -q ./examples/plugin
 	$(BIN)/python .ci/plugin.py
+
+# Wheel and source archive, checked as PyPI checks them; the wheel is made from the archive.
+package: $(VENV)/installed-dev
+	rm -rf dist
+	$(BIN)/python -m build --outdir dist
+	$(BIN)/python -m twine check --strict dist/*
 
 docs: $(VENV)/installed-dev
 	$(BIN)/mkdocs build --strict

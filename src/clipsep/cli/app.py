@@ -27,7 +27,7 @@ from clipsep.cli.training.train import train
 from clipsep.cli.using.check import check
 from clipsep.cli.using.finding import find, scan
 from clipsep.cli.using.live import live
-from clipsep.cli.using.models import bench, export, info, models
+from clipsep.cli.using.models import bench, export, info, models, push
 from clipsep.cli.using.separate import separate
 from clipsep.cli.using.serve import serve
 from clipsep.errors import ClipsepError, UsageError
@@ -94,6 +94,7 @@ for command in (
     models,
     info,
     export,
+    push,
     bench,
 ):
     app.command()(command)

@@ -139,6 +139,32 @@ def export(
     )
 
 
+def push(
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="Shipped model, folder or Hugging Face id.")
+    ],
+    repository: Annotated[str, typer.Argument(metavar="OWNER/NAME", help="On the hub.")],
+    private: Annotated[bool, typer.Option("--private", help="Only its owner sees it.")] = False,
+    license: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Of the weights, for the card: mit, ...")
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o", "--output", metavar="FOLDER", help="Write the files here, and send nothing."
+        ),
+    ] = None,
+) -> None:
+    """Send a model to the Hugging Face hub, with a card."""
+    from clipsep.hub import push_to_hub, save_pretrained
+
+    if output:
+        for path in save_pretrained(model, output, license):
+            print(path)
+    else:
+        print(push_to_hub(model, repository, private, license))
+
+
 def bench(
     model: Annotated[
         str, typer.Option(metavar="MODEL", help="Shipped model, folder or Hugging Face id.")

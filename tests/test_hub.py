@@ -1,0 +1,95 @@
+"""`clipsep push` against a stand-in for the hub, which keeps what is sent."""
+
+from __future__ import annotations
+
+import base64
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+import yaml
+
+from clipsep import ClipsepError, Separator, UsageError
+from clipsep.checkpoint import find_checkpoint
+from clipsep.cli import main
+from clipsep.hub import push_to_hub, save_pretrained
+
+pytest.importorskip("huggingface_hub")
+
+
+@pytest.fixture
+def hub():
+    """Address of the stand-in, what repositories were made, and the files that were sent."""
+    repositories: list[dict] = []
+    files: dict[str, bytes] = {}
+
+    class Hub(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers.get("content-length", 0)))
+            if self.headers.get("authorization") != "Bearer secret":
+                return self._answer(401, {"error": "no"})
+            if self.path == "/api/repos/create":
+                repositories.append(json.loads(body))
+                return self._answer(200, {"url": f"{address}/me/model"})
+            if "/preupload/" in self.path:
+                entries = json.loads(body)["files"]
+                modes = [{"path": one["path"], "uploadMode": "regular"} for one in entries]
+                return self._answer(200, {"files": modes})
+            if "/commit/" in self.path:
+                for line in body.splitlines():
+                    entry = json.loads(line)
+                    if entry["key"] == "file":
+                        content = entry["value"]["content"]
+                        files[entry["value"]["path"]] = base64.b64decode(content)
+                commit = {"commitUrl": f"{address}/me/model/commit/1", "commitOid": "1"}
+                return self._answer(200, commit)
+            return self._answer(404, {"error": "unknown"})
+
+        def do_GET(self) -> None:
+            self._answer(200, {"id": "me/model", "siblings": [], "sha": "1"})
+
+        def _answer(self, status: int, content: dict) -> None:
+            body = json.dumps(content).encode()
+            self.send_response(status)
+            self.send_header("content-type", "application/json")
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None: ...
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Hub) as server:
+        address = f"http://127.0.0.1:{server.server_port}"
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield address, repositories, files
+        server.shutdown()
+
+
+def test_a_model_is_pushed_whole_with_a_card(hub, tmp_path):
+    address, repositories, files = hub
+    push_to_hub("mini", "me/model", private=True, license="mit", endpoint=address, token="secret")
+    assert repositories[0]["name"] == "model" and repositories[0]["private"] is True
+    source = find_checkpoint("mini")
+    for path in source.iterdir():
+        assert files[path.name] == path.read_bytes()
+    _, about, card = files["README.md"].decode().split("---\n", 2)
+    assert yaml.safe_load(about)["license"] == "mit"
+    assert yaml.safe_load(about)["library_name"] == "clipsep"
+    assert "# mini" in card
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+    assert Separator(tmp_path).config == Separator("mini").config
+
+
+def test_a_refusal_is_one_sentence(hub):
+    with pytest.raises(ClipsepError, match="did not take"):
+        push_to_hub("mini", "me/model", endpoint=hub[0], token="wrong")
+    with pytest.raises(UsageError, match="owner/name"):
+        push_to_hub("mini", "model")
+
+
+def test_a_model_is_saved_into_a_folder(tmp_path):
+    names = [path.name for path in save_pretrained("mini", tmp_path / "copy")]
+    assert {"README.md", "config.json", "model.safetensors"} <= set(names)
+    assert main(["push", "nothing", "me/model"]) == 2
