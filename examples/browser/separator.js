@@ -90,7 +90,7 @@ export class Separator {
     const masks = queries.map(() => ({ values: new Float32Array(n_bands * total), frames: total }));
     const input = new LogMagnitude(spectral);
     const step = segment_frames - Math.round(segment_frames * OVERLAP);
-    let written = 0; // frames that have a mask
+    let written = 0, final = 0; // frames that have a mask, and those whose mask does not change any more
     for (let end = segment_frames; written < total; end += step) {
       const last = Math.min(end, Math.max(total, segment_frames)), start = last - segment_frames;
       const segment = this.#segment(samples, start * hop_length, total < segment_frames ? null : n_fft);
@@ -105,9 +105,9 @@ export class Separator {
           factor = kept(sure, this.config.confidence.silence_below, bias);
         }
         const target = masks[number].values;
-        for (let t = start; t < Math.min(last, total); t++) {
+        for (let t = Math.max(start, final); t < Math.min(last, total); t++) {
           // Where the segment before has masks already, this one fades in.
-          const fading = t < written ? (t - start + 1) / (written - start + 1) : 1;
+          const fading = t < written ? (t - final + 1) / (written - final + 1) : 1;
           for (let f = 0; f < n_bands; f++) {
             const at = f * total + t, mask = factor * sigmoid(own[f * frames + t - start] + bias);
             target[at] += fading * (mask - target[at]);
@@ -115,6 +115,7 @@ export class Separator {
         }
       });
       written = Math.min(last, total);
+      final = start + step;
       onProgress(written / total);
       if (last >= total) break;
     }
