@@ -1,4 +1,5 @@
-# `make demo` separates the example recording, `make test` runs the tests, `make lint` checks the style,
+# `make demo` separates the example recording, `make check` is what to run before a commit, `make test` runs all
+# tests in random order, `make lint` checks style and layers, `make types` checks the types,
 # `make light` checks an installation without extras, `make plugin` installs examples/plugin and trains with
 # it, `make docs` builds the documentation site,
 # `make package` the wheel and the source archive.
@@ -9,11 +10,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test lint light plugin docs clean
+.PHONY: demo check test lint types light plugin docs clean
 
 demo: $(VENV)/installed
 	$(BIN)/clipsep separate examples/speech-and-violin.flac -q "person speaking" -q "violin" \
 		--model mini --residual -o demo-output
+
+check: lint types
+	$(BIN)/python -m pytest -p no:randomly -m "not slow and not ray and not remote"
 
 test: $(VENV)/installed-dev
 	$(BIN)/python -m pytest
@@ -21,6 +25,10 @@ test: $(VENV)/installed-dev
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+types: $(VENV)/installed-dev
+	$(BIN)/mypy
 
 # The core alone, in an environment of its own.
 light:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from clipsep.errors import ClipsepError
-from clipsep.files import SOUND_SUFFIXES, find_files, is_disk_full
+from clipsep.files import SOUND_SUFFIXES, atomic_write, find_files, is_disk_full
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes")
@@ -30,3 +30,15 @@ def test_a_full_disk_is_known_by_its_cause(tmp_path: Path):
             raise ClipsepError("x") from OSError(number, "y")
         except ClipsepError as error:
             assert is_disk_full(error, tmp_path) is is_full
+
+
+def test_a_file_is_written_complete_or_not_at_all(tmp_path: Path):
+    path = tmp_path / "new" / "a.txt"
+    with atomic_write(path) as temporary:
+        temporary.write_text("first")
+        assert not path.exists()
+    with pytest.raises(OSError, match="full"), atomic_write(path) as temporary:
+        temporary.write_text("half")
+        raise OSError("full")
+    assert path.read_text() == "first"
+    assert [file.name for file in path.parent.iterdir()] == ["a.txt"], "nothing is left over"

@@ -132,7 +132,7 @@ def test_bins_read_the_bands_at_the_inverse_positions():
     torch.testing.assert_close(read, expected, atol=1e-6, rtol=0)
 
 
-@pytest.mark.parametrize("sample_rate, n_fft", [(16000, 1024), (44100, 2822), (8000, 512)])
+@pytest.mark.parametrize(("sample_rate", "n_fft"), [(16000, 1024), (44100, 2822), (8000, 512)])
 def test_interpolation_keeps_constants(sample_rate: int, n_fft: int):
     for matrix in (
         warp_matrix(n_fft // 2 + 1, 256),
@@ -149,7 +149,7 @@ def test_smooth_masks_survive_the_way_to_bins_and_back():
     assert (back - mask).abs().max() < 0.01
 
 
-@pytest.mark.parametrize("sample_rate, n_fft", [(44100, 2822), (48000, 3072)])
+@pytest.mark.parametrize(("sample_rate", "n_fft"), [(44100, 2822), (48000, 3072)])
 def test_bins_above_the_networks_range_get_its_top_band(sample_rate: int, n_fft: int):
     mask = torch.rand(256, 5, generator=torch.Generator().manual_seed(0))
     linear = from_bands(mask, SETTINGS, n_fft, sample_rate)
@@ -213,7 +213,7 @@ def test_numpy_gives_the_same_network_input(level: str):
     assert np.abs(given - expected).max() < 1e-4
 
 
-@pytest.mark.parametrize("sample_rate, n_fft", [(16000, 1024), (44100, 2880), (8000, 512)])
+@pytest.mark.parametrize(("sample_rate", "n_fft"), [(16000, 1024), (44100, 2880), (8000, 512)])
 def test_numpy_brings_masks_to_the_same_bins(sample_rate: int, n_fft: int):
     mask = torch.rand(2, 256, 5, generator=torch.Generator().manual_seed(0))
     expected = from_bands(mask, SETTINGS, n_fft, sample_rate).numpy()

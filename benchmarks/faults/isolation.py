@@ -120,7 +120,7 @@ def _limit(memory: int) -> None:
 
 
 def _silence() -> None:
-    """ffmpeg and others write to the descriptors themselves."""
+    """Ffmpeg and others write to the descriptors themselves."""
     nothing = os.open(os.devnull, os.O_RDWR)
     for descriptor in (0, 1, 2):
         os.dup2(nothing, descriptor)

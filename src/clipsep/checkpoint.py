@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 import re
 from dataclasses import dataclass
 from importlib import resources
@@ -21,6 +20,7 @@ from safetensors import SafetensorError, safe_open
 
 from clipsep.errors import ClipsepError, UsageError, require
 from clipsep.feedback import ConfidenceSettings, KnownSettings
+from clipsep.files import atomic_write
 from clipsep.messages import counted, first_problem
 from clipsep.models.settings import ModelSettings, OwnNetworkSettings
 from clipsep.spectral import SpectralSettings
@@ -273,9 +273,8 @@ def _from_hub(repository: str) -> Path:
 
 def write_whole(path: Path, data: bytes) -> None:
     """Write a file that is complete or not there."""
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_bytes(data)
-    os.replace(temporary, path)
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(data)
 
 
 @dataclass(frozen=True)

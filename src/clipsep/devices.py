@@ -102,8 +102,9 @@ def means_gpu(device: str) -> bool:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """PyTorch, if it is in use, computes with one thread inside: many workers share the cores, and all
-    round alike.
+    """Let PyTorch, if it is in use, compute with one thread.
+
+    Many workers share the cores, and all round alike.
     """
     torch = sys.modules.get("torch")
     if torch is None:

@@ -1,15 +1,14 @@
-"""Files given for bulk work: found in folders at any depth, and known again when they changed.
-
-It knows names, sizes and times; it must not open a file.
-"""
+"""Files: found in folders at any depth, known again when they changed, written complete or not at all."""
 
 from __future__ import annotations
 
 import errno
 import os
+import secrets
 import shutil
 import stat
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from clipsep.errors import UsageError
@@ -48,6 +47,23 @@ def find_files(source: Path, suffixes: frozenset[str]) -> Iterator[tuple[Path, s
                 source / below / name
             ):
                 yield source, _text((below / name).as_posix(), below / name)
+
+
+@contextmanager
+def atomic_write(path: Path) -> Iterator[Path]:
+    """A new name beside ``path`` to write to; the file takes the place of ``path`` when all went well.
+
+    So a file is complete or not there, whatever ends the program, and two processes that write the same
+    file do not meet. After an error nothing is left. The folder is made if it is missing.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        with suppress(OSError):
+            temporary.unlink()
 
 
 def is_file(path: Path) -> bool:

@@ -276,7 +276,7 @@ def test_a_change_of_format_within_a_file_is_one_sentence(tmp_path):
 
 
 def test_nothing_is_printed(whole_files, tmp_path):
-    """ffmpeg writes to the file descriptor itself, so a process of its own has to listen."""
+    """Ffmpeg writes to the file descriptor itself, so a process of its own has to listen."""
     broken = tmp_path / "broken.mp3"
     broken.write_bytes(whole_files["sound.mp3"].read_bytes()[:-700])
     code = (

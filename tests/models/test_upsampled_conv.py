@@ -49,7 +49,7 @@ def make_layer(channels: int, out: int, bias: bool = True) -> UpsampledConv2d:
 
 
 @pytest.mark.parametrize("bias", [False, True])
-@pytest.mark.parametrize("batch, channels, out, height, width", MIXED)
+@pytest.mark.parametrize(("batch", "channels", "out", "height", "width"), MIXED)
 def test_mixing_first_changes_nothing(
     batch: int, channels: int, out: int, height: int, width: int, bias: bool, never_enlarged
 ):
@@ -61,7 +61,7 @@ def test_mixing_first_changes_nothing(
     torch.testing.assert_close(layer(in_memory), layer(x), **CLOSE)
 
 
-@pytest.mark.parametrize("batch, channels, out, height, width", PLAIN)
+@pytest.mark.parametrize(("batch", "channels", "out", "height", "width"), PLAIN)
 def test_few_channels_are_enlarged_first(
     batch: int, channels: int, out: int, height: int, width: int
 ):
@@ -72,7 +72,7 @@ def test_few_channels_are_enlarged_first(
     )
 
 
-@pytest.mark.parametrize("batch, channels, out, height, width", MIXED + PLAIN)
+@pytest.mark.parametrize(("batch", "channels", "out", "height", "width"), MIXED + PLAIN)
 def test_kernels_of_each_item(
     batch: int, channels: int, out: int, height: int, width: int, never_enlarged
 ):
@@ -82,7 +82,7 @@ def test_kernels_of_each_item(
     assert_same([upsampled_conv2d(x, kernels), torch.cat(items)], [x, kernels])
 
 
-@pytest.mark.parametrize("height, width", [(2, 300), (300, 1)])
+@pytest.mark.parametrize(("height", "width"), [(2, 300), (300, 1)])
 def test_kernels_of_each_item_on_long_maps(height: int, width: int):
     """Their matrices would be large, so none are made."""
     x, kernels = random(3, 2, height, width), random(3, 1, 2, 3, 3, seed=3)

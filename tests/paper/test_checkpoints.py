@@ -71,7 +71,8 @@ def refused(path: Path, match: str, args: Path | None = None, code: int = 1) -> 
 
 
 @pytest.mark.parametrize(
-    "noise_heads, image_model, parameters", [(0, "clip", 30_290_659), (2, "clippit4", 30_292_771)]
+    ("noise_heads", "image_model", "parameters"),
+    [(0, "clip", 30_290_659), (2, "clippit4", 30_292_771)],
 )
 def test_full_size_models(folder: Path, noise_heads: int, image_model: str, parameters: int):
     published = published_model(7, 64, 32, noise_heads=noise_heads)
@@ -246,7 +247,7 @@ def test_weights_of_something_else(folder: Path):
 
 
 @pytest.mark.parametrize(
-    "changes, match",
+    ("changes", "match"),
     [
         ({"image_model": "sop"}, "'sop'"),
         ({"image_model": ["clip"]}, "not supported"),

@@ -18,7 +18,7 @@ from PIL import Image
 
 from clipsep.errors import ClipsepError, UsageError
 from clipsep.evaluation.recipes import GivenMixture, Recipe
-from clipsep.files import is_file
+from clipsep.files import atomic_write, is_file
 from clipsep.media import read_audio, read_video
 from clipsep.media.images import open_image
 
@@ -156,14 +156,14 @@ def read_mixture_list(
 
 
 def write_mixture_list(mixtures: Iterable[Mixture], path: Path) -> None:
-    """Write a CSV file of mixtures, beside its place and renamed; paths relative to its folder."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
-    with open(temporary, "w", newline="", encoding="utf-8") as file:
+    """Write a CSV file of mixtures, complete or not at all; paths are relative to its folder."""
+    with (
+        atomic_write(path) as temporary,
+        open(temporary, "w", newline="", encoding="utf-8") as file,
+    ):
         writer = csv.DictWriter(file, _COLUMNS)
         writer.writeheader()
         writer.writerows(_cells(mixture, path.parent) for mixture in mixtures)
-    os.replace(temporary, path)
 
 
 def load_sources(mixture: Mixture) -> np.ndarray:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
 
 from clipsep.errors import ClipsepError, UsageError, require
+from clipsep.files import atomic_write
 from clipsep.finding.find import FindResult
 
 _MOST_ROWS = 40
@@ -52,11 +52,9 @@ def draw_timeline(result: FindResult, path: Path) -> None:
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.tick_params(left=False)
     FigureCanvasAgg(figure)
-    temporary = path.with_name(f".{path.name}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(temporary, format="png", dpi=120)
-        os.replace(temporary, path)
+        with atomic_write(path) as temporary:
+            figure.savefig(temporary, format="png", dpi=120)
     except OSError as error:
         raise ClipsepError(f"Cannot write '{path}': {error.strerror or error}.") from error
 

@@ -129,8 +129,9 @@ class PatchUNet(SeparationNetwork):
         return hidden
 
     def _project(self, hidden: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-        """The features themselves are never made: the query is folded into the head, which leaves
-        patch**2 instead of K * patch**2 channels per query.
+        """Fold the query into the head, so that the features themselves are never made.
+
+        That leaves patch**2 instead of K * patch**2 channels per query.
         """
         pixels = self.patch**2
         kernel = self.head.weight.view(-1, pixels, self.head.in_channels)  # [K, pixels, C]

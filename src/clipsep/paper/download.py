@@ -7,7 +7,6 @@ Layout of the folder: ``<split>/<label>/<clip>.mp4``, ``<split>/labels.csv`` for
 from __future__ import annotations
 
 import csv
-import os
 import shutil
 import threading
 from collections import Counter
@@ -19,6 +18,7 @@ from pathlib import Path
 from queue import SimpleQueue
 
 from clipsep.errors import ClipsepError
+from clipsep.files import atomic_write
 from clipsep.media import probe
 from clipsep.paper.public_sets import SPLITS, ListedClip
 from clipsep.paper.rate_limiter import RateLimiter
@@ -260,7 +260,8 @@ def _read_pairs(path: Path) -> Iterator[tuple[str, str]]:
 
 
 def _write_csv(path: Path, rows: Iterable[tuple[str, str]]) -> None:
-    temporary = path.with_suffix(".tmp")
-    with open(temporary, "w", newline="", encoding="utf-8") as file:
+    with (
+        atomic_write(path) as temporary,
+        open(temporary, "w", newline="", encoding="utf-8") as file,
+    ):
         csv.writer(file).writerows(rows)
-    os.replace(temporary, path)

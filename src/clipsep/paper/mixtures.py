@@ -36,7 +36,7 @@ class PairsReport:
 def published_mixtures(
     target_list: Path,
     interferer_list: Path,
-    root: Path = Path("."),
+    root: Path = Path(),
     video_folders: Iterable[Path] = (),
 ) -> PairsReport:
     """One mixture per clip of ``target_list``, as the published evaluation makes them.

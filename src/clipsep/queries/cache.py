@@ -13,6 +13,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from clipsep.files import atomic_write
+
 _MOST = 2000  # embeddings; beyond, the half that was used longest ago is removed
 
 
@@ -47,11 +49,9 @@ class QueryCache:
         """Keep an embedding [D]."""
         numbers = np.asarray(embedding, np.float32).tobytes()
         path = self._path(query)
-        temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
         with suppress(OSError):
-            self._folder.mkdir(parents=True, exist_ok=True)
-            temporary.write_bytes(hashlib.sha256(numbers).digest() + numbers)
-            os.replace(temporary, path)
+            with atomic_write(path) as temporary:
+                temporary.write_bytes(hashlib.sha256(numbers).digest() + numbers)
             self._tidy()
 
     def _tidy(self) -> None:

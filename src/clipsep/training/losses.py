@@ -227,7 +227,7 @@ def _log_probabilities(x: torch.Tensor, clamp: str) -> tuple[torch.Tensor, torch
 
 
 def _clamped(p: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """log p and log(1 - p) with the limits, and the gradients, of torch's binary cross-entropy."""
+    """Log p and log(1 - p) with the limits, and the gradients, of torch's binary cross-entropy."""
     # NaN is refused there (on a GPU with the end of the process), and is to be noticed in the loss.
     undefined = p.isnan()
     p = p.masked_fill(undefined, 0.5)

@@ -161,8 +161,9 @@ class SeparationTask(pl.LightningModule):
         return query + scale * noise.to(query.device)
 
     def _noise(self, shape: torch.Size, position: int) -> torch.Tensor:
-        """Vectors of about unit length; the mixture's own, so that neither a resumed run nor another
-        number of devices changes them.
+        """Vectors of about unit length that belong to a mixture.
+
+        Neither a resumed run nor another number of devices changes them.
         """
         generator = torch.Generator().manual_seed(self.config.seed * 1_000_003 + position)
         return torch.randn(shape, generator=generator) * shape[-1] ** -0.5

@@ -6,7 +6,6 @@ What a study's numbers mean is said by study_table.py.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from typing import Any
 from clipsep.errors import ClipsepError, UsageError
 from clipsep.evaluation.evaluate import evaluate
 from clipsep.evaluation.lists import read_any
+from clipsep.files import atomic_write
 from clipsep.parallel.run import run_many
 from clipsep.parallel.task import Task
 from clipsep.training.config import TrainingConfig
@@ -154,10 +154,9 @@ class _TrainAndScore(Task[int, "str | None"]):
 
 def _write(run: StudyRun, report: dict[str, Any]) -> None:
     path = run.folder / SCORES
-    temporary = path.with_name(f"{path.name}.part")
     try:
-        temporary.write_text(json.dumps({"run": run.described(), "report": report}))
-        os.replace(temporary, path)
+        with atomic_write(path) as temporary:
+            temporary.write_text(json.dumps({"run": run.described(), "report": report}))
     except OSError as error:
         raise ClipsepError(f"Cannot write '{path}': {error.strerror or error}.") from error
 

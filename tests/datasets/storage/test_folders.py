@@ -94,7 +94,7 @@ def test_what_does_not_pass_is_one_sentence(
     expected = r"'memory://bucket/data/shards/a.arrow' cannot be reached \(Reset by peer\): check"
     with pytest.raises(ClipsepError, match=expected):
         remote.read("shards/a.arrow", Path.read_bytes)
-    assert not [path for path in (tmp_path / "cache").rglob("*.part")]
+    assert not list((tmp_path / "cache").rglob("*.part"))
 
 
 def test_refused_access_is_named_at_once(remote: RemoteFolder, monkeypatch: pytest.MonkeyPatch):

@@ -126,7 +126,7 @@ def import_list(
     ],
     root: Annotated[
         Path, typer.Option(metavar="FOLDER", help="Where the list's relative paths begin.")
-    ] = Path("."),
+    ] = Path(),
     workers: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="Processes; by default one per core.")
     ] = None,
@@ -159,7 +159,7 @@ def mixtures(
     ],
     root: Annotated[
         Path, typer.Option(metavar="FOLDER", help="Where the lists' relative paths begin.")
-    ] = Path("."),
+    ] = Path(),
     videos: Annotated[
         list[Path] | None,
         typer.Option(metavar="FOLDER", help="Made by 'clipsep paper download'; may be repeated."),

@@ -8,8 +8,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
-import secrets
 from pathlib import Path
 
 from clipsep.errors import ClipsepError
@@ -18,6 +16,7 @@ from clipsep.evaluation.report.latex import latex
 from clipsep.evaluation.report.listening import listening_page
 from clipsep.evaluation.report.statistics import METRICS, Report
 from clipsep.evaluation.report.text import markdown
+from clipsep.files import atomic_write
 
 _EXAMPLES = "examples.html"
 
@@ -45,7 +44,8 @@ def write_report(report: Report, folder: str | Path) -> list[Path]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, content in contents.items():
-            _write_whole(folder / name, content)
+            with atomic_write(folder / name) as temporary:
+                temporary.write_bytes(content)
         if _EXAMPLES not in contents:
             (folder / _EXAMPLES).unlink(missing_ok=True)
     except OSError as error:
@@ -53,15 +53,6 @@ def write_report(report: Report, folder: str | Path) -> list[Path]:
             f"The report cannot be written to '{folder}': {error.strerror or error}."
         ) from error
     return [folder / name for name in contents]
-
-
-def _write_whole(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-    try:
-        temporary.write_bytes(content)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _mixtures_csv(report: Report) -> str:

@@ -5,10 +5,7 @@ It knows blocks of samples and colours; matplotlib is imported only when a figur
 
 from __future__ import annotations
 
-import contextlib
 import math
-import os
-import secrets
 import warnings
 from pathlib import Path
 from textwrap import shorten
@@ -17,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from clipsep.errors import ClipsepError
+from clipsep.files import atomic_write
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -63,22 +61,16 @@ class SpectrogramFigure:
         Raises:
             ClipsepError: if it cannot be written.
         """
-        temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with warnings.catch_warnings():
+            with atomic_write(path) as temporary, warnings.catch_warnings():
                 # A query in a script that the font lacks is drawn as boxes; that is no alarm.
                 warnings.simplefilter("ignore")
                 self._draw().savefig(temporary, format="png")
-            os.replace(temporary, path)
         except OSError as error:
             raise ClipsepError(
                 f"{path} could not be written ({error.strerror or error}): check the folder and "
                 "the free space."
             ) from error
-        finally:
-            with contextlib.suppress(OSError):
-                temporary.unlink()
 
     def _draw(self) -> Figure:
         # Figure itself, not pyplot: no global state, no window system, safe in any thread.

@@ -22,7 +22,7 @@ MEDIA_TYPES = {
     "m4a": "audio/mp4",
 }
 BINARY_CONTENT = {"schema": {"type": "string", "format": "binary"}}
-AUDIO_CONTENT = {media_type: BINARY_CONTENT for media_type in MEDIA_TYPES.values()}
+AUDIO_CONTENT = dict.fromkeys(MEDIA_TYPES.values(), BINARY_CONTENT)
 
 
 class Problem(BaseModel):
