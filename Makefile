@@ -10,7 +10,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo check test lint types light plugin docs clean
+.PHONY: demo check test lint types light plugin docs fuzz licences clean
 
 demo: $(VENV)/installed
 	$(BIN)/clipsep separate examples/speech-and-violin.flac -q "person speaking" -q "violin" \
@@ -49,6 +49,15 @@ package: $(VENV)/installed-dev
 
 docs: $(VENV)/installed-dev
 	$(BIN)/mkdocs build --strict
+
+# Damage, kills, full disks and hostile input: hours with SCALE=1 (docs/robustness.md). Linux.
+SCALE ?= 0.02
+fuzz: $(VENV)/installed-dev
+	$(BIN)/python -m benchmarks.faults --scale $(SCALE)
+
+# Of everything that is installed with all extras.
+licences: $(VENV)/installed-dev
+	$(BIN)/python -m benchmarks.licences
 
 clean:
 	rm -rf $(VENV) .venv-light demo-output site

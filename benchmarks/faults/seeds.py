@@ -169,7 +169,7 @@ def use_model(
 ) -> None:
     """Load it and separate a moment of noise."""
     from clipsep import Separator
-    from clipsep.separation.separator import EncodedQueries
+    from clipsep.separation.asked import EncodedQueries
 
     with tempfile.TemporaryDirectory(dir=folder.parent) as place:
         copy = Path(place)
@@ -253,7 +253,7 @@ def read_list(kind: str, path: Path, sounds: Path) -> None:
 
 def read_labels(path: Path) -> None:
     """Of `prepare`."""
-    from clipsep.datasets.prepare import find_videos
+    from clipsep.datasets.prepare.videos import find_videos
 
     video = path.with_name("a.mp4")
     video.touch()
@@ -262,7 +262,7 @@ def read_labels(path: Path) -> None:
 
 def read_rejected(path: Path) -> None:
     """Of a data set."""
-    from clipsep.datasets.rejected import RejectedList
+    from clipsep.datasets.prepare.rejected import RejectedList
 
     root = path.with_name("root")
     root.mkdir(exist_ok=True)

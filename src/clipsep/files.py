@@ -36,7 +36,7 @@ def find_files(source: Path, suffixes: frozenset[str]) -> Iterator[tuple[Path, s
     """
     source = source.absolute()
     if source.is_file():
-        yield source.parent, _text(source.name, source)
+        yield source.parent, require_text(source).name
         return
     if not source.is_dir():
         raise UsageError(f"'{source}' does not exist.")
@@ -46,7 +46,8 @@ def find_files(source: Path, suffixes: frozenset[str]) -> Iterator[tuple[Path, s
             if os.path.splitext(name)[1].lower() in suffixes and not _is_special(
                 source / below / name
             ):
-                yield source, _text((below / name).as_posix(), below / name)
+                require_text(source / below / name)
+                yield source, (below / name).as_posix()
 
 
 @contextmanager
@@ -128,11 +129,12 @@ def _is_special(path: Path) -> bool:
     return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
-def _text(name: str, path: Path) -> str:
+def require_text(path: Path) -> Path:
+    """The path itself; UsageError if its name is not text, which reports and other files would lose."""
     try:
-        name.encode()
+        str(path).encode()
     except UnicodeEncodeError as error:
         raise UsageError(
             f"The name of {os.fsencode(path)!r} is not in UTF-8: rename it."
         ) from error
-    return name
+    return path

@@ -24,6 +24,18 @@ def printable(text: object) -> str:
     )
 
 
+def spreadsheet_text(text: object) -> str:
+    """A text for a CSV cell that no spreadsheet takes for a formula."""
+    shown = "" if text is None else printable(text)
+    return f"'{shown}" if shown.startswith(("=", "+", "-", "@")) else shown
+
+
+def markdown_text(text: object) -> str:
+    """A text in a table of a Markdown file: no cell ends in it, and no link or tag begins."""
+    shown = printable(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return "".join(f"\\{sign}" if sign in "\\|[]`*" else sign for sign in shown)
+
+
 def unexpected(subject: object, error: Exception) -> str:
     """A sentence about a failure that nothing in this package foresaw, for the one file it befell."""
     what = " ".join(f"{type(error).__name__}: {error}".split())

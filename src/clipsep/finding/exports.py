@@ -7,6 +7,7 @@ import io
 
 from clipsep.finding.find import FindResult, FoundSound
 from clipsep.finding.spans import Span
+from clipsep.messages import spreadsheet_text
 
 
 def as_csv(results: list[FindResult]) -> str:
@@ -17,7 +18,7 @@ def as_csv(results: list[FindResult]) -> str:
     for result in results:
         for sound, span in _in_order(result):
             row = [f"{span.start:.3f}", f"{span.end:.3f}", f"{span.confidence:.3f}"]
-            writer.writerow([result.source, sound.query, *row])
+            writer.writerow([*map(spreadsheet_text, (result.source, sound.query)), *row])
     return text.getvalue()
 
 

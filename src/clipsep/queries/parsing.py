@@ -14,6 +14,7 @@ from pathlib import Path
 from PIL import Image
 
 from clipsep.errors import UsageError
+from clipsep.files import require_text
 from clipsep.media import read_frame
 from clipsep.media.images import open_image
 
@@ -130,7 +131,7 @@ def _named(
     if isinstance(query, Image.Image):
         return f"image {number}", query
     if _is_path(query):
-        return short_names[Path(query)], open_image(Path(query))
+        return short_names[require_text(Path(query))], open_image(Path(query))
     if not isinstance(query, str):
         raise UsageError(
             f"A query is a text, the path of an image or a Pillow image, not {type(query).__name__} (a "

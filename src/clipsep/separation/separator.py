@@ -18,6 +18,7 @@ from clipsep.checkpoint import CheckpointConfig, find_checkpoint, load_config
 from clipsep.engines import Engine, load_engine
 from clipsep.errors import ClipsepError, UsageError
 from clipsep.feedback import IMAGE, TEXT
+from clipsep.files import require_text
 from clipsep.media import AudioReader, Tags, check_writable, read_tags
 from clipsep.messages import counted
 from clipsep.plugins import trust
@@ -206,7 +207,7 @@ class Separator:
         Raises:
             UsageError, ClipsepError: if the input, the queries or the output are of no use.
         """
-        path, output_dir = Path(path), Path(output_dir)
+        path, output_dir = require_text(Path(path)), require_text(Path(output_dir))
         options = (options or SeparationOptions()).changed(**settings)
         asked = queries
         if not isinstance(asked, EncodedQueries):

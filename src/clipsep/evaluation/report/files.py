@@ -17,6 +17,7 @@ from clipsep.evaluation.report.listening import listening_page
 from clipsep.evaluation.report.statistics import METRICS, Report
 from clipsep.evaluation.report.text import markdown
 from clipsep.files import atomic_write
+from clipsep.messages import spreadsheet_text
 
 _EXAMPLES = "examples.html"
 
@@ -70,10 +71,10 @@ def _mixtures_csv(report: Report) -> str:
         mixture = scored.mixture
         writer.writerow(
             [
-                *(mixture.id, mixture.query, mixture.label),
-                ";".join(interferer.label or "" for interferer in mixture.interferers),
+                *map(spreadsheet_text, (mixture.id, mixture.query, mixture.label)),
+                spreadsheet_text(";".join(other.label or "" for other in mixture.interferers)),
                 *(value for name in report.estimates for value in scored.scores[name]),
-                scored.absent,
+                spreadsheet_text(scored.absent),
                 *(scored.leakage.get(name) for name in report.model_estimates),
                 ";".join(["source"] * scored.silent_reference + list(scored.silent_estimates)),
             ]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from clipsep.evaluation.report.statistics import METRICS, Report, Statistic
 from clipsep.evaluation.scoring import MIXTURE
-from clipsep.messages import counted
+from clipsep.messages import counted, markdown_text
 
 TITLES = {
     "sdr": "SDR",
@@ -119,7 +119,7 @@ def markdown(report: Report) -> str:
 
 
 def _lines(report: Report) -> Iterator[str]:
-    yield f"# {report.model['name']} on {Path(report.mixture_list['path']).name}\n"
+    yield f"# {markdown_text(report.model['name'])} on {Path(report.mixture_list['path']).name}\n"
     yield from _what_was_done(report)
     yield "\n## Overall\n"
     yield "dB: mean ± standard error (median).\n"
@@ -145,7 +145,7 @@ def _lines(report: Report) -> Iterator[str]:
     yield f"|---|---:|{'---:|' * len(report.estimates)}"
     for label, mixtures in report.by_class.items():
         cells = [decibel_text(report.statistic(n, "sdr", label).mean) for n in report.estimates]
-        yield f"| {_escaped(label)} | {len(mixtures)} | {' | '.join(cells)} |"
+        yield f"| {markdown_text(label)} | {len(mixtures)} | {' | '.join(cells)} |"
     for name in report.model_estimates:
         yield f"\n<details><summary>All metrics by class: {name}</summary>\n"
         yield from _metric_table("class", dict.fromkeys(report.by_class, name), report, True)
@@ -218,7 +218,7 @@ def _metric_table(
     for row, name in rows.items():
         label = row if by_class else None
         cells = [_cell(report.statistic(name, metric, label, skip_silent)) for metric in METRICS]
-        yield f"| {_escaped(row)} | {' | '.join(cells)} |"
+        yield f"| {markdown_text(row)} | {' | '.join(cells)} |"
 
 
 def _without_silent_mixtures(report: Report) -> Iterator[str]:
@@ -238,7 +238,3 @@ def _cell(statistic: Statistic) -> str:
     error = statistic.standard_error
     spread = f" ± {decibel_text(error)}" if error is not None else ""
     return f"{decibel_text(statistic.mean)}{spread} ({decibel_text(statistic.median)})"
-
-
-def _escaped(text: str) -> str:
-    return text.replace("|", "\\|")

@@ -225,12 +225,15 @@ def output_paths(
     """Where the tracks of a recording go, by query, and where its figure goes, if there is one.
 
     Raises:
-        UsageError: if the file name of the options gives several tracks the same name.
+        UsageError: if the file name of the options gives several tracks the same name, or a track that of
+            the recording.
     """
     stem = _shorten(recording.stem, 100)
     extension = video_format(recording) if options.video else options.format
     names = [*names, *[RESIDUAL] * options.residual]
     tracks = _track_paths(folder, stem, names, extension, options.filename)
+    if recording.absolute() in (path.absolute() for path in tracks.values()):
+        raise UsageError(f"'{recording}' would be written over: choose another output folder.")
     return tracks, folder / f"{stem}.spectrogram.png" if options.plot else None
 
 

@@ -308,8 +308,14 @@ def _outputs(
 ) -> Iterable[Path]:
     """All files that will be written; UsageError if two recordings have some in common."""
     owners: dict[Path, Recording] = {}
+    inputs = {recording.path for recording in recordings}
     for recording in recordings:
         for path in request.outputs(recording, output):
+            if path in inputs:
+                raise UsageError(
+                    f"'{path}' is to be separated, and would be written by '{recording.path}', too: choose "
+                    "another output folder."
+                )
             if path in owners:
                 raise UsageError(
                     f"'{owners[path].path}' and '{recording.path}' would both be written to '{path}': "
