@@ -262,7 +262,7 @@ def read_labels(path: Path) -> None:
 
 def read_rejected(path: Path) -> None:
     """Of a data set."""
-    from clipsep.datasets.prepare.rejected import RejectedList
+    from clipsep.datasets.rejected import RejectedList
 
     root = path.with_name("root")
     root.mkdir(exist_ok=True)

@@ -24,6 +24,7 @@ from clipsep.files import (
     find_files,
     fingerprint,
     is_disk_full,
+    require_text,
 )
 from clipsep.media import check_writable
 from clipsep.messages import unexpected
@@ -342,7 +343,7 @@ def _with_absolute(queries: Sequence[str | Path]) -> list[str | Path]:
 @contextmanager
 def _made_folder(folder: Path) -> Iterator[None]:
     """The folder exists inside; if the work fails before anything is in it, it goes again."""
-    check_writable(folder)
+    check_writable(require_text(folder))
     is_new = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
     try:
