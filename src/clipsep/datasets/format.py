@@ -19,9 +19,13 @@ from clipsep.errors import ClipsepError
 def write_table(table: pa.Table, path: Path) -> None:
     """Write an Arrow file beside ``path`` and rename it, as one record batch."""
     temporary = path.with_suffix(".tmp")
-    with pa.OSFile(str(temporary), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
-        writer.write_table(table.combine_chunks())
-    temporary.rename(path)
+    try:
+        with pa.OSFile(str(temporary), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
+            writer.write_table(table.combine_chunks())
+        temporary.rename(path)
+    except BaseException:  # a full disk needs the room
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def read_table(path: Path) -> pa.Table:
