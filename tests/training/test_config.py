@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
+import runpy
 from pathlib import Path
-from typing import Any, get_args
 
 import pytest
-import yaml
-from pydantic import BaseModel
-from pydantic_core import PydanticUndefined
 
 from clipsep.checkpoint import load_checkpoint
 from clipsep.errors import ClipsepError, UsageError
@@ -41,44 +36,6 @@ def test_every_shipped_config_is_valid_and_trains(path: Path, tmp_path: Path):
     checkpoint = load_checkpoint(folder)
     assert any(key.startswith("val/sdr") for key in checkpoint.config.training)
     assert checkpoint.config.labels == (["hiss", "hum"] if "labelsep" in path.stem else [])
-
-
-def unwrapped(annotation: Any) -> Any:
-    """Without what Annotated adds to a type."""
-    return get_args(annotation)[0] if hasattr(annotation, "__metadata__") else annotation
-
-
-def keys(settings: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Every key of a config, as an override names it, and its default."""
-    for name, field in settings.model_fields.items():
-        below = [
-            one
-            for one in map(unwrapped, (field.annotation, *get_args(field.annotation)))
-            if isinstance(one, type) and issubclass(one, BaseModel)
-        ]
-        for one in below:
-            yield from keys(one, f"{prefix}{name}.")
-        if not below:
-            yield prefix + name, field.default
-
-
-def test_the_guide_names_every_key_and_its_default():
-    guide = (CONFIGS[0].parents[1] / "docs" / "guide.md").read_text(encoding="utf-8")
-    cells = [line.split("|")[1] for line in guide.splitlines() if line.startswith("| `")]
-    named = [code for cell in cells for code in re.findall("`([^`]+)`", cell)]
-    expected = {key for key, _ in keys(TrainingConfig)}
-    assert expected - {code.partition("=")[0] for code in named} == set()
-    for key, default in keys(TrainingConfig):
-        if default is not PydanticUndefined:
-            values = [
-                yaml.safe_load(code.partition("=")[2])
-                for code in named
-                if code.startswith(f"{key}=")
-            ]
-            default = list(default) if isinstance(default, tuple) else default
-            assert default in [*values, *map(str, values)], key
-    for code in named:
-        assert "=" not in code or code.partition("=")[0] in expected, "no key that there is not"
 
 
 def test_published_defaults():
@@ -223,3 +180,11 @@ def test_only_a_model_trained_on_words_refuses_labels_that_it_has_not_heard(tmp_
     assert {"val/sdr_image", "val/sdr_text"} <= set(scores)
     with pytest.raises(UsageError, match="labels that training has not: buzz; "):
         train_tiny(tmp_path, query="hybrid", steps=4, output=tmp_path / "other")
+
+
+def test_the_page_of_all_keys_is_in_step():
+    root = Path(__file__).parents[2]
+    made = runpy.run_path(str(root / ".ci/config_table.py"))["page"]()
+    assert made == (root / "docs/configuration.md").read_text(), (
+        "run: python .ci/config_table.py > docs/configuration.md"
+    )

@@ -15,7 +15,13 @@ class _Settings(BaseModel):
 
 
 class UNetSettings(_Settings):
-    """The published U-Net."""
+    """The published U-Net.
+
+    Attributes:
+        kind: the published U-Net.
+        num_downs: halvings of bands and frames.
+        width: channels after the first one.
+    """
 
     kind: Literal["unet"] = "unet"
     num_downs: int = Field(7, ge=5, le=10)
@@ -28,7 +34,17 @@ class UNetSettings(_Settings):
 
 
 class PatchUNetSettings(_Settings):
-    """The compact network of the `mini` models."""
+    """The compact network of the `mini` models; see `clipsep.models.patch_unet.PatchUNet`.
+
+    Attributes:
+        kind: the compact network.
+        widths: channels of each level.
+        blocks: residual blocks per level and side.
+        patch: side of a patch, in bands and frames.
+        attention: transformer blocks at the innermost level.
+        gated_head: whether the query also gates the features, for a second, non-linear part of the logits.
+        film_decoder: whether the query scales and shifts the decoder's channels, too.
+    """
 
     kind: Literal["patch_unet"] = "patch_unet"
     widths: tuple[Annotated[int, Field(ge=1, le=MOST_CHANNELS)], ...] = Field(
@@ -91,8 +107,11 @@ class ModelSettings(_Settings):
 
     Attributes:
         kind: ``clipsep`` (any fixed query embedding), ``labelsep`` (learnt label table) or ``pit``.
+        feature_channels: K.
         query_dim: D; for ``labelsep`` the size of the label table's rows.
         query_hidden: hidden units of the query projection; 0 for a linear one, as published.
+        query_activation: on the query projection, ``sigmoid`` as published or ``none``.
+        normalize_query: scale query embeddings to unit length first.
         noise_heads: 2 for noise invariant training, else 0.
         n_labels: rows of the label table, ``labelsep`` only.
     """

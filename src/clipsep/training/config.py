@@ -41,6 +41,7 @@ class DataSettings(_Settings):
     """Prepared data sets: folders, or addresses such as ``s3://bucket/folder``.
 
     Attributes:
+        train: folder or address of the clips that are mixed.
         val: optional, but nothing is scored without it.
         shuffle_shards: shards among whose clips training shuffles and mixes at a time; by default all
             of a folder, and 16 of an address, whose shards are fetched while they are needed.
@@ -63,10 +64,17 @@ class LossSettings(_Settings):
             ``options`` and none of the other keys but ``absent_query_prob``.
         absent_query_prob: share of training mixtures whose last query is replaced by that of another
             mixture's sound, one of those that a device sees in the same pass, which must be two or more.
+        options: keyword arguments of a loss of another package.
+        noise_weight: of ``nit``: weight of the penalty on the noise heads' mean activation.
+        noise_gamma: of ``nit``: mean activation up to which there is no penalty.
+        union: of ``nit``: how query and noise masks join: ``published``, min(1, a + b), or ``either``,
+            1 - (1 - a)(1 - b).
+        sdr_weight: weight of a signal-to-distortion term beside the cross-entropy.
         query_only_weight: of ``nit``: share of the cost on the query masks without noise masks.
         weighted: positions count by the mixture's loudness there; otherwise all alike.
         drop_closest: of ``mask``, from step ``drop_closest_steps`` on: so many mixtures of a pass, those
             whose queries are most alike, count nothing; -1 weights them by how alike they are.
+        drop_closest_steps: see ``drop_closest``.
         clamp: of ``mask`` and ``pit``: ``published`` or ``none``, see `clipsep.training.losses.mask_loss`.
     """
 
@@ -88,7 +96,11 @@ class OptimizerSettings(_Settings):
     """Adam(W) with linear warm-up, then a linear decay to ``final_factor`` at ``decay_until``.
 
     Attributes:
+        learning_rate: after the warm-up.
         weight_decay: decoupled (AdamW).
+        warmup_steps: steps in which the learning rate rises from 0.
+        final_factor: part of the learning rate that is left at ``decay_until``.
+        gradient_clip: norm that gradients are clipped to.
         decay_until: step; by default the last one.
         ema_decay: decay of the exponential moving average of the weights, which is what is validated and
             exported; 0 for none.
@@ -107,6 +119,7 @@ class TrainingConfig(_Settings):
     """One training run; the defaults are the published CLIPSep.
 
     Attributes:
+        name: of the model that is trained, in its checkpoint.
         output: folder of the run: ``best/`` and ``last/`` are checkpoints, ``resume.ckpt`` its state.
         query_encoder: name of the encoder whose embeddings are the queries; ``labels`` for LabelSep.
         init: model whose weights the run starts from (a shipped one, a folder or a hub id); exported
@@ -118,6 +131,13 @@ class TrainingConfig(_Settings):
             draws one for each of its clips.
         query_noise: length of the Gaussian noise added to a query embedding, relative to its own.
         prompts: prompt set for text queries.
+        steps: length of the training.
+        validate_every: steps between validations.
+        log_every: steps between log lines.
+        seed: of all random numbers.
+        precision: ``32``, ``bf16`` or ``16`` (GPUs only).
+        device: ``auto`` for a GPU if there is one, ``cpu`` or ``cuda``.
+        loader_workers: processes that make mixtures; 0 for none.
         save_every: steps between saves of the run's state, all that a crash can cost.
         validation_mixtures: mixtures scored per validation, the same in every run; null for as many as
             there are clips.
@@ -126,7 +146,8 @@ class TrainingConfig(_Settings):
         examples: mixtures of each validation that are drawn and written as sound for TensorBoard.
         batch_size: mixtures per optimizer step, over all devices and accumulated passes.
         accumulate: passes whose gradients are added up to one step, each with its part of the batch.
-        devices: of each machine, ``auto`` for all GPUs; ``nodes``: machines.
+        devices: of each machine, ``auto`` for all GPUs.
+        nodes: machines.
         loggers: beside the CSV and TensorBoard files: ``wandb``, or those of other packages, each with its
             options, for example ``{wandb: {project: clipsep}}``.
         compile: let torch.compile translate the network: minutes at the start, then faster steps.
