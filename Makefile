@@ -16,7 +16,7 @@ demo: $(VENV)/installed
 	$(BIN)/clipsep separate examples/speech-and-violin.flac -q "person speaking" -q "violin" \
 		--model mini --residual -o demo-output
 
-check: lint types
+check: lint
 	$(BIN)/python -m pytest -p no:randomly -m "not slow and not ray and not remote"
 
 test: $(VENV)/installed-dev

@@ -19,6 +19,42 @@ sys.stdin.read()
 """
 
 
+# Test modules that train, start processes or servers, or hold networks of full size.
+_SLOW = (
+    "cli/test_bad_input.py",
+    "cli/test_commands.py",
+    "cli/test_separate_more.py",
+    "data/test_prepare.py",
+    "evaluation/",
+    "finding/",
+    "models/test_golden.py",
+    "paper/test_checkpoints.py",
+    "parallel/",
+    "recipes/",
+    "serving/",
+    "separation/test_cost.py",
+    "test_light.py",
+    "test_mini.py",
+    "test_plugins.py",
+    "test_site.py",
+    "training/test_config.py",
+    "training/test_train.py",
+    "workflows/",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Set the markers by which `make check` chooses."""
+    for item in items:
+        path = Path(item.path).relative_to(Path(__file__).parent).as_posix()
+        if "ray_address" in getattr(item, "fixturenames", ()) or "Ray]" in item.name:
+            item.add_marker("ray")
+        if path.startswith(("datasets/storage/test_remote", "datasets/storage/test_s3")):
+            item.add_marker("remote")
+        if any(part in path for part in _SLOW):
+            item.add_marker("slow")
+
+
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is cached is neither the user's nor another test's, whose encoders may be fakes."""
