@@ -30,6 +30,12 @@ from recipes.everyday.scenes import RMS, Scene, Scenes, SceneSettings
 _VALIDATION_SAMPLES = 65_535
 
 
+DATA = (
+    "Mixtures made by recipes/everyday/scenes.py of recordings with labels, whose collections and licences "
+    "docs/models/mini.md lists; asked for by texts and images."
+)
+
+
 class RunSettings(BaseModel):
     """A training.
 
@@ -272,7 +278,7 @@ def _save(
         query_encoder=scenes.index["encoder"],
         prompts="plain",
         known_sounds=scenes.labels,
-        training={"recipe": run, "validation": line},
+        training={"recipe": run, "validation": line, "data": DATA},
     )
     save_checkpoint(output, config, model, torch.float16)
 

@@ -34,7 +34,7 @@ def main() -> None:
     config = checkpoint.config
     changes = {"name": args.name, "prompts": args.prompts}
     config = config.model_copy(update={key: value for key, value in changes.items() if value})
-    config.training["data"] = DATA
+    config.training.setdefault("data", DATA)
     folder = Path(clipsep.__file__).parent / "assets" / config.name
     save_checkpoint(folder, config, checkpoint.model, torch.float16)
     export_checkpoint(folder)
