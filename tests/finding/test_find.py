@@ -108,7 +108,7 @@ def test_exports():
     sound = FoundSound("dog,\tbig", 0.9, spans, np.zeros(3))
     result = FindResult("a.wav", 5.0, 0.1, [sound])
     assert as_labels(result) == "1.000000\t2.500000\tdog, big\n3.000000\t4.000000\tdog, big\n"
-    assert as_csv([result]).splitlines()[1] == 'a.wav,"dog,\tbig",1.000,2.500,0.750'
+    assert as_csv([result]).splitlines()[1] == r'a.wav,"dog,\tbig",1.000,2.500,0.750'
 
 
 def test_what_is_not_a_search_is_refused(recording):

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from clipsep import Separator
 from clipsep.checkpoint import CheckpointConfig
-from clipsep.models.settings import ModelSettings
+from clipsep.models.settings import ModelSettings, PatchUNetSettings
 from clipsep.separation.separator import EncodedQueries, SeparationResult
 from clipsep.spectral import SpectralSettings
 
@@ -78,7 +78,7 @@ def separator(level: str = "relative") -> Separator:
     """With masks that do not depend on the level."""
     config = CheckpointConfig(
         name="linear",
-        model=ModelSettings(query_dim=QUERY_DIM),
+        model=ModelSettings(network=PatchUNetSettings(), query_dim=QUERY_DIM),
         spectral=SpectralSettings(level=level, log_floor=1e-4, segment_frames=64),
         query_encoder="any",
     )
