@@ -117,7 +117,7 @@ def test_both_engines_give_the_same_masks(name: str, tmp_path: Path):
 def test_a_network_of_someone_else_is_exported_too(tmp_path: Path, monkeypatch):
     """Whatever is a SeparationNetwork: any number of queries and any length, from one pass."""
     monkeypatch.setattr(registry, "_build_network", lambda settings, n_bands: Attending(4))
-    folder = make_checkpoint(tmp_path / "model", normalize_query=True)
+    folder = make_checkpoint(tmp_path / "model", normalize_query=True, network=PatchUNetSettings())
     export_checkpoint(folder)
     config, random = load_config(folder), np.random.default_rng(0)
     onnx, pytorch = (load_engine(folder, config, name) for name in ("onnx", "pytorch"))

@@ -54,8 +54,9 @@ class OnnxEngine:
         except Exception as error:  # ONNX Runtime has a class for each kind of failure
             reason = str(error).strip().split("\n")[0]
             raise ClipsepError(f"'{self._path}' cannot be run: {reason}") from error
-        n_queries = 1 if queries is None else len(queries)
-        expected = (len(log_magnitude), n_queries, *log_magnitude.shape[2:])
+        # A model without queries has as many masks as it was made with.
+        n_masks = logits.shape[1:2] if queries is None else (len(queries),)
+        expected = (len(log_magnitude), *n_masks, *log_magnitude.shape[2:])
         if logits.shape != expected:
             raise ClipsepError(
                 f"'{self._path}' gives masks of another shape than its config.json says: fetch or install "

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from io import BufferedReader
 from typing import TYPE_CHECKING, Annotated, BinaryIO
 
-import numpy as np
 import typer
 
 from clipsep.cli.console import Device, Sensitivity
@@ -15,6 +14,8 @@ from clipsep.cli.recordings import EncoderName, Engine, Images, Model, Query
 from clipsep.errors import UsageError
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from clipsep.separation.options import SeparationOptions
     from clipsep.separation.separator import Separator
 
@@ -50,7 +51,7 @@ def live(
     device: Device = "auto",
     engine: Engine = "auto",
 ) -> None:
-    """Separate what the microphone hears, or samples from a pipe, as they come.
+    """Separate what the microphone or a pipe gives, as it comes.
 
     Raw samples are 32-bit floating point, little-endian, channels interleaved, in and out. Several queries
     are heard together.
@@ -75,6 +76,8 @@ def live(
 
 def _blocks_from(stream: BufferedReader, rate: int, channels: int) -> Iterator[np.ndarray]:
     """Blocks [C, n] of raw samples; what is left of a last frame is dropped."""
+    import numpy as np
+
     width = 4 * channels
     size = max(1, round(_BLOCK_SECONDS * rate)) * width
     rest = b""
@@ -95,6 +98,8 @@ def _copy(
     latency: float,
     out: BinaryIO,
 ) -> None:
+    import numpy as np
+
     for block in separator.stream(blocks, rate, queries, options, latency=latency):
         (target,) = block.targets.values()
         out.write(np.ascontiguousarray(target.T, "<f4").tobytes())
@@ -109,6 +114,8 @@ def _through_devices(
     options: SeparationOptions,
     latency: float,
 ) -> None:
+    import numpy as np
+
     from clipsep.errors import require
 
     require("sounddevice", extra="live", purpose="hearing and playing sound")
