@@ -1,6 +1,6 @@
 """How well `clipsep find` and `clipsep scan` know when sounds are there, on mixtures with known spans.
 
-    python -m benchmarks.finding CORPUS [--list pairs_test.csv] [--count 60] [--scan 20] [--fit]
+    python -m benchmarks.finding CORPUS [--list pairs_test.csv] [--count 60] [--scan 20]
 
 A mixture is 12 s of a background with the target in one or two stretches of 1.5 to 3 s, at the level of
 the background. Frames are steps of 0.128 s. F1 is of all frames at the threshold 0.5; AUC is that of

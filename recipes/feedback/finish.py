@@ -3,7 +3,7 @@
 Adds what is needed for feedback on queries and answers: the table of known sounds, from which
 similarity on a query is known or near, how far queries are drawn towards known sounds, and the
 calibration of the confidence. Everything is chosen on CORPUS/pairs_val_wide.csv and pairs_val.csv; the
-tables that are printed belong to docs/results.md. Run it after the export; it takes about three minutes.
+tables that are printed belong to docs/results.md. Run it after the export.
 """
 
 from __future__ import annotations

@@ -87,7 +87,7 @@ def evaluate(
         query_encoder: where the model's encoder is, e.g. ``clip:/path/to/folder``.
         workers: processes; by default one per core, or one where there is a GPU.
         every: score only every n-th mixture, for a quick look.
-        examples: keep the sounds of so many mixtures, evenly spaced over the list.
+        examples: number of mixtures whose sounds are kept, evenly spaced over the list.
 
     Raises:
         UsageError: for a wrong request: unknown model or query, a list that cannot be used, a sound

@@ -22,8 +22,8 @@ _SILENT_DB = 50.0  # frames this far below the segment's mean hold nothing
 _LEAST_EXPLAINED = 0.03
 _FLOOR = 1e-4  # of shares: -40 dB
 # Of a logistic function of the share of energy that a mask takes (in dB) and, where the model has a
-# calibration, of the logit that the sound is in the segment at all; fitted on the validation mixtures
-# of `python -m benchmarks.finding --fit`.
+# calibration, of the logit that the sound is in the segment at all; set by hand, not fitted yet.
+# `python -m benchmarks.finding` measures them.
 _WITH_CALIBRATION = (0.8, 0.16, 0.5)  # offset, per dB, per logit
 _WITHOUT = (1.2, 0.2, 0.0)
 

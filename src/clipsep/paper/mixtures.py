@@ -97,7 +97,7 @@ def published_partners(n_targets: int, n_interferers: int) -> list[int]:
 
 
 def published_start(n_frames: int) -> int:
-    """First sample, at 16 kHz, of the segment of a clip with so many frames; may be negative.
+    """First sample, at 16 kHz, of the segment of a clip with that number of frames; may be negative.
 
     Its middle is that of frame number ``n_frames // 2``, counted from 1, which stands for the second
     that ends with its number.

@@ -18,7 +18,7 @@ class MaskPlan:
     the complement of "none of them".
 
     Attributes:
-        excluded: the last so many masks are of what no part may contain.
+        excluded: number of masks at the end, of sounds that no part may contain.
         together: one part with everything that is wanted.
         remove: one part without it.
         gains_db: one part, the mixture with each wanted sound louder or softer by this many dB.

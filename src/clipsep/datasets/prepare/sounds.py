@@ -117,7 +117,7 @@ def prepare_sounds(
 
 @dataclass(frozen=True)
 class _StageSound:
-    """Decodes and stages an audio file; the result is why it is of no use, or None."""
+    """Decode and stage an audio file; the result is why it cannot be used, or None."""
 
     output: Path
     device: ClassVar[str] = "cpu"

@@ -68,7 +68,7 @@ class Filterbank:
         self._tail: np.ndarray | None = None  # [N, C, overlap - 1, hop], not complete yet
 
     def frames_at_once(self, n_queries: int) -> int:
-        """How many frames to filter together for so many queries, within the memory allowed."""
+        """Return how many frames to filter together for a number of queries, within the memory allowed."""
         n_channels = len(self._frames)
         return max(
             1, min(self.most_frames, _BYTES_AT_ONCE // (4 * n_queries * n_channels * self.hop))
