@@ -26,7 +26,7 @@ from clipsep.training.data.augment import (
     change_sources,
     drop_inaudible,
 )
-from clipsep.training.losses import Targets, make_targets
+from clipsep.training.losses import Targets, make_some_targets
 from recipes.everyday.pack import AUDIO, EMBEDDINGS, INDEX
 
 SAMPLE_RATE = 16_000
@@ -237,9 +237,9 @@ class Scenes:
         found = (slot < n_queries) & there[item, slot.clamp(max=n_queries - 1)]
         made = stft(torch.cat([mixture, waveform[found]]), spectral.n_fft, spectral.hop_length)
         recorded = drop_inaudible(made[:batch], s.augment, gen)
-        spectra = made.new_zeros(batch, n_queries, *made.shape[1:])
-        spectra[item[found], slot[found]] = made[batch:]
-        targets = make_targets(spectra, spectral, mixture=recorded[:, None])
+        targets = make_some_targets(
+            made[batch:], item[found], slot[found], n_queries, spectral, recorded[:, None]
+        )
         weight = torch.where(there, 1.0, s.absent_weight * certain)
         return Scene(targets, self._queries(asked), weight)
 

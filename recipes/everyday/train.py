@@ -43,6 +43,8 @@ class RunSettings(BaseModel):
         seconds: how long it may take, over which the learning rate falls to zero; 0 for ``steps`` instead.
         steps: its length where ``seconds`` is 0.
         constant: keep the learning rate instead, for a trial.
+        bfloat16: compute the network in bfloat16, on GPUs and on CPUs that have AVX512-BF16.
+        threads: of the network on a CPU; scenes are drawn on another one.
         noise_invariant: train with the noise heads that the model then needs.
     """
 
@@ -63,6 +65,8 @@ class RunSettings(BaseModel):
     steps: int = 1000
     validate_every: float = 60  # seconds
     constant: bool = False
+    bfloat16: bool = True
+    threads: int = 1
     compile: bool = True
     seed: int = 0
 
@@ -144,7 +148,7 @@ def train(pack: Path, settings: RunSettings, output: Path, device: str, init: Pa
     """Train and write ``output``: a checkpoint with averaged weights, and log.jsonl."""
     output.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(settings.seed)
-    torch.set_num_threads(4 if device == "cuda" else 1)  # on CPUs, scenes are drawn on another
+    torch.set_num_threads(4 if device == "cuda" else settings.threads)
     torch.backends.cuda.matmul.allow_tf32 = True
     torch.backends.cudnn.allow_tf32 = True
     torch.backends.cudnn.benchmark = True
@@ -164,7 +168,7 @@ def train(pack: Path, settings: RunSettings, output: Path, device: str, init: Pa
         loss_of = torch.compile(mask_loss)
 
     def cost(scene: Scene) -> torch.Tensor:
-        with torch.autocast(device, torch.bfloat16, enabled=device == "cuda"):
+        with torch.autocast(device, torch.bfloat16, enabled=settings.bfloat16):
             logits = model(scene.targets.log_mixture, scene.query)
         if settings.noise_invariant:
             return nit_loss(

@@ -12,7 +12,7 @@ import torch
 from torch.nn import functional as F
 
 from clipsep.models.clipsep import MaskLogits
-from clipsep.models.transforms import log_magnitude, to_bands, unwarp_matrix
+from clipsep.models.transforms import log_magnitude, magnitude, to_bands, unwarp_matrix
 from clipsep.spectral import SpectralSettings
 
 # Queries with a higher cosine are taken to ask for the same sound: a rule of thumb for the embedded
@@ -63,24 +63,68 @@ def make_targets(
     if mixture is None:
         mixture = source_spectra.sum(dim=1, keepdim=True)
     source_spectra = source_spectra[:, :n_targets]
-    mixture_bands = to_bands(mixture.abs() + settings.log_floor, settings)
-    source_bands = to_bands(source_spectra.abs(), settings)
-    # The transposed unwarp adds up the linear bins whose mask a band sets.
-    collect = unwarp_matrix(
-        settings.n_fft,
-        settings.sample_rate,
-        settings.n_bands,
-        settings.max_frequency,
-        mixture.device,
+    of_mixture, bands = _of_mixture(mixture, settings)
+    return Targets(**of_mixture, **_of_sources(source_spectra, mixture, bands, settings))
+
+
+def make_some_targets(
+    sources: torch.Tensor,
+    item: torch.Tensor,
+    slot: torch.Tensor,
+    n_targets: int,
+    settings: SpectralSettings,
+    mixture: torch.Tensor,
+) -> Targets:
+    """`make_targets` where most targets may be silent: only those that sound are computed.
+
+    Args:
+        sources: complex [R, n_fft // 2 + 1, T].
+        item, slot: of which mixture each is which target, [R].
+        mixture: complex [B, 1, n_fft // 2 + 1, T].
+    """
+    of_mixture, bands = _of_mixture(mixture, settings)
+    found = _of_sources(sources[:, None], mixture[item], bands[item], settings)
+    everywhere = {}
+    for name, value in found.items():
+        everywhere[name] = value.new_zeros(len(mixture), n_targets, *value.shape[2:])
+        everywhere[name][item, slot] = value[:, 0]
+    return Targets(**of_mixture, **everywhere)
+
+
+def _of_mixture(
+    mixture: torch.Tensor, settings: SpectralSettings
+) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+    """What `Targets` hold of mixtures [B, 1, ...], and the mixtures' bands."""
+    level = magnitude(mixture)
+    bands = to_bands(level + settings.log_floor, settings)
+    return {
+        "log_mixture": log_magnitude(mixture, settings),
+        "weight": torch.log1p(bands).clamp(1e-3, 10),
+        "power": _collect(settings, mixture.device) @ level.square(),
+    }, bands
+
+
+def _of_sources(
+    sources: torch.Tensor,
+    mixture: torch.Tensor,
+    mixture_bands: torch.Tensor,
+    settings: SpectralSettings,
+) -> dict[str, torch.Tensor]:
+    """What `Targets` hold of sources [B, N, ...]."""
+    level = magnitude(sources)
+    cross = torch.addcmul(sources.real * mixture.real, sources.imag, mixture.imag)
+    return {
+        "mask": (to_bands(level, settings) > 0.5 * mixture_bands).float(),
+        "cross": _collect(settings, mixture.device) @ cross,
+        "energy": level.square().sum(dim=(-2, -1)),
+    }
+
+
+def _collect(settings: SpectralSettings, device: torch.device) -> torch.Tensor:
+    """[n_bands, n_fft // 2 + 1]: adds up the linear bins whose mask a band sets."""
+    return unwarp_matrix(
+        settings.n_fft, settings.sample_rate, settings.n_bands, settings.max_frequency, device
     ).T
-    return Targets(
-        log_mixture=log_magnitude(mixture, settings),
-        mask=(source_bands > 0.5 * mixture_bands).float(),
-        weight=torch.log1p(mixture_bands).clamp(1e-3, 10),
-        power=collect @ mixture.abs().square(),
-        cross=collect @ (source_spectra * mixture.conj()).real,
-        energy=source_spectra.abs().square().sum(dim=(-2, -1)),
-    )
 
 
 def mask_loss(

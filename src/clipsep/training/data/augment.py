@@ -10,6 +10,8 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch.nn import functional as F
 
+from clipsep.models.transforms import magnitude
+
 _LOWEST = 50.0  # Hz, the lowest point of an equaliser
 _POINTS = 7  # of an equaliser's curve, evenly spaced in log frequency
 _DRY = 1e-8
@@ -164,11 +166,12 @@ def drop_inaudible(
 
 def _coded(spectrum: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     count = len(spectrum)
-    magnitude = spectrum.abs()
-    around = F.max_pool2d(magnitude[:, None], (17, 5), stride=1, padding=(8, 2))[:, 0]
+    level = magnitude(spectrum)
+    around = F.max_pool2d(level[:, None], (17, 1), stride=1, padding=(8, 0))
+    around = F.max_pool2d(around, (1, 5), stride=1, padding=(0, 2))[:, 0]
     uniform = torch.rand(count, 1, 1, device=spectrum.device, generator=generator)
     threshold = 10 ** (-(12 + 18 * uniform) / 20)
-    return spectrum * (magnitude >= threshold * around)
+    return spectrum * (level >= threshold * around)
 
 
 def _chosen(count: int, share: float, generator: torch.Generator) -> torch.Tensor:
