@@ -54,15 +54,35 @@ class KnownSettings(BaseModel):
     thresholds: dict[Kind, Thresholds]
 
 
+class PresenceSettings(BaseModel):
+    """A logistic regression from what a query's mask takes of a moment to whether its sound is heard then.
+
+    Attributes:
+        offset: its constant.
+        per_db: weight of the share of the moment's energy that the mask takes, in dB.
+        per_db_of_mean: weight of the energy that it takes, in dB of what it takes in the mean of the segment.
+        per_logit: weight of the logit of the confidence in the segment around it.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    offset: float = 1.8
+    per_db: float = 0.16
+    per_db_of_mean: float = 0.0
+    per_logit: float = 0.5
+
+
 class ConfidenceSettings(BaseModel):
     """A logistic regression from features of an answer to the probability that its sound is there.
 
     Attributes:
         offset: its constant.
         weights: by the feature, one of `clipsep.separation.masking.confidence.FEATURES`.
+        presence: of the sound at each moment; `recipes.feedback.presence` fits it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     offset: float
     weights: dict[str, float]
+    presence: PresenceSettings = PresenceSettings()

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from clipsep import Separator, UsageError
+from clipsep import SeparationOptions, Separator, UsageError
+from clipsep.checkpoint import CheckpointConfig
 from clipsep.cli import main
 from clipsep.finding import FindResult, FoundSound, Span, find, scan
 from clipsep.finding.exports import as_csv, as_labels
-from clipsep.finding.presence import energy_shares, exclusive_shares, smoothed
+from clipsep.finding.presence import Presence, energy_shares, exclusive_shares, smoothed
 from clipsep.finding.spans import spans_of
 from clipsep.media import AudioWriter, read_audio
+from clipsep.models.settings import ModelSettings, PatchUNetSettings
+from clipsep.spectral import SpectralSettings
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "speech-and-violin.flac"
 
@@ -44,6 +48,24 @@ def test_of_two_names_for_one_sound_the_better_counts():
     shares = exclusive_shares(log_magnitude, masks)
     assert shares[0].min() > 0.4 and shares[2].min() > 0.3
     assert not shares[1].any()
+
+
+def test_a_moment_is_judged_by_what_the_mask_takes_and_how_loud_that_is():
+    config = CheckpointConfig(
+        name="half",
+        model=ModelSettings(network=PatchUNetSettings()),
+        spectral=SpectralSettings(),
+        query_encoder="fake",
+    )
+    engine = SimpleNamespace(mask_logits=lambda mixture, queries: np.zeros((1, 1, 2, 4)))
+    presence = Presence(engine, config, np.zeros((1, 3)), None, SeparationOptions(), 16_000)
+    log_magnitude = np.log(np.array([[1.0, 1.0, 0.1, 1e-9]] * 2))  # the last frame is silent
+    (share, of_mean, logit), (_, _, _), (quiet_share, quiet, _), silent = presence.features(
+        log_magnitude[None, None]
+    )[0]
+    assert share == pytest.approx(quiet_share, abs=1e-3) == pytest.approx(-6.02, abs=0.01)
+    assert of_mean - quiet == pytest.approx(20, abs=0.1) and logit == 0
+    assert np.isnan(silent).all()
 
 
 def test_smoothing_keeps_a_constant_and_the_length():

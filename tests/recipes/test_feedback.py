@@ -14,11 +14,13 @@ from PIL import Image
 
 import benchmarks.everyday
 import recipes.feedback.finish
+import recipes.feedback.presence
 from clipsep import Separator
 from clipsep.checkpoint import CheckpointConfig, load_config, save_checkpoint
 from clipsep.cli import main
 from clipsep.evaluation.mixtures import load_sources, read_mixture_list
 from clipsep.evaluation.separation import MixtureSeparator
+from clipsep.feedback import PresenceSettings
 from clipsep.metrics import sdr
 from clipsep.models.registry import build_model
 from clipsep.models.settings import ModelSettings, PatchUNetSettings
@@ -209,6 +211,12 @@ def test_a_finished_checkpoint_says_what_it_knows_and_how_sure_it_is(
         assert result.feedback[query].familiarity.nearest[0] == "rain"
     assert result.feedback["bagpipes"].familiarity.similarity < 0.99
     assert all(0 <= one.confidence <= 1 for one in result.feedback.values())
+
+    run(recipes.feedback.presence, monkeypatch, checkpoint, corpus_folder, "--engine", "pytorch")
+    assert "8 mixtures" in capsys.readouterr().out  # of both lists
+    fitted = load_config(checkpoint).confidence
+    assert fitted.presence != PresenceSettings()
+    assert fitted.weights == config.confidence.weights
 
     arguments = [corpus_folder, "--model", checkpoint, "--lists", "pairs_test", *options]
     result_file = tmp_path / "result.json"

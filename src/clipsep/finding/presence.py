@@ -9,6 +9,7 @@ import numpy as np
 
 from clipsep.checkpoint import CheckpointConfig
 from clipsep.engines import Engine
+from clipsep.feedback import PresenceSettings
 from clipsep.media import StreamingResampler
 from clipsep.queries.known import Familiarity
 from clipsep.separation.masking.confidence import ConfidenceMeter, sigmoid
@@ -21,11 +22,7 @@ _SMOOTHED_SECONDS = 0.4
 _SILENT_DB = 50.0  # frames this far below the segment's mean hold nothing
 _LEAST_EXPLAINED = 0.03
 _FLOOR = 1e-4  # of shares: -40 dB
-# Of a logistic function of the share of energy that a mask takes (in dB) and, where the model has a
-# calibration, of the logit that the sound is in the segment at all; set by hand, not fitted yet.
-# `python -m benchmarks.finding` measures them.
-_WITH_CALIBRATION = (0.8, 0.16, 0.5)  # offset, per dB, per logit
-_WITHOUT = (1.2, 0.2, 0.0)
+_UNCALIBRATED = PresenceSettings(offset=2.2, per_db=0.2, per_logit=0.0)  # set by hand
 
 
 class Presence:
@@ -92,17 +89,44 @@ class Presence:
         """[N]: that each sound is there at all, by the model's calibration; None without one."""
         return self._meter.confidence if self._meter else None
 
-    def _likely(self, log_magnitude: np.ndarray) -> np.ndarray:
-        """Log-magnitudes [1, 1, F, T] to probabilities [N, 1, T], in place of masks."""
+    def features(self, log_magnitude: np.ndarray) -> np.ndarray:
+        """What presence is judged by, in one segment of the mixture, [1, 1, F, T].
+
+        Returns:
+            [N, T, 3], in the order of the weights of `PresenceSettings`; NaN where a mask takes nothing.
+        """
+        mixture = log_magnitude[0, 0]
         logits = self._engine.mask_logits(log_magnitude, self._queries)[0]
         masks = masks_of(logits + self._bias, False, self._config.name)
-        shares = self._shares(log_magnitude[0, 0], masks)
-        offset, per_db, per_logit = _WITH_CALIBRATION if self._meter else _WITHOUT
-        score = offset + per_db * 10 * np.log10(shares + _FLOOR) + 1.0
+        shares = self._shares(mixture, masks)
+        taken = shares * _heard(mixture)[1]
+        mean = taken.mean(axis=1, keepdims=True)
+        present = np.full(len(masks), 0.5)  # without a calibration
         if self._meter:
-            present = self._meter.add(log_magnitude[0, 0], logits).clip(1e-4, 1 - 1e-4)
-            score += per_logit * np.log(present / (1 - present))[:, None]
-        return np.where(shares > 0, sigmoid(score), 0.0).astype(np.float32)[:, None]
+            present = self._meter.add(mixture, logits).clip(1e-4, 1 - 1e-4)
+        logit = np.log(present / (1 - present))
+        features = np.stack(
+            [
+                decibels(shares),
+                decibels(taken / np.maximum(mean, 1e-30)),
+                np.broadcast_to(logit[:, None], shares.shape),
+            ],
+            axis=-1,
+        )
+        return np.where(shares[..., None] > 0, features, np.nan)
+
+    def _likely(self, log_magnitude: np.ndarray) -> np.ndarray:
+        """Log-magnitudes [1, 1, F, T] to probabilities [N, 1, T], in place of masks."""
+        calibrated = self._config.confidence
+        weights = calibrated.presence if calibrated else _UNCALIBRATED
+        each = (weights.per_db, weights.per_db_of_mean, weights.per_logit)
+        probability = sigmoid(weights.offset + self.features(log_magnitude) @ each)
+        return np.nan_to_num(probability).astype(np.float32)[:, None]
+
+
+def decibels(shares: np.ndarray) -> np.ndarray:
+    """Shares of energy in dB, -40 at least."""
+    return 10 * np.log10(shares + _FLOOR)
 
 
 def energy_shares(log_magnitude: np.ndarray, masks: np.ndarray) -> np.ndarray:
