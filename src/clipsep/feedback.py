@@ -60,7 +60,7 @@ class PresenceSettings(BaseModel):
     Attributes:
         offset: its constant.
         per_db: weight of the share of the moment's energy that the mask takes, in dB.
-        per_db_of_mean: weight of the energy that it takes, in dB of what it takes in the mean of the segment.
+        per_db_of_mean: weight of the energy that it takes, in dB over its mean of the segment.
         per_logit: weight of the logit of the confidence in the segment around it.
     """
 
