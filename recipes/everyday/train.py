@@ -44,7 +44,8 @@ class RunSettings(BaseModel):
         steps: its length where ``seconds`` is 0.
         constant: keep the learning rate instead, for a trial.
         bfloat16: compute the network in bfloat16, on GPUs and on CPUs that have AVX512-BF16.
-        threads: of the network on a CPU; scenes are drawn on another one.
+        replicas: copies of the network that learn at the same time, each from a batch of its own and on a
+            core of its own; their gradients are averaged. For CPUs.
         noise_invariant: train with the noise heads that the model then needs.
     """
 
@@ -66,7 +67,7 @@ class RunSettings(BaseModel):
     validate_every: float = 60  # seconds
     constant: bool = False
     bfloat16: bool = True
-    threads: int = 1
+    replicas: int = 1
     compile: bool = True
     seed: int = 0
 
@@ -148,7 +149,7 @@ def train(pack: Path, settings: RunSettings, output: Path, device: str, init: Pa
     """Train and write ``output``: a checkpoint with averaged weights, and log.jsonl."""
     output.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(settings.seed)
-    torch.set_num_threads(4 if device == "cuda" else settings.threads)
+    torch.set_num_threads(4 if device == "cuda" else 1)  # on CPUs, a core for each replica
     torch.backends.cuda.matmul.allow_tf32 = True
     torch.backends.cudnn.allow_tf32 = True
     torch.backends.cudnn.benchmark = True
@@ -167,17 +168,22 @@ def train(pack: Path, settings: RunSettings, output: Path, device: str, init: Pa
         torch._dynamo.config.suppress_errors = True
         loss_of = torch.compile(mask_loss)
 
-    def cost(scene: Scene) -> torch.Tensor:
+    def learn(network: nn.Module, scene: Scene) -> torch.Tensor:
+        """Leave the gradients of a batch in a network; the loss."""
         with torch.autocast(device, torch.bfloat16, enabled=settings.bfloat16):
-            logits = model(scene.targets.log_mixture, scene.query)
+            logits = network(scene.targets.log_mixture, scene.query)
         if settings.noise_invariant:
-            return nit_loss(
+            loss = nit_loss(
                 logits, scene.targets, noise_gamma=0.1, union="either",
                 sdr_weight=settings.sdr_weight, query_only_weight=0.5,
-            ).total  # fmt: skip
-        loss = loss_of(logits, scene.targets, settings.sdr_weight, query_weight=scene.weight)
-        return loss.total
+            )  # fmt: skip
+        else:
+            loss = loss_of(logits, scene.targets, settings.sdr_weight, query_weight=scene.weight)
+        loss.total.backward()
+        return loss.total.detach()
 
+    networks = [model, *(copy.deepcopy(model) for _ in range(settings.replicas - 1))]
+    teams = ThreadPoolExecutor(settings.replicas)
     decayed = [p for p in model.parameters() if p.ndim > 1]
     plain = [p for p in model.parameters() if p.ndim <= 1]
     optimizer = torch.optim.AdamW(
@@ -194,8 +200,8 @@ def train(pack: Path, settings: RunSettings, output: Path, device: str, init: Pa
     ahead = ThreadPoolExecutor(1)
 
     @torch.no_grad()
-    def draw() -> Scene:
-        return scenes.draw(settings.batch_size)
+    def draw() -> list[Scene]:
+        return [scenes.draw(settings.batch_size) for _ in networks]
 
     coming = ahead.submit(draw)
     while progress < 1:
@@ -206,13 +212,14 @@ def train(pack: Path, settings: RunSettings, output: Path, device: str, init: Pa
             rate *= 0.5 * (1 + math.cos(math.pi * progress)) + 1e-4
         for group in optimizer.param_groups:
             group["lr"] = rate
-        scene = coming.result()
+        batches = coming.result()
         coming = ahead.submit(draw)
-        loss = cost(scene)
-        loss.backward()
+        loss = torch.stack(list(teams.map(learn, networks, batches))).mean()
+        _gather(networks)
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
+        _spread(networks)
         step += 1
         _average(averaged, model, min(settings.ema_decay, step / (step + 10)))
         elapsed = time.time() - start if start else 0.0
@@ -223,7 +230,7 @@ def train(pack: Path, settings: RunSettings, output: Path, device: str, init: Pa
             line = {
                 "step": step,
                 "seconds": round(elapsed, 1),
-                "mixtures": step * settings.batch_size,
+                "mixtures": step * settings.batch_size * settings.replicas,
                 "loss": round(float(loss.detach()), 4),
                 **scores,
             }
@@ -237,8 +244,10 @@ def train(pack: Path, settings: RunSettings, output: Path, device: str, init: Pa
     line = {
         "step": step,
         "seconds": round(seconds, 1),
-        "mixtures": step * settings.batch_size,
-        "per_second": round((step - 5) * settings.batch_size / seconds) if seconds else None,
+        "mixtures": step * settings.batch_size * settings.replicas,
+        "per_second": round((step - 5) * settings.batch_size * settings.replicas / seconds)
+        if seconds
+        else None,
         **{name: each.score(averaged) for name, each in lists.items()},
     }
     print(settings.name, "done", json.dumps(line), flush=True)
@@ -257,6 +266,26 @@ def start_from(model: nn.Module, folder: Path) -> None:
     }
     model.load_state_dict(fitting, strict=False)
     print(f"{len(fitting)} of {len(wanted)} tensors from {folder}", flush=True)
+
+
+@torch.no_grad()
+def _gather(networks: list[nn.Module]) -> None:
+    """Give the first network the mean of the gradients of all, and the others none."""
+    first, *others = networks
+    gradients = [p.grad for p in first.parameters()]
+    for other in others:
+        torch._foreach_add_(gradients, [p.grad for p in other.parameters()])
+        other.zero_grad(set_to_none=True)
+    if others:
+        torch._foreach_div_(gradients, len(networks))
+
+
+@torch.no_grad()
+def _spread(networks: list[nn.Module]) -> None:
+    """Give all networks the weights of the first."""
+    first, *others = networks
+    for other in others:
+        torch._foreach_copy_(list(other.parameters()), list(first.parameters()))
 
 
 @torch.no_grad()
