@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import json
-import string
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from clipsep import plugins
 from clipsep.checkpoint import load_checkpoint, load_config
+from clipsep.datasets.embed import embed
 from clipsep.engines.export import export_checkpoint
 from clipsep.errors import ClipsepError, UsageError
 from clipsep.models.registry import build_model
 from clipsep.models.settings import ModelSettings
-from clipsep.queries import load_query_encoder
+from clipsep.queries import load_query_encoder, reads_audio
 from clipsep.queries.prompts import encode_prompted, prompt_set
 from clipsep.training.config import TrainingConfig
 from clipsep.training.train import train
+from tests.helpers.clap import save_tiny_clap
 from tests.helpers.datasets import make_dataset
 from tests.helpers.plugin import forget_example, install_example
 
@@ -193,36 +193,24 @@ def test_what_is_not_a_network_or_cannot_be_imported_is_named(tmp_path, monkeypa
             build_model(ModelSettings(network={"kind": kind}))
 
 
-def test_a_clap_is_a_query_encoder(installed, tmp_path):
-    transformers = pytest.importorskip("transformers")
-    folder = tmp_path / "tiny-clap"
-    vocab = ["<s>", "<pad>", "</s>", "<unk>", *string.ascii_lowercase, "Ġ"]
-    tokenizer = transformers.RobertaTokenizerFast(
-        vocab={token: number for number, token in enumerate(vocab)}, merges=[]
-    )
-    tokenizer.save_pretrained(folder)
-    layers = {
-        "hidden_size": 16,
-        "intermediate_size": 32,
-        "num_hidden_layers": 1,
-        "num_attention_heads": 2,
-    }
-    text = transformers.ClapTextConfig(**layers, vocab_size=len(vocab), projection_dim=12)
-    torch.manual_seed(0)
-    transformers.ClapTextModelWithProjection(text).save_pretrained(folder)
+def test_a_clap_is_a_query_encoder_of_texts_and_audio(installed, tmp_path):
+    folder = save_tiny_clap(tmp_path / "tiny-clap")
     encoder = load_query_encoder(f"clap:{folder}")
     first, second = encoder.encode_texts(["a dog", "rain"])
-    assert (
-        encoder.dim == 12
-        and first.shape == (12,)
-        and np.isclose(np.linalg.norm(first), 1, atol=1e-5)
-    )
-    assert not np.allclose(first, second)
-    assert np.allclose(
-        encoder.encode_texts(["rain"])[0], second, atol=1e-5
-    )  # padding changes nothing
+    assert encoder.dim == 12 and first.shape == (12,)
+    assert np.isclose(np.linalg.norm(first), 1, atol=1e-5) and not np.allclose(first, second)
+    # Neither padding nor what else is encoded changes anything.
+    assert np.allclose(encoder.encode_texts(["rain"])[0], second, atol=1e-5)
+    noise = np.random.default_rng(0).standard_normal(12 * 16_000).astype(np.float32)
+    heard = reads_audio(encoder).encode_audios([noise, noise[:32_000]], 16_000)
+    assert heard.shape == (2, 12) and not np.allclose(*heard)
+    for sound, row in ((noise, heard[0]), (noise[:160_000], heard[0]), (noise[:32_000], heard[1])):
+        assert np.allclose(encoder.encode_audios([sound], 16_000)[0], row, atol=1e-4)
     with pytest.raises(ClipsepError, match="Cannot read the CLAP model"):
         load_query_encoder(f"clap:{tmp_path / 'nothing'}")
     make_dataset(tmp_path / "train")
-    folder = train(config(tmp_path, query_encoder=encoder.id, steps=2), progress=False)
-    assert load_config(folder).query_encoder == encoder.id
+    embed(tmp_path / "train", encoder.id, audio=True, workers=1)
+    folder = train(config(tmp_path, query_encoder=encoder.id, query="audio"), progress=False)
+    described = load_config(folder)
+    assert described.query_encoder == encoder.id
+    assert {"val/sdr_audio", "val/sdr_text"} <= set(described.training)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import string
-
 import numpy as np
 import pytest
-import torch
 
 from clipsep.errors import ClipsepError
 from clipsep.evaluation.clap import ClapJudge
 from clipsep.evaluation.evaluate import evaluate
 from clipsep.evaluation.report.text import markdown
+from tests.helpers.clap import save_tiny_clap
 
 
 class FakeClap:
@@ -46,26 +44,7 @@ def test_estimates_are_judged_with_the_mixture_beside_them(model, mixtures, tmp_
 
 
 def test_a_model_of_transformers_judges(tmp_path):
-    transformers = pytest.importorskip("transformers")
-    folder = tmp_path / "clap"
-    vocab = ["<s>", "<pad>", "</s>", "<unk>", *string.ascii_lowercase, "Ġ"]
-    tokenizer = transformers.RobertaTokenizerFast(
-        vocab={token: number for number, token in enumerate(vocab)}, merges=[]
-    )
-    layers = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1}
-    text = {**layers, "num_attention_heads": 2, "vocab_size": len(vocab)}
-    audio = {
-        "patch_embeds_hidden_size": 8,
-        "hidden_size": 16,
-        "depths": [1, 1],
-        "num_attention_heads": [2, 2],
-        "num_hidden_layers": 2,
-    }
-    config = transformers.ClapConfig(text_config=text, audio_config=audio, projection_dim=12)
-    torch.manual_seed(0)
-    transformers.ClapModel(config).save_pretrained(folder)
-    extractor = transformers.ClapFeatureExtractor(truncation="rand_trunc")
-    transformers.ClapProcessor(extractor, tokenizer).save_pretrained(folder)
+    folder = save_tiny_clap(tmp_path / "clap")
     judge = ClapJudge(folder)
     assert judge.text("a dog").shape == (12,)
     sound = np.random.default_rng(0).standard_normal(16_000)

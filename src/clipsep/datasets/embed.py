@@ -1,4 +1,4 @@
-"""`embed`: one embedding for each frame of a data set, so that training never runs the encoder.
+"""`embed`: one embedding for each second of a data set, so that training never runs the encoder.
 
 What an embedding means is the encoder's business, spreading the work that of workers.
 """
@@ -16,7 +16,7 @@ import numpy as np
 
 from clipsep import queries
 from clipsep.datasets.embeddings import StoredEmbeddings
-from clipsep.datasets.reader import PreparedDataset
+from clipsep.datasets.reader import SAMPLE_RATE, PreparedDataset
 from clipsep.datasets.storage.folders import is_address
 from clipsep.devices import one_thread
 from clipsep.errors import ClipsepError
@@ -25,11 +25,12 @@ from clipsep.parallel.task import Progress, require_shared_folder
 from clipsep.plugins import trust
 
 _FRAMES_PER_BATCH = 64
+AUDIO_SECONDS = 4.0  # around each frame: about a training segment
 
 
 @dataclass
 class EmbedReport:
-    """How many frames were embedded now, and by which encoder."""
+    """How many frames, or seconds of audio, were embedded now, and by which encoder."""
 
     encoder_id: str
     frames: int = 0
@@ -42,6 +43,7 @@ def embed(
     workers: int | None = None,
     progress: Progress | None = None,
     ray: str | None = None,
+    audio: bool = False,
 ) -> EmbedReport:
     """Store one embedding per frame of a data set; shards that are done are not done again.
 
@@ -49,12 +51,13 @@ def embed(
         dataset: folder, or address such as ``s3://bucket/folder``.
         encoder: a name for `clipsep.queries.load_query_encoder`.
         workers, ray: see `clipsep.parallel.run.run_many`.
+        audio: embed the four seconds of audio around each frame instead of the frame.
 
     Raises:
         UsageError, ClipsepError: if the data set, the encoder or the workers cannot be used.
     """
     trust(encoder)
-    task = _EmbedBatch(_absolute(str(dataset)), _absolute_encoder(encoder), device)
+    task = _EmbedBatch(_absolute(str(dataset)), _absolute_encoder(encoder), device, audio)
     # The machines of a cluster may have GPUs where this one has none.
     embeddings = (task if ray is None else replace(task, device="cpu")).embeddings
     prepared = embeddings.dataset
@@ -115,16 +118,23 @@ class _Pieces:
 
 @dataclass
 class _EmbedBatch:
-    """Embeds a batch of frames; the result is their embeddings [N, D]."""
+    """Embeds a batch of frames, or the audio around them; the result is their embeddings [N, D]."""
 
     dataset: str
     encoder_name: str
     device: str
+    audio: bool = False
 
     def __call__(self, batch: _Batch) -> np.ndarray:
         if not is_address(self.dataset):
             require_shared_folder(Path(self.dataset))
-        frames = self.embeddings.dataset.shard_frames(*batch)
+        dataset = self.embeddings.dataset
+        if self.audio:
+            encode = queries.reads_audio(self.encoder).encode_audios
+            waveforms = dataset.shard_audio(*batch, AUDIO_SECONDS)
+            with one_thread():
+                return np.asarray(encode(waveforms, SAMPLE_RATE))
+        frames = dataset.shard_frames(*batch)
         with one_thread():
             return np.asarray(self.encoder.encode_images(frames))
 
@@ -140,11 +150,11 @@ class _EmbedBatch:
 
     @cached_property
     def embeddings(self) -> StoredEmbeddings:
-        return StoredEmbeddings(PreparedDataset(self.dataset), self.encoder.id)
+        return StoredEmbeddings(PreparedDataset(self.dataset), self.encoder.id, self.audio)
 
     def __reduce__(self) -> tuple:
         # A worker loads its own encoder and opens its own dataset.
-        return _EmbedBatch, (self.dataset, self.encoder_name, self.device)
+        return _EmbedBatch, (self.dataset, self.encoder_name, self.device, self.audio)
 
 
 def _absolute(location: str) -> str:

@@ -1,4 +1,4 @@
-"""Embeddings of a data set's frames by one query encoder, beside the shards they belong to."""
+"""Embeddings of a data set's frames or audio by one query encoder, beside the shards they belong to."""
 
 from __future__ import annotations
 
@@ -29,16 +29,19 @@ class _Layout(NamedTuple):
 
 
 class StoredEmbeddings:
-    """Embeddings of a data set's frames by one query encoder, one array per shard.
+    """Embeddings of a data set's seconds by one query encoder, one array per shard.
 
     Args:
         encoder_id: of the query encoder; another one's embeddings are never read.
+        audio: of the audio around each second, instead of its frame.
     """
 
-    def __init__(self, dataset: PreparedDataset, encoder_id: str):
+    def __init__(self, dataset: PreparedDataset, encoder_id: str, audio: bool = False):
         self.dataset = dataset
         self.encoder_id = encoder_id
-        self.folder = "embeddings/" + re.sub(r"[^\w.-]+", "-", encoder_id)
+        self.audio = audio
+        name = re.sub(r"[^\w.-]+", "-", encoder_id)
+        self.folder = f"embeddings/{name}{'.audio' if audio else ''}"
 
     def file(self, shard: str) -> str:
         """Path of a shard's embeddings below the data set's root."""
@@ -61,9 +64,10 @@ class StoredEmbeddings:
         missing = [shard for shard in self.dataset.shards if shard not in present]
         if missing:
             raise ClipsepError(
-                f"'{self.dataset.root}' lacks embeddings by '{self.encoder_id}' for {len(missing)} of "
-                f"{counted(len(self.dataset.shards), 'shard')}: run 'clipsep embed {self.dataset.root} "
-                f"--encoder {self.encoder_id}'."
+                f"'{self.dataset.root}' lacks embeddings {'of its audio ' if self.audio else ''}by "
+                f"'{self.encoder_id}' for {len(missing)} of {counted(len(self.dataset.shards), 'shard')}: "
+                f"run 'clipsep embed {self.dataset.root} --encoder {self.encoder_id}"
+                f"{' --audio' if self.audio else ''}'."
             )
         self._require_equal_dims(present)
 

@@ -5,7 +5,8 @@ Layout of a data set folder, on a disk or at an address (s3://bucket/folder)::
     index.arrow                 one row per clip: id, label, seconds, n_frames, shard, row; and the
                                 size and checksum of each shard, with a checksum of its own behind it
     shards/00000-<digest>.arrow up to 64 clips each: sound (int16) and one JPEG frame per second
-    embeddings/<encoder>/       one [frames, D] array per shard, under the shard's own name
+    embeddings/<encoder>/       one [frames, D] array per shard, under the shard's own name; with
+                                .audio behind the encoder's name, of the audio around each frame
     staging/, rejected.csv      finished clips not yet in a shard; videos without use, and why
 
 A shard's name holds a digest of its contents, so embeddings can never be read beside other frames
@@ -99,6 +100,27 @@ class PreparedDataset:
         # Read once and in turn: not worth being kept in a map.
         jpegs = pc.list_flatten(self._read(shard)["frames"])
         return self._decode(shard, jpegs[start:stop])
+
+    def shard_audio(self, shard: str, start: int, stop: int, seconds: float) -> list[np.ndarray]:
+        """The audio around some of the frames of a shard, as `shard_frames` counts them.
+
+        Args:
+            seconds: of audio with the frame in its middle; what lies beyond the clip is left out.
+
+        Returns:
+            waveforms, float32 [T] in [-1, 1] at `SAMPLE_RATE`.
+        """
+        table, offsets = self._table(shard), self.frame_offsets(shard)
+        waveforms = []
+        for number in range(start, stop):
+            row = int(np.searchsorted(offsets, number, side="right")) - 1
+            audio = table["audio"][row].values.to_numpy()
+            middle = (number - offsets[row] + 0.5) * SAMPLE_RATE
+            low, high = (round(middle + side * seconds * SAMPLE_RATE / 2) for side in (-1, 1))
+            # A last frame may lie behind the end of the audio: then what comes before it.
+            low = max(0, min(low, len(audio) - SAMPLE_RATE))
+            waveforms.append(audio[low:high].astype(np.float32) / 32768)
+        return waveforms
 
     def n_frames(self, shard: str) -> int:
         """How many frames a shard has."""

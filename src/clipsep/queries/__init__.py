@@ -8,9 +8,18 @@ from __future__ import annotations
 from clipsep import plugins
 from clipsep.devices import check_device, onnx_has_cuda, torch_device, torch_has
 from clipsep.errors import UsageError, require
-from clipsep.queries.protocol import QueryEncoder
+from clipsep.queries.protocol import AudioQueryEncoder, QueryEncoder
 
-__all__ = ["QueryEncoder", "load_query_encoder"]
+__all__ = ["AudioQueryEncoder", "QueryEncoder", "load_query_encoder", "reads_audio"]
+
+
+def reads_audio(encoder: QueryEncoder) -> AudioQueryEncoder:
+    """The encoder itself; UsageError if it takes no audio."""
+    if isinstance(encoder, AudioQueryEncoder):
+        return encoder
+    raise UsageError(
+        f"The query encoder '{encoder.id}' does not read audio: use one with encode_audios, such as a CLAP."
+    )
 
 
 def load_query_encoder(name: str, device: str = "cpu", threads: int | None = None) -> QueryEncoder:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -26,4 +26,13 @@ class QueryEncoder(Protocol):
 
     def encode_images(self, images: list[Image]) -> np.ndarray:
         """Images -> [B,D]."""
+        ...
+
+
+@runtime_checkable
+class AudioQueryEncoder(QueryEncoder, Protocol):
+    """A query encoder that reads audio, too, into the space of its texts or images."""
+
+    def encode_audios(self, waveforms: list[np.ndarray], sample_rate: int) -> np.ndarray:
+        """Mono waveforms, float32 [T] of any lengths at a rate in Hz -> [B,D]."""
         ...

@@ -126,7 +126,8 @@ class TrainingConfig(_Settings):
             models remember it by its name and the SHA-256 of its weights.
         init_partial: use those weights of ``init`` that fit, and random ones elsewhere; without it, a model
             of another shape is refused.
-        query: what a source is queried with in training; ``hybrid`` alternates image and text.
+        query: what a source is queried with in training; ``hybrid`` alternates image and text, ``audio`` is
+            an embedding of audio, see ``mixing.audio_query``.
         texts: what text queries are: the ``labels`` of clips, or their ``captions``, of which a mixture
             draws one for each of its clips.
         query_noise: length of the Gaussian noise added to a query embedding, relative to its own.
@@ -159,7 +160,7 @@ class TrainingConfig(_Settings):
     init: str | None = None
     init_partial: bool = False
     query_encoder: str = "clip"
-    query: Literal["image", "text", "hybrid", "none"] = "image"
+    query: Literal["image", "text", "hybrid", "audio", "none"] = "image"
     texts: Literal["labels", "captions"] = "labels"
     query_noise: float = Field(0.0, ge=0)
     prompts: str = "photo"

@@ -16,11 +16,12 @@ from clipsep.datasets.reader import PreparedDataset
 from clipsep.datasets.storage.cache import FileCache
 from clipsep.errors import ClipsepError, UsageError
 from clipsep.messages import counted
-from clipsep.queries import QueryEncoder, load_query_encoder
+from clipsep.queries import QueryEncoder, load_query_encoder, reads_audio
 from clipsep.queries.labels import LabelEncoder
 from clipsep.queries.prompts import encode_prompted
 from clipsep.training.config import TrainingConfig
 from clipsep.training.data.mixing import MixtureDataset
+from clipsep.training.data.other_clips import OtherClipQueries
 
 VALIDATION_SEED = 0  # one list for all runs of a study, which can then be compared
 
@@ -115,9 +116,11 @@ def _mixtures(
     labels: list[str],
     train: bool,
 ) -> MixtureDataset:
+    embeddings = _embeddings(config, dataset, encoder)
+    by_other_clips = config.query == "audio" and config.mixing.audio_query == "other_clip"
     return MixtureDataset(
         dataset,
-        _embeddings(config, dataset, encoder),
+        embeddings,
         labels,
         config.mixing,
         config.spectral.segment_samples,
@@ -126,6 +129,9 @@ def _mixtures(
         length=config.steps * config.batch_size if train else config.validation_mixtures,
         shuffle_shards=config.data.shuffle_shards,
         captions=dataset.captions if config.texts == "captions" else None,
+        other_clips=(
+            OtherClipQueries(dataset, embeddings) if by_other_clips and embeddings else None
+        ),
     )
 
 
@@ -161,10 +167,13 @@ def _load_encoder(config: TrainingConfig, dataset: PreparedDataset) -> QueryEnco
 def _embeddings(
     config: TrainingConfig, dataset: PreparedDataset, encoder: QueryEncoder | None
 ) -> StoredEmbeddings | None:
-    """Stored frame embeddings, unless the model never sees a frame."""
+    """Stored embeddings of frames, or of audio, unless the model never gets one."""
     if encoder is None or config.query == "text" or config.query_encoder == "labels":
         return None
-    embeddings = StoredEmbeddings(dataset, encoder.id)
+    by_audio = config.query == "audio"
+    if by_audio:
+        reads_audio(encoder)  # or the finished model could not be used
+    embeddings = StoredEmbeddings(dataset, encoder.id, by_audio)
     embeddings.require_complete()
     return embeddings
 

@@ -173,15 +173,15 @@ class SeparationTask(pl.LightningModule):
         kind = self.config.query
         if kind == "hybrid":
             kind = "image" if step % 2 == 0 else "text"
-        return self.text_queries[batch.label] if kind == "text" else batch.image_query
+        return self.text_queries[batch.label] if kind == "text" else batch.clip_query
 
     def validation_queries(self, batch: MixtureBatch) -> dict[str, torch.Tensor]:
         """The kinds of queries that are scored, [B, N, D] each; "best" stands for no query (PIT)."""
         if self.config.query == "none":
-            return {"best": batch.image_query}
+            return {"best": batch.clip_query}
         queries = {}
-        if self.config.query_encoder != "labels" and batch.image_query.shape[-1] > 1:
-            queries["image"] = batch.image_query
+        if self.config.query_encoder != "labels" and batch.clip_query.shape[-1] > 1:
+            queries["audio" if self.config.query == "audio" else "image"] = batch.clip_query
         if self.text_queries is not None:
             queries["text"] = self.text_queries[batch.label]
         return queries

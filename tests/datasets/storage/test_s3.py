@@ -46,7 +46,7 @@ def test_a_bucket_gives_what_the_folder_gives(bucket: str, tmp_path: Path):
         for index, mixture in enumerate(loader):
             expected = mixtures(local)[index]
             assert np.array_equal(mixture.sources, expected.sources)
-            assert np.array_equal(mixture.image_query, expected.image_query)
+            assert np.array_equal(mixture.clip_query, expected.clip_query)
     embeddings = StoredEmbeddings(dataset, "other")
     assert embeddings.missing_shards() == dataset.shards
     for shard in dataset.shards:

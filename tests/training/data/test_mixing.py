@@ -81,7 +81,7 @@ def test_no_label_reaches_a_training_by_images(
     known, unknown = dataset(prepared, **settings), dataset(other, **settings)
     for index in range(60):
         assert np.array_equal(known[index].sources, unknown[index].sources)
-        assert np.array_equal(known[index].image_query, unknown[index].image_query)
+        assert np.array_equal(known[index].clip_query, unknown[index].clip_query)
 
 
 def test_every_item_draws_anew(prepared: PreparedDataset):
@@ -102,8 +102,8 @@ def test_no_clip_comes_twice_in_an_epoch(prepared: PreparedDataset):
 def test_shapes_labels_and_queries_belong_together(prepared: PreparedDataset):
     item = dataset(prepared, n_sources=3)[1]
     assert item.sources.shape == (3, SAMPLES) and item.sources.dtype == np.float32
-    assert item.image_query.shape == (3, 4)
-    assert (item.image_query.argmax(axis=1) == item.label).all()
+    assert item.clip_query.shape == (3, 4)
+    assert (item.clip_query.argmax(axis=1) == item.label).all()
     # A tone is periodic, noise is not: the sound is the label's too.
     for source, label in zip(item.sources, item.label, strict=True):
         spectrum = np.abs(np.fft.rfft(source))
@@ -179,7 +179,7 @@ def test_more_sounds_join_the_mixture_and_change_nothing_else(prepared: Prepared
     for index in range(60):
         before, after = plain[index], more[index]
         np.testing.assert_array_equal(before.sources, after.sources[:2])
-        np.testing.assert_array_equal(before.image_query, after.image_query)
+        np.testing.assert_array_equal(before.clip_query, after.clip_query)
         first, second = (row.any() for row in after.sources[2:])
         assert first or not second
         counts.append(int(first) + int(second))
@@ -238,5 +238,5 @@ def test_frames_of_a_query_can_be_seconds_apart(tmp_path):
     for stride, expected in ((1, [3, 4, 5]), (2, [2, 4, 6]), (9, [0, 4, 8])):
         settings = MixingSettings(frame_stride=stride, margin=0)
         mixtures = MixtureDataset(dataset, embeddings, [], settings, 1024, 0, train=False)
-        query = mixtures._query(dataset.clips[0], 4)
+        query = mixtures._query(dataset.clips[0], 4, np.random.default_rng(0))
         assert query[0] == pytest.approx(np.mean(np.square(expected)))

@@ -120,19 +120,25 @@ def embed(
     encoder: Annotated[
         str, typer.Option(metavar="NAME", help="embedded, clip, clip:MODEL or efficientnet.")
     ] = "embedded",
+    audio: Annotated[
+        bool,
+        typer.Option(
+            "--audio",
+            help="The audio around each frame, for query=audio; for encoders that read it.",
+        ),
+    ] = False,
     device: Device = "auto",
     workers: Workers = None,
     ray: Ray = None,
 ) -> None:
-    """Embed the frames of a data set.
+    """Embed the frames of a data set, or its audio.
 
     Run the command again to go on after an interrupt.
     """
     from clipsep.datasets.embed import embed as embed_frames
 
-    with progress_bar("embedding frames") as progress:
-        report = embed_frames(dataset, encoder, device, workers, progress, ray)
-    print(
-        f"{counted(report.frames, 'frame')} of {dataset} embedded now by {report.encoder_id}; "
-        "all are there."
-    )
+    with progress_bar("embedding audio" if audio else "embedding frames") as progress:
+        report = embed_frames(dataset, encoder, device, workers, progress, ray, audio)
+    seconds = counted(report.frames, "second of audio", "seconds of audio")
+    what = seconds if audio else counted(report.frames, "frame")
+    print(f"{what} of {dataset} embedded now by {report.encoder_id}; all are there.")

@@ -22,6 +22,7 @@ from clipsep.errors import ClipsepError, UsageError
 from clipsep.messages import counted
 from clipsep.plugins import SAMPLERS, load_plugin
 from clipsep.training.data.clip_order import ClipOrder, Window
+from clipsep.training.data.other_clips import OtherClipQueries
 
 REMOTE_WINDOW = 16  # shards that are shuffled together where each has to be fetched
 MAX_EXTRA_SOURCES = 2  # sources beside the queried ones
@@ -52,6 +53,8 @@ class MixingSettings(BaseModel):
         sampler: what chooses the clips of a training mixture, of another package (`clipsep.plugins`); by
             default every clip comes first once per epoch, with any others.
         sampler_options: keyword arguments of its class.
+        audio_query: whose audio is the query of a training by audio: that of an ``other_clip`` with the
+            same label, or that around the segment itself, ``own_clip``, which needs no labels.
         validation_partner: what a validation clip is mixed with: ``any`` other clip, as published, or
             one of an ``other_label``.
     """
@@ -68,6 +71,7 @@ class MixingSettings(BaseModel):
     speed_perturb: float = Field(0.0, ge=0, lt=1)
     single_source_prob: float = Field(0.0, ge=0, le=1)
     extra_source_prob: float = Field(0.0, ge=0, le=1)
+    audio_query: Literal["other_clip", "own_clip"] = "other_clip"
     validation_partner: Literal["any", "other_label"] = "any"
     sampler: str | None = None
     sampler_options: dict[str, Any] = {}
@@ -82,18 +86,18 @@ class MixingSettings(BaseModel):
 
 
 class MixtureItem(NamedTuple):
-    """The sources of one mixture and what their videos show.
+    """The sources of one mixture and what asks for them.
 
     Attributes:
         sources: float32 [N, samples], already divided by N; the mixture is their sum. With
             `MixingSettings.extra_source_prob` rows follow for the extra sources, or for silence.
-        image_query: mean embedding of each source's frames, float32 [N, D].
+        clip_query: the query of each source, mean embedding of its frames or one of audio, float32 [N, D].
         label: index of each source's label, int64 [N]; -1 if it has none.
         position: of the mixture in its data set.
     """
 
     sources: np.ndarray
-    image_query: np.ndarray
+    clip_query: np.ndarray
     label: np.ndarray
     position: int
 
@@ -103,13 +107,13 @@ class MixtureBatch(NamedTuple):
 
     Attributes:
         sources: float32 [B, N or more, samples].
-        image_query: float32 [B, N, D].
+        clip_query: float32 [B, N, D].
         label: int64 [B, N].
         position: int64 [B].
     """
 
     sources: torch.Tensor
-    image_query: torch.Tensor
+    clip_query: torch.Tensor
     label: torch.Tensor
     position: torch.Tensor
 
@@ -133,7 +137,7 @@ class Sampler(Protocol):
 
 class _Source(NamedTuple):
     samples: np.ndarray
-    image_query: np.ndarray
+    clip_query: np.ndarray
     label: int
 
 
@@ -169,8 +173,9 @@ class MixtureDataset(Dataset):
         length: int | None = None,
         shuffle_shards: int | None = None,
         captions: Mapping[str, Sequence[str]] | None = None,
+        other_clips: OtherClipQueries | None = None,
     ):
-        self._captions = captions
+        self._captions, self._other_clips = captions, other_clips
         if len(dataset) < settings.n_sources:
             raise ClipsepError(
                 f"'{dataset.root}' has {counted(len(dataset), 'clip')}: mixing {settings.n_sources} needs "
@@ -211,7 +216,7 @@ class MixtureDataset(Dataset):
         samples /= np.float32(len(sources))
         return MixtureItem(
             samples,
-            np.stack([source.image_query for source in sources]),
+            np.stack([source.clip_query for source in sources]),
             np.array([source.label for source in sources]),
             index,
         )
@@ -361,7 +366,7 @@ class MixtureDataset(Dataset):
             segment *= np.float32(rng.uniform(*self.settings.gain_range))
         if not self.settings.target_rms:
             np.clip(segment, -1, 1, out=segment)
-        return _Source(segment, self._query(clip, frame), self._text_of(clip, rng))
+        return _Source(segment, self._query(clip, frame, rng), self._text_of(clip, rng))
 
     def _text_of(self, clip: Clip, rng: np.random.Generator) -> int:
         """Index of the text that asks for a clip; -1 if there is none."""
@@ -380,9 +385,11 @@ class MixtureDataset(Dataset):
     def _mean_embedding(self, clip: Clip) -> np.ndarray:
         return self.embeddings.clip(clip).mean(axis=0)
 
-    def _query(self, clip: Clip, frame: int) -> np.ndarray:
+    def _query(self, clip: Clip, frame: int, rng: np.random.Generator) -> np.ndarray:
         if self.embeddings is None:
             return np.zeros(1, np.float32)
+        if self._other_clips is not None:
+            return self._other_clips.draw(clip, rng)
         table = self.embeddings.clip(clip)
         steps = np.arange(self.settings.query_frames) - self.settings.query_frames // 2
         wanted = (frame + self.settings.frame_stride * steps).clip(0, len(table) - 1)
