@@ -65,9 +65,10 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
 def ray_address() -> Iterator[str]:
     """Address of a Ray of two workers on this machine."""
     pytest.importorskip("ray")
-    root = str(Path(__file__).parents[1])  # so that workers can import what tests define
+    root = Path(__file__).parents[1]
+    paths = os.pathsep.join([str(root), str(root / "src")])  # workers import what tests define
     os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)  # for the cluster and who connects to it
-    environment = {**os.environ, "PYTHONPATH": root, "RAY_USAGE_STATS_ENABLED": "0"}
+    environment = {**os.environ, "PYTHONPATH": paths, "RAY_USAGE_STATS_ENABLED": "0"}
     process = subprocess.Popen(
         [sys.executable, "-c", _CLUSTER],
         stdin=subprocess.PIPE,

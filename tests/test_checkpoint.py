@@ -209,6 +209,19 @@ def test_shipped_models_are_found_by_name(saved: Path, monkeypatch: pytest.Monke
         find_checkpoint("tinny")
 
 
+def test_a_path_with_a_mistake_is_not_asked_of_the_hub(saved: Path, monkeypatch):
+    def fetched(name: str) -> Path:
+        raise AssertionError(f"'{name}' was sent to the hub")
+
+    monkeypatch.setattr(module, "_from_hub", fetched)
+    monkeypatch.chdir(saved.parent)
+    (saved.parent / "runs").mkdir()
+    with pytest.raises(UsageError, match=r"'runs/mine'.*'runs' has no folder 'mine'"):
+        find_checkpoint("runs/mine")
+    with pytest.raises(AssertionError, match="'owner/model' was sent"):
+        find_checkpoint("owner/model")
+
+
 def test_shipped_models_are_whole():
     for name, folder in shipped_models().items():
         assert load_checkpoint(name).folder == folder

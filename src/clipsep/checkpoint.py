@@ -246,6 +246,11 @@ def find_checkpoint(name: str | Path) -> Path:
     if str(name).strip() and folder.is_dir():
         return folder
     if isinstance(name, str) and _HUB_ID.fullmatch(name) and not name.startswith("."):
+        if folder.parent.is_dir():  # a path with a mistake in it, which is nobody else's business
+            raise UsageError(
+                f"There is no model '{name}': the folder '{folder.parent}' has no folder "
+                f"'{folder.name}'. (For a model of that name on the Hugging Face hub, start elsewhere.)"
+            )
         return _from_hub(name)
     raise UsageError(
         f"There is no model '{name}': give the name of a shipped one ({', '.join(shipped)}), "

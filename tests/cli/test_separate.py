@@ -109,6 +109,16 @@ def test_every_format_is_written(tmp_path, model, format):
     assert probe(tmp_path / f"in.rain.{format}").sample_rate == 48_000
 
 
+def test_a_rate_that_the_format_lacks_is_changed_and_said(tmp_path, recording, model, capsys):
+    argv = ["separate", recording, "-q", "rain", "-o", tmp_path, "--model", model]
+    assert main([*map(str, argv), "--format", "opus", "--json"]) == 0
+    printed = capsys.readouterr()
+    report = json.loads(printed.out)
+    assert (report["sample_rate"], report["targets"][0]["sample_rate"]) == (44_100, 48_000)
+    assert probe(tmp_path / "street.rain.opus").sample_rate == 48_000
+    assert "44100 Hz" in printed.err and "resampled to 48000 Hz" in printed.err
+
+
 def test_loud_parts_are_noted_where_the_format_cannot_hold_them(tmp_path, model, capsys):
     path = write(tmp_path / "loud.wav", 20 * tones(16_000, 1, 1.0), 16_000)
     argv = [*map(str, ["separate", path, "-q", "rain", "-o", tmp_path / "out", "--model", model])]

@@ -145,6 +145,24 @@ def test_senseless_requests_are_refused(refused, recordings, model, tmp_path):
     refused(2, "separate", recordings, *common, "-q", " ", names="empty")
     refused(2, "separate", recordings, "-q", "rain", "--model", "maxi", names="maxi")
     refused(2, "separate", recordings, *common, "--ray", "here", names="HOST:PORT")
-    shutil.copy(recordings / "street.wav", recordings / "street.mp3")
-    twice = refused(2, "separate", recordings, *common, names=recordings / "street.mp3")
-    assert "would both be written" in twice and str(recordings / "street.wav") in twice
+    same = tmp_path / "elsewhere" / "street.wav"
+    same.parent.mkdir()
+    shutil.copy(recordings / "street.wav", same)
+    twice = refused(2, "separate", recordings, same, *common, names=recordings / "street.wav")
+    assert "would both be written" in twice and str(same) in twice
+
+
+def test_a_video_and_its_sound_of_one_name_keep_their_extensions(recordings, model, tmp_path):
+    """b.wav beside b.mp4, also where each has a figure; all else is called as ever."""
+    shutil.copy(recordings / "street.wav", recordings / "street.flac")
+    out = tmp_path / "out"
+    argv = ["separate", recordings, "-q", "rain", "-o", out, "--model", model, "--workers", 1]
+    assert main([str(word) for word in [*argv, "--plot"]]) == 0
+    names = {path.name for path in out.glob("street*")}
+    assert names == {
+        f"street.{kind}.{end}"
+        for kind in ("wav", "flac")
+        for end in ("rain.wav", "spectrogram.png")
+    }
+    others = {path.name for path in (out / "night").iterdir()}
+    assert others == {"street.rain.wav", "street.spectrogram.png"}

@@ -30,6 +30,22 @@ def test_processes_do_not_matter(model, mixtures, images):
     assert numbers(reports[0]) == numbers(reports[1])
 
 
+@pytest.mark.parametrize("has_gpu", [True, False])
+def test_a_gpu_is_used_by_one_process(mixtures, model, monkeypatch, has_gpu):
+    """One per core would load the model into the GPU's memory as often."""
+    counts = []
+
+    def run(scorer, jobs, workers):
+        counts.append(workers)
+        return ((job, scorer(job)) for job in jobs)
+
+    monkeypatch.setattr("clipsep.evaluation.evaluate.run_many", run)
+    monkeypatch.setattr("clipsep.devices.means_gpu", lambda device: has_gpu)
+    monkeypatch.setattr("clipsep.parallel.run.cores", lambda: 8)
+    evaluate(model(), mixtures, device="cpu", every=4)
+    assert counts == [1 if has_gpu else 8]
+
+
 def test_other_mixtures_do_not_matter(model, mixtures):
     whole, some = (
         evaluate(model(), mixtures, workers=1),

@@ -169,7 +169,7 @@ def _separate_one(path: Path, request: SeparationRequest, output: Path, as_json:
         print(json.dumps(report.as_dict(), indent=2, allow_nan=False))
     else:
         _print_report(report)
-    _note_all_clipping(report)
+    _note_changes(report, request.options.format)
 
 
 def _separate_to_stdout(source: Path, request: SeparationRequest, as_json: bool) -> None:
@@ -185,7 +185,7 @@ def _separate_to_stdout(source: Path, request: SeparationRequest, as_json: bool)
                 "The standard output takes one sound: ask for one, or name a folder with -o."
             )
         report = _report_of(path, request, Path(folder))
-        _note_all_clipping(report)
+        _note_changes(report, options.format)
         send_to_stdout(report.tracks[0].path)
 
 
@@ -240,6 +240,8 @@ def _separate_many(
         )
     if report.clipped:
         _note_clipping(report.clipped, f"the files in {output}")
+    if report.resampled:
+        _note_resampling(request.options.format, f"of {counted(report.resampled, 'recording')}")
     if not good:
         raise typer.Exit(1)
 
@@ -268,10 +270,24 @@ def _print_report(report: FileReport) -> None:
             print(f"clipsep: note: {printable(note)}", file=sys.stderr)
 
 
-def _note_all_clipping(report: FileReport) -> None:
+def _note_changes(report: FileReport, format: str) -> None:
+    """Say what the file format could not hold."""
     for track in report.tracks:
         if track.clipped:
             _note_clipping(track.clipped, str(track.path))
+    if any(track.sample_rate != report.sample_rate for track in report.tracks):
+        _note_resampling(format, f"of {report.sample_rate} Hz")
+
+
+def _note_resampling(format: str, of_what: str) -> None:
+    from clipsep.media import OUTPUT_FORMATS
+
+    rate = OUTPUT_FORMATS[format].other_rate
+    print(
+        f"clipsep: note: {format} does not have the sample rate {of_what}: the sound was resampled to "
+        f"{rate} Hz; --format wav keeps it.",
+        file=sys.stderr,
+    )
 
 
 def _note_clipping(samples: int, of_what: str) -> None:

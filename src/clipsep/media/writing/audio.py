@@ -1,6 +1,7 @@
 """Writing sound: block by block, under a temporary name that is renamed when all is well.
 
-It knows output formats and their limits; it never changes rate, channels or loudness.
+It knows output formats and their limits. It changes neither channels nor loudness, and the rate only
+where a format does not have it (Opus has no 44.1 kHz).
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from av.error import FFmpegError
 
 from clipsep.errors import ClipsepError, UsageError
 from clipsep.files import hold
+from clipsep.media.resampling import StreamingResampler
 from clipsep.media.sound_track import AudioStreamInfo
 from clipsep.media.writing.formats import output_format
 from clipsep.media.writing.sinks import FfmpegSink, VorbisSink
@@ -33,7 +35,8 @@ class AudioWriter:
 
     On a clean exit the finished file takes its name; on an exception nothing is left behind and an
     older file of that name is untouched. ``clipped`` counts the samples that had to be clamped to
-    [-1, 1], which every format but 32-bit float WAV requires.
+    [-1, 1], which every format but 32-bit float WAV requires. ``sample_rate`` is that of the file, in
+    Hz; it differs from that of the blocks where the format does not have theirs.
     """
 
     def __init__(
@@ -49,7 +52,7 @@ class AudioWriter:
         tags: Tags | None = None,
         video: AudioStreamInfo | None = None,
     ) -> None:
-        """``sample_rate`` in Hz; ``layout`` is ffmpeg's name, None for the usual one.
+        """``sample_rate`` of the blocks in Hz; ``layout`` is ffmpeg's name, None for the usual one.
 
         ``expected_seconds`` is the length to come: a WAV known to stay below 4 GB gets a plain
         header, any other can grow into RF64. ``bit_depth`` and ``bit_rate`` as `output_format`.
@@ -65,6 +68,7 @@ class AudioWriter:
         self.sample_rate = sample_rate
         self.channels = channels
         self.clipped = 0
+        self._resamplers: list[StreamingResampler] = []  # one per channel, if the rate changes
         if not video:
             self._check_limits()
         self._temporary = self.path.with_name(f".{self.path.name}.{secrets.token_hex(4)}.part")
@@ -98,6 +102,15 @@ class AudioWriter:
         """Append ``block``, float32 [C, n]. Raises ClipsepError if the disk refuses it."""
         if block.ndim != 2 or block.shape[0] != self.channels:
             raise ValueError(f"expected [{self.channels}, n], got {list(block.shape)}")
+        if self._resamplers:
+            block = self._resampled(block)
+        self._write(block)
+
+    def _resampled(self, block: np.ndarray, last: bool = False) -> np.ndarray:
+        pairs = zip(self._resamplers, block, strict=True)
+        return np.stack([resampler.push(channel, last) for resampler, channel in pairs])
+
+    def _write(self, block: np.ndarray) -> None:
         if not block.shape[1]:
             return
         if self._video or self._description.codec != "pcm_f32le":
@@ -111,6 +124,8 @@ class AudioWriter:
     def close(self) -> None:
         """Finish the file and give it its name."""
         try:
+            if self._resamplers:
+                self._write(self._resampled(np.zeros((self.channels, 0), np.float32), last=True))
             self._sink.close()
             self._sink = None
             self._let_go()
@@ -150,7 +165,12 @@ class AudioWriter:
         codec = description.codec
         rates = sorted(av.Codec(codec, "w").audio_rates or []) if codec else []
         if rates and self.sample_rate not in rates:
-            raise self._refusal(f"{self.sample_rate} Hz", rates)
+            if description.other_rate is None:
+                raise self._refusal(f"{self.sample_rate} Hz", rates)
+            rate, self.sample_rate = self.sample_rate, description.other_rate
+            self._resamplers = [
+                StreamingResampler(rate, self.sample_rate) for _ in range(self.channels)
+            ]
         if description.channels and self.channels not in description.channels:
             raise self._refusal(f"{self.channels} channel(s)", description.channels)
 

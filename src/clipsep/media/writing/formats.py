@@ -18,7 +18,8 @@ class OutputFormat:
 
     ``bits`` are those of an integer sample, None for floating point. ``bits_per_second`` is per
     channel, for lossy encoders. An empty ``codec`` means libsndfile. ``channels`` are the numbers of
-    channels it holds in their right order, empty for any.
+    channels it holds in their right order, empty for any. ``other_rate`` is the sample rate, in Hz, that
+    takes the place of one that the encoder does not have; None if such a rate is refused.
     """
 
     container: str
@@ -28,6 +29,7 @@ class OutputFormat:
     bits_per_second: int | None = None
     channels: tuple[int, ...] = ()
     bit_rates: tuple[int, int] | None = None  # lowest and highest, of all channels, kbit/s
+    other_rate: int | None = None
 
 
 OUTPUT_FORMATS: dict[str, OutputFormat] = {
@@ -39,7 +41,12 @@ OUTPUT_FORMATS: dict[str, OutputFormat] = {
     "ogg": OutputFormat("ogg", "", channels=(1, 2)),
     # ffmpeg's libopus wrapper permutes the channels of some rarer layouts.
     "opus": OutputFormat(
-        "opus", "libopus", bits_per_second=96_000, channels=(1, 2, 6, 8), bit_rates=(16, 1024)
+        "opus",
+        "libopus",
+        bits_per_second=96_000,
+        channels=(1, 2, 6, 8),
+        bit_rates=(16, 1024),
+        other_rate=48_000,  # it has no 44.1 kHz, which is the rate of nearly all music
     ),
     "m4a": OutputFormat("ipod", "aac", "fltp", bits_per_second=128_000, bit_rates=(32, 1024)),
 }

@@ -27,12 +27,14 @@ class TrackReport:
         level: root mean square in dB below full scale; None for digital silence.
         energy_share: of the mixture's energy, 0 to 1 (a little more if parts cancel each other).
         clipped: samples that the file format could not hold and that were limited to full scale.
+        sample_rate: of the file, in Hz: the recording's own, unless the format does not have that.
     """
 
     path: Path
     level: float | None
     energy_share: float
     clipped: int
+    sample_rate: int
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON; the level in dB of full scale (null for silence), the share from 0 to 1."""
@@ -41,6 +43,7 @@ class TrackReport:
             "level_dbfs": self.level,
             "energy_share": self.energy_share,
             "clipped_samples": self.clipped,
+            "sample_rate": self.sample_rate,
         }
 
 
@@ -178,6 +181,7 @@ class SeparationFiles:
                 self._level(track.energy),
                 track.energy / self._energy if self._energy else 0.0,
                 track.writer.clipped,
+                track.writer.sample_rate,
             )
             for name, track in self._tracks.items()
         }
@@ -234,7 +238,9 @@ def output_paths(
     tracks = _track_paths(folder, stem, names, extension, options.filename)
     if recording.absolute() in (path.absolute() for path in tracks.values()):
         raise UsageError(f"'{recording}' would be written over: choose another output folder.")
-    return tracks, folder / f"{stem}.spectrogram.png" if options.plot else None
+    if not options.plot:
+        return tracks, None
+    return tracks, folder / options.filename.format(stem=stem, query="spectrogram", ext="png")
 
 
 def written(recording: Path, folder: Path, names: list[str], options: SeparationOptions) -> bool:

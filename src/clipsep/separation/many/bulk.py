@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
@@ -42,11 +43,16 @@ _LEFTOVER = re.compile(r"\.(.+)\.[0-9a-f]+\.part")  # how AudioWriter calls an u
 
 @dataclass(frozen=True)
 class Recording:
-    """A file to separate; its path below the folder that was given comes back in the output folder."""
+    """A file to separate; its path below the folder that was given comes back in the output folder.
+
+    Attributes:
+        suffix: of the recording, kept in the names of its files where they would else be those of another.
+    """
 
     folder: Path
     name: str
     fingerprint: str
+    suffix: str = ""
 
     @property
     def path(self) -> Path:
@@ -85,10 +91,16 @@ class SeparationRequest:
         content = repr([__version__, asked, weights, images])
         return hashlib.sha256(content.encode()).hexdigest()[:16]
 
+    def options_for(self, recording: Recording) -> SeparationOptions:
+        """With file names in which the recording keeps its suffix, if it needs that."""
+        template = self.options.filename.replace("{stem}", "{stem}" + recording.suffix)
+        return self.options.changed(filename=template)
+
     def outputs(self, recording: Recording, output: Path) -> list[Path]:
         """The files that a recording becomes."""
         folder = (output / recording.name).parent
-        tracks, figure = output_paths(recording.path, folder, self.names, self.options)
+        options = self.options_for(recording)
+        tracks, figure = output_paths(recording.path, folder, self.names, options)
         return [*tracks.values(), *([figure] if figure else [])]
 
     def is_written(self, recording: Recording, output: Path) -> bool:
@@ -132,6 +144,7 @@ class BulkReport:
         notes: an entry for each recording.
         failed: maps a recording to the reason.
         clipped: samples that the file format could not hold, of all that was separated now.
+        resampled: recordings whose sample rate the file format does not have.
     """
 
     notes: SeparationReport
@@ -139,6 +152,7 @@ class BulkReport:
     already_there: int = 0
     failed: dict[Path, str] = field(default_factory=dict)
     clipped: int = 0
+    resampled: int = 0
 
     def count(self, recording: Recording, entry: dict[str, Any]) -> None:
         """Take in what became of a recording now."""
@@ -148,6 +162,7 @@ class BulkReport:
         self.separated += 1
         tracks = [*entry["targets"], *filter(None, [entry["residual"]])]
         self.clipped += sum(track["clipped_samples"] for track in tracks)
+        self.resampled += any(track["sample_rate"] != entry["sample_rate"] for track in tracks)
 
 
 def find_recordings(inputs: Iterable[Path], output: Path) -> list[Recording]:
@@ -172,7 +187,16 @@ def find_recordings(inputs: Iterable[Path], output: Path) -> list[Recording]:
     if not recordings:
         named = ", ".join(f"'{source}'" for source in inputs)
         raise UsageError(f"There is no sound or video file in {named}.")
-    return [recordings[path] for path in sorted(recordings)]
+    return _told_apart([recordings[path] for path in sorted(recordings)])
+
+
+def _told_apart(recordings: list[Recording]) -> list[Recording]:
+    """Of b.wav beside b.mp4, each keeps its suffix."""
+    stems = Counter(Path(recording.name).with_suffix("") for recording in recordings)
+    return [
+        replace(one, suffix=one.path.suffix) if stems[Path(one.name).with_suffix("")] > 1 else one
+        for one in recordings
+    ]
 
 
 def separate_files(
@@ -270,7 +294,7 @@ class _Separate:
             recording.path,
             queries,
             (self.output / recording.name).parent,
-            request.options,
+            request.options_for(recording),
         )
 
     @cached_property
