@@ -245,3 +245,19 @@ def test_the_published_warp_is_torch_s_grid_sample():
         return ((warped + 1e-10).log() - (expected + 1e-10).log()).abs().max().item()
 
     assert error("float32") < 2e-6 < 1e-4 < error("exact")
+
+
+def test_what_inference_needed_first_serves_in_training_afterwards():
+    """Windows and matrices are kept; those made by inference mode would have no gradients."""
+    settings = SpectralSettings(n_fft=96, hop_length=24, n_bands=40)  # of no other test
+
+    def masked(waveform: torch.Tensor) -> torch.Tensor:
+        spectrum = stft(waveform, 96, 24)
+        mask = torch.sigmoid(log_magnitude(spectrum, settings))
+        return apply_mask(spectrum, mask, settings, waveform.shape[-1])
+
+    with torch.inference_mode():
+        masked(noise(1, 2000))
+    waveform = noise(1, 2000).requires_grad_()
+    masked(waveform).square().sum().backward()
+    assert waveform.grad.isfinite().all() and waveform.grad.any()

@@ -123,8 +123,11 @@ def test_loading_is_quiet_and_leaves_settings_alone(folder, capfd):
     assert transformers.utils.logging.get_verbosity() == verbosity
 
 
-def test_a_folder_is_known_by_its_own_name(folder, tmp_path):
+def test_a_folder_is_known_by_its_own_name_however_it_is_written(folder, monkeypatch):
+    """Else what was embedded with one path would be missed by a training with another."""
     assert CLIPEncoder(str(folder)).id == f"clip:{folder}"
+    monkeypatch.chdir(folder.parent)
+    assert CLIPEncoder(folder.name).id == CLIPEncoder(f"./{folder.name}").id == f"clip:{folder}"
     assert load_query_encoder(f"clip:{folder}").revision is None
 
 

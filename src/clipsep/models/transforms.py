@@ -12,6 +12,9 @@ import torch
 from clipsep.spectral import SpectralSettings, band_positions, bin_positions
 
 _CPU = torch.device("cpu")
+# What is kept must not be made by inference mode, where it may be first needed: it could not serve in
+# training afterwards.
+_usable_in_training = torch.inference_mode(False)
 
 
 def stft(waveform: torch.Tensor, n_fft: int, hop_length: int, center: bool = True) -> torch.Tensor:
@@ -121,6 +124,7 @@ def apply_mask(
 
 
 @lru_cache(maxsize=16)
+@_usable_in_training
 def warp_matrix(
     n_bins: int, n_bands: int, device: torch.device = _CPU, warp: str = "exact"
 ) -> torch.Tensor:
@@ -129,6 +133,7 @@ def warp_matrix(
 
 
 @lru_cache(maxsize=64)
+@_usable_in_training
 def unwarp_matrix(
     n_fft: int,
     sample_rate: int,
@@ -142,5 +147,6 @@ def unwarp_matrix(
 
 
 @lru_cache(maxsize=16)
+@_usable_in_training
 def _hann(n_fft: int, device: torch.device) -> torch.Tensor:
     return torch.hann_window(n_fft, device=device)

@@ -35,9 +35,9 @@ _PICKLED = "pytorch_model.bin"
 class CLIPEncoder:
     """Texts and images in the joint space of a CLIP (Radford et al., 2021).
 
-    Embeddings are not normalised, as in the published CLIPSep. ``id`` is "clip:" and the hub id;
-    a downloaded folder counts as its hub model if it is still called like it. ``revision`` is the
-    commit on the hub, None for a folder.
+    Embeddings are not normalised, as in the published CLIPSep. ``id`` is "clip:" and the hub id, or the
+    absolute path of a folder; a downloaded folder counts as its hub model if it is still called like
+    it. ``revision`` is the commit on the hub, None for a folder.
     """
 
     def __init__(self, model: str = DEFAULT_CLIP, device: str = "cpu") -> None:
@@ -50,7 +50,7 @@ class CLIPEncoder:
         folder = Path(model).expanduser()
         self.revision: str | None = None
         if folder.is_dir():
-            name = _hub_name(folder) or model
+            name = _hub_name(folder) or str(folder.absolute())
         else:
             folder, name = _snapshot(model), model
             self.revision = folder.name
