@@ -11,7 +11,14 @@ import torch
 from PIL import Image
 
 from clipsep.errors import UsageError
-from clipsep.evaluation.queries import MixtureQueries, absent_sounds, random_image
+from clipsep.evaluation.mixtures import load_sources
+from clipsep.evaluation.queries import (
+    AUDIO,
+    MixtureQueries,
+    absent_sounds,
+    other_recording,
+    random_image,
+)
 from clipsep.feedback import IMAGE, TEXT
 from tests.helpers.encoders import FakeEncoder
 
@@ -96,3 +103,29 @@ def test_where_labels_are_unknown_nothing_is_known_to_be_absent(mixture):
     assert set(absent_sounds([unknown, second])) == {"0001"}
     assert set(absent_sounds([replace(first, label=None), second])) == set()
     assert absent_sounds([first]) == {}
+
+
+class Listener(FakeEncoder):
+    """Also reads audio: the level of a waveform is its query."""
+
+    def encode_audios(self, waveforms, sample_rate):
+        assert sample_rate == 16_000
+        return np.stack([np.full(self.dim, np.abs(one).mean(), np.float32) for one in waveforms])
+
+
+def test_audio_that_asks_is_another_recording_of_the_class(mixture, sounds):
+    other_dog = replace(mixture(1, "rain", "tuba"), label="dog", snr_db=20.0)
+    mixtures = [mixture(0, "dog", "rain"), replace(other_dog, id="a"), mixture(2, "tuba", "dog")]
+    mixtures[1] = replace(mixtures[1], target=sounds["church bell"])
+    assert other_recording(mixtures[0], mixtures) is mixtures[1]
+    assert other_recording(mixtures[1], mixtures) is mixtures[0]
+    with pytest.raises(UsageError, match=r"0002 cannot be asked for by audio: .* of 'tuba'"):
+        other_recording(mixtures[2], mixtures)
+    # What is heard in the mixture is not what asks for it.
+    with pytest.raises(UsageError, match="no other recording of 'dog'"):
+        other_recording(mixture(3, "dog", "church bell"), mixtures)
+    queries = MixtureQueries(Listener(), "plain", None, None, mixtures)
+    level = np.abs(load_sources(mixtures[1])[0]).mean()
+    assert np.allclose(queries.embed(AUDIO, mixtures[0]), level)
+    with pytest.raises(UsageError, match="does not read audio"):
+        MixtureQueries(FakeEncoder(), "plain", None, None, mixtures).embed(AUDIO, mixtures[0])

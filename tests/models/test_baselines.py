@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from torch.nn import functional as F
 
@@ -50,6 +51,12 @@ def test_pit_masks_are_a_layer_on_the_features():
     logits = model(mixture)
     assert logits.noise is None
     torch.testing.assert_close(logits.query, expected, **CLOSE)
+
+
+def test_pit_masks_start_without_preference_as_published():
+    torch.manual_seed(0)
+    masks = PITSep(make_network("unet"), 512, n_sources=8).masks
+    assert masks.weight.std().item() == pytest.approx(1e-3, rel=0.1)
 
 
 def test_pit_ignores_queries():

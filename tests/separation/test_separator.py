@@ -190,3 +190,21 @@ def test_another_encoder_is_refused_by_name():
 def test_a_model_without_queries_is_refused():
     with pytest.raises(UsageError, match="takes no queries"):
         make_separator(checkpoint(kind="pit"), HashEncoder())
+
+
+class Listener(HashEncoder):
+    def encode_audios(self, waveforms, sample_rate):
+        assert sample_rate == RATE
+        return np.stack([self._embedding(len(one)).numpy() for one in waveforms])
+
+
+def test_a_recording_asks_for_what_sounds_like_it(tmp_path):
+    """At any rate and with any number of channels; a text that looks like a path stays a text."""
+    path = write(tmp_path / "like this.wav", np.zeros((2, 12_000), np.float32), 2 * RATE)
+    separator = make_separator(checkpoint(), Listener())
+    encoded = separator.encode([path, str(path)])
+    assert encoded.names == ["like this.wav", str(path)]
+    assert np.array_equal(encoded.embeddings[0], Listener()._embedding(6_000).numpy())
+    assert not np.array_equal(*encoded.embeddings)
+    with pytest.raises(UsageError, match="'hash' does not read audio"):
+        make_separator(checkpoint(), HashEncoder()).encode([path])

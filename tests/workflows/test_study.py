@@ -19,7 +19,7 @@ from clipsep.workflows.study_plan import StudyPlan, read_plan, run_name
 from clipsep.workflows.study_table import OverSeeds, markdown, study_rows
 from tests.helpers.audio import write
 from tests.helpers.datasets import make_dataset
-from tests.helpers.plugin import forget_example, install_example
+from tests.helpers.plugin import PLUGIN, forget_example, install_example
 
 CONFIG = """
 name: tiny
@@ -117,11 +117,17 @@ def test_a_run_that_fails_is_named_and_the_others_finish(project, capsys):
     assert "| plain | text query | 1 |" in printed.out
 
 
-def test_processes_give_what_one_gives(project):
+@pytest.mark.parametrize("place", ["processes", "Ray"], indirect=True)
+def test_the_scores_are_the_same_wherever_the_runs_are(project, place):
+    """Paths of configs, and code in the working folder that they name, are found there, too."""
+    code = (PLUGIN / "src/clipsep_example/words.py").read_text()
+    (project / "own_words.py").write_text(code.replace("words:{", "own_words.WordEncoder:{"))
+    (project / "tiny.yaml").write_text(CONFIG.replace("words:8", "own_words.WordEncoder:8"))
     _, planned = runs(project, seeds=[1])
     one = run_study(planned)
     moved = plan_runs(read_plan(project / "study.yaml"), project / "other", [])[:2]
-    two = run_study(moved, workers=2)
+    two = run_study(moved, **place)
+    assert [outcome.failure for outcome in two] == [None, None]
     for first, second in zip(one, two, strict=True):
         for a, b in zip(first.report["mixtures"], second.report["mixtures"], strict=True):
             assert a["scores"]["text query"]["sdr"] == pytest.approx(

@@ -146,6 +146,7 @@ class _EmbedBatch:
 
     @cached_property
     def encoder(self) -> queries.QueryEncoder:
+        trust(self.encoder_name)  # workers of a cluster do not share this process's environment
         return queries.load_query_encoder(self.encoder_name, self.device, threads=1)
 
     @cached_property

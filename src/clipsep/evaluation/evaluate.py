@@ -23,7 +23,7 @@ from clipsep.engines.cost import model_cost
 from clipsep.errors import UsageError, is_installed
 from clipsep.evaluation.lists import read_any, split_name
 from clipsep.evaluation.mixtures import Mixture
-from clipsep.evaluation.queries import MixtureQueries, absent_sounds
+from clipsep.evaluation.queries import AUDIO, MixtureQueries, absent_sounds
 from clipsep.evaluation.report.statistics import Report
 from clipsep.evaluation.scoring import MixtureJob, MixtureScorer, MixtureScores, find_estimate
 from clipsep.feedback import IMAGE, TEXT
@@ -35,8 +35,8 @@ from clipsep.queries.labels import LabelEncoder
 from clipsep.separation.masking.query_masks import SENSITIVITY, sensitivity_bias
 
 Progress = Callable[[float, float | None], None]  # (done, of how many)
-QUERIES = {TEXT: (TEXT,), IMAGE: (IMAGE,), "both": (TEXT, IMAGE)}
-_ESTIMATES = {TEXT: "text query", IMAGE: "image query"}
+QUERIES = {TEXT: (TEXT,), IMAGE: (IMAGE,), AUDIO: (AUDIO,), "both": (TEXT, IMAGE)}
+_ESTIMATES = {kind: f"{kind} query" for kind in (TEXT, IMAGE, AUDIO)}
 
 
 def evaluate(
@@ -71,7 +71,8 @@ def evaluate(
         model: name of a shipped one, folder or hub id; None with ``estimates``.
         mixtures: CSV file, see `clipsep.evaluation.mixtures`, or KIND:FILE, a public list of a kind that
             `clipsep.evaluation.lists` reads, for example ``audiosep:esc50_eval.csv``.
-        query: "text" (the default), "image" or "both".
+        query: "text" (the default), "image", "both" of them, or "audio": the target of another mixture of
+            the list, with the same label.
         estimates: folder with a sound file per mixture, called by its id, that any separator has made of
             the mixture; they are scored instead of a model's.
         root: folder that the list's paths are relative to; by default the list's own.
@@ -123,7 +124,8 @@ def evaluate(
         prompts = prompts or config.prompts
         encoder = _encoder(config, query_encoder, device)
         known = KnownSounds.load(folder, config)
-        queries = MixtureQueries(encoder, prompts, Path(images) if images else None, known)
+        folder_of_images = Path(images) if images else None
+        queries = MixtureQueries(encoder, prompts, folder_of_images, known, listed)
     examples_at = _spaced(len(chosen), examples)
     jobs: list[MixtureJob] = []
     scored: dict[str, MixtureScores] = {}

@@ -1,4 +1,4 @@
-"""The queries of test mixtures as embeddings: texts, images, and sounds that are not there.
+"""The queries of test mixtures as embeddings: texts, images, audio, and sounds that are not there.
 
 What is separated by them, and how it is scored, is none of its business.
 """
@@ -13,12 +13,14 @@ import numpy as np
 from PIL import Image
 
 from clipsep.errors import UsageError
-from clipsep.evaluation.mixtures import Mixture, load_frames
-from clipsep.feedback import TEXT
-from clipsep.queries import QueryEncoder
+from clipsep.evaluation.mixtures import Mixture, load_frames, load_sources
+from clipsep.feedback import IMAGE, TEXT
+from clipsep.queries import QueryEncoder, reads_audio
 from clipsep.queries.known import KnownSounds
 from clipsep.queries.parsing import IMAGE_SUFFIXES, named_queries
 from clipsep.queries.prompts import encode_prompted
+
+AUDIO = "audio"  # a kind of query, beside TEXT and IMAGE
 
 
 class MixtureQueries:
@@ -31,6 +33,7 @@ class MixtureQueries:
         images: a folder of images with one folder per label, see `random_image`; None for the
             images that the mixtures name.
         known: of the model, which queries are drawn towards; None leaves them as they are.
+        mixtures: among which audio queries are found, see `other_recording`.
     """
 
     def __init__(
@@ -39,22 +42,24 @@ class MixtureQueries:
         prompts: str,
         images: Path | None,
         known: KnownSounds | None = None,
+        mixtures: Sequence[Mixture] = (),
     ):
+        self._mixtures = mixtures
         self._encoder, self._prompts, self._folder = encoder, prompts, images
         self._known = known
         self._embeddings: dict[tuple[str, str], np.ndarray] = {}
 
     def embed(self, kind: str, mixture: Mixture) -> np.ndarray:
-        """The embedding [D] of a mixture's text or, as the mean over its images, of its image query.
+        """The embedding [D] of a mixture's text, of its images (the mean), or of audio like its target.
 
         Raises:
             UsageError, ClipsepError: for a query that the encoder cannot take, or a missing image.
         """
         key = (kind, mixture.query if kind == TEXT else mixture.id)
         if key not in self._embeddings:
-            embedding = self._text(mixture.query) if kind == TEXT else self._image(mixture)
-            embedding = np.asarray(embedding, np.float32)
-            if self._known is not None:
+            read = {TEXT: self._text, IMAGE: self._image, AUDIO: self._audio}[kind]
+            embedding = np.asarray(read(mixture), np.float32)
+            if self._known is not None and kind != AUDIO:
                 embedding = self._known.draw(embedding[None], kind)[0]
             self._embeddings[key] = embedding
         return self._embeddings[key]
@@ -65,11 +70,36 @@ class MixtureQueries:
             return load_frames(mixture)
         return list(named_queries([random_image(mixture, self._folder)]).values())
 
-    def _text(self, query: str) -> np.ndarray:
-        return encode_prompted(self._encoder, [query], self._prompts)[0]
+    def _text(self, mixture: Mixture) -> np.ndarray:
+        return encode_prompted(self._encoder, [mixture.query], self._prompts)[0]
 
     def _image(self, mixture: Mixture) -> np.ndarray:
         return self._encoder.encode_images(self.images(mixture)).mean(axis=0)
+
+    def _audio(self, mixture: Mixture) -> np.ndarray:
+        other = other_recording(mixture, self._mixtures)
+        target = load_sources(other)[:1]
+        return reads_audio(self._encoder).encode_audios(list(target), other.sample_rate)[0]
+
+
+def other_recording(mixture: Mixture, mixtures: Sequence[Mixture]) -> Mixture:
+    """One whose target is of the same class, but a file that is not in the mixture; the same in every run.
+
+    Raises:
+        UsageError: if there is none.
+    """
+    heard = {mixture.target, *(interferer.path for interferer in mixture.interferers)}
+    fit = [
+        other
+        for other in mixtures
+        if class_of(other) == class_of(mixture) and other.target not in heard
+    ]
+    if not fit:
+        raise UsageError(
+            f"Mixture {mixture.id} cannot be asked for by audio: the list has no other recording of "
+            f"'{class_of(mixture)}'. Use --query text, or a list with more of each."
+        )
+    return random.Random(mixture.id).choice(fit)
 
 
 def random_image(mixture: Mixture, images: Path) -> Path:

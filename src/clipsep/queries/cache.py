@@ -11,15 +11,15 @@ from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from clipsep.files import atomic_write
+from clipsep.queries.parsing import Content
 
 _MOST = 2000  # embeddings; beyond, the half that was used longest ago is removed
 
 
 class QueryCache:
-    """Embeddings [D] of one encoder's texts and images.
+    """Embeddings [D] of one encoder's texts, images and audio.
 
     A folder that cannot be read or written is no error: nothing is found there then.
 
@@ -32,7 +32,7 @@ class QueryCache:
         digest = hashlib.sha256(space.encode()).hexdigest()[:16]
         self._folder = (folder or _default_folder()) / digest
 
-    def get(self, query: str | Image.Image) -> np.ndarray | None:
+    def get(self, query: Content) -> np.ndarray | None:
         """The embedding, float32 [D], if it is there and whole."""
         path = self._path(query)
         try:
@@ -45,7 +45,7 @@ class QueryCache:
             return None
         return np.frombuffer(numbers, np.float32)
 
-    def put(self, query: str | Image.Image, embedding: np.ndarray) -> None:
+    def put(self, query: Content, embedding: np.ndarray) -> None:
         """Keep an embedding [D]."""
         numbers = np.asarray(embedding, np.float32).tobytes()
         path = self._path(query)
@@ -61,9 +61,11 @@ class QueryCache:
             for path in files[: len(files) - _MOST // 2]:
                 path.unlink(missing_ok=True)
 
-    def _path(self, query: str | Image.Image) -> Path:
+    def _path(self, query: Content) -> Path:
         if isinstance(query, str):
             content = b"text\0" + query.encode("utf-8", "surrogatepass")
+        elif isinstance(query, np.ndarray):
+            content = b"audio\0" + query.tobytes()
         else:
             # With the mode and the orientation, which say how the numbers are read.
             about = f"image\0{query.mode}\0{query.size}\0{query.getexif().get(0x0112)}\0"

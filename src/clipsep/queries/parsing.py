@@ -1,4 +1,4 @@
-"""What a user may ask with, and the names that the answers get: texts, images, paths of images.
+"""What a user may ask with, and the names that the answers get: texts, images, paths of images or audio.
 
 It must not know which encoder reads them, nor what is separated.
 """
@@ -11,11 +11,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
 from clipsep.errors import UsageError
-from clipsep.files import require_text
-from clipsep.media import read_frame
+from clipsep.files import SOUND_SUFFIXES, require_text
+from clipsep.media import read_audio, read_frame
 from clipsep.media.images import open_image
 
 
@@ -79,6 +80,8 @@ class Frame:
 
 
 Query = str | Path | Image.Image | Frame
+Content = str | Image.Image | np.ndarray  # what an encoder reads: text, image or audio
+AUDIO_RATE = 16_000  # Hz, of audio queries; mono float32 [T]
 IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 RESIDUAL = "residual"
 
@@ -93,10 +96,8 @@ def parse_time(text: str) -> float:
     raise UsageError(f"'{text}' is not a time: give seconds, as in 62.5, or 1:02.5.")
 
 
-def named_queries(
-    queries: Sequence[Query], video: Path | None = None
-) -> dict[str, str | Image.Image]:
-    """What to encode, by the name of the query; UsageError for a bad query.
+def named_queries(queries: Sequence[Query], video: Path | None = None) -> dict[str, Content]:
+    """What to encode, by the name of the query; UsageError for a bad query, ClipsepError for a bad file.
 
     Args:
         video: whose frames are meant by a `Frame`.
@@ -106,7 +107,7 @@ def named_queries(
     if not len(queries):
         raise UsageError("There is no query: name at least one sound.")
     short_names = _short_names([Path(query) for query in queries if _is_path(query)])
-    named: dict[str, str | Image.Image] = {}
+    named: dict[str, Content] = {}
     for number, query in enumerate(queries, start=1):
         if isinstance(query, Frame):
             name, content = query.name, _frame(query, video)
@@ -124,14 +125,13 @@ def _frame(query: Frame, video: Path | None) -> Image.Image:
     return query.read(video)
 
 
-def _named(
-    query: Query, number: int, short_names: dict[Path, str]
-) -> tuple[str, str | Image.Image]:
+def _named(query: Query, number: int, short_names: dict[Path, str]) -> tuple[str, Content]:
     """Name of a query and what to encode."""
     if isinstance(query, Image.Image):
         return f"image {number}", query
     if _is_path(query):
-        return short_names[require_text(Path(query))], open_image(Path(query))
+        path = require_text(Path(query))
+        return short_names[path], _read_file(path)
     if not isinstance(query, str):
         raise UsageError(
             f"A query is a text, the path of an image or a Pillow image, not {type(query).__name__} (a "
@@ -147,6 +147,12 @@ def _named(
     except UnicodeEncodeError as error:
         raise UsageError(f"The query {text!r} is not valid Unicode text.") from error
     return text, text
+
+
+def _read_file(path: Path) -> Image.Image | np.ndarray:
+    if path.suffix.lower() in SOUND_SUFFIXES:
+        return read_audio(path, AUDIO_RATE, mono=True)[0]
+    return open_image(path)
 
 
 def _is_path(query: object) -> bool:

@@ -43,7 +43,7 @@ class AskedQueries:
     Attributes:
         names: of the targets.
         queries: names of all queries, those that are excluded last.
-        contents: texts and images of the queries.
+        contents: texts, images and audio of the queries.
         plan: from the masks of the contents to those of the targets.
     """
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL.Image import Image
 
 from clipsep._version import __version__
 from clipsep.checkpoint import CheckpointConfig, find_checkpoint, load_config
@@ -22,11 +21,11 @@ from clipsep.files import require_text
 from clipsep.media import AudioReader, Tags, check_writable, read_tags
 from clipsep.messages import counted
 from clipsep.plugins import trust
-from clipsep.queries import QueryEncoder, load_query_encoder
+from clipsep.queries import QueryEncoder, load_query_encoder, reads_audio
 from clipsep.queries.cache import QueryCache
 from clipsep.queries.known import Familiarity, KnownSounds
 from clipsep.queries.labels import LabelEncoder
-from clipsep.queries.parsing import Query
+from clipsep.queries.parsing import AUDIO_RATE, Content, Query
 from clipsep.queries.prompts import encode_prompted
 from clipsep.separation.asked import AskedQueries, EncodedQueries
 from clipsep.separation.files.outputs import FileReport, SeparationFiles, written
@@ -131,7 +130,8 @@ class Separator:
                 are scaled to [-1, 1]; a NumPy array or a PyTorch tensor. soundfile's arrays are [T, C]:
                 pass ``waveform.T``.
             sample_rate: in Hz.
-            queries: texts, PIL images or paths of images; or what `encode` made of them.
+            queries: texts, PIL images or paths of images, or what `encode` made of them; a ``Path`` of
+                audio asks for what sounds like it, if the model's encoder reads audio.
             options, settings: see `SeparationOptions`: ``binary``, ``sensitivity``, ``together``,
                 ``exclude``, and in place of queries ``remove`` or ``gain``; what concerns files has no
                 effect here.
@@ -256,15 +256,15 @@ class Separator:
             asked.names, np.stack(embeddings), list(familiarity), asked.plan, asked.queries
         )
 
-    def _read(self, query: str | Image) -> tuple[np.ndarray, Familiarity | None]:
+    def _read(self, query: Content) -> tuple[np.ndarray, Familiarity | None]:
         """The embedding [D] that the network gets, and what it is like."""
         embedding = self._embedding(query)
-        if self.known is None:
+        if self.known is None or isinstance(query, np.ndarray):
             return embedding, None
         kind = TEXT if isinstance(query, str) else IMAGE
         return self.known.draw(embedding[None], kind)[0], self.known.compare(embedding, kind)
 
-    def _embedding(self, query: str | Image) -> np.ndarray:
+    def _embedding(self, query: Content) -> np.ndarray:
         """[D], from the cache if the model's own encoder has read the query before."""
         known = self._cache.get(query) if self._cache else None
         if known is not None and len(known) == self.config.model.query_dim:
@@ -272,6 +272,8 @@ class Separator:
         encoder = self._query_encoder()
         if isinstance(query, str):
             rows = encode_prompted(encoder, [query], self.config.prompts)
+        elif isinstance(query, np.ndarray):
+            rows = reads_audio(encoder).encode_audios([query], AUDIO_RATE)
         else:
             rows = encoder.encode_images([query])
         embedding = np.asarray(rows[0], np.float32)

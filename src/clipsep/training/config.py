@@ -226,11 +226,14 @@ class TrainingConfig(_Settings):
             raise ValueError(f"spectral.sample_rate must be {SAMPLE_RATE}, as that of data sets")
         return self
 
+    def trust_parts(self) -> None:
+        """Allow the code of parts of other packages in this process: whoever writes a config trusts it."""
+        trust(self.model.network.kind, self.loss.kind, self.prompts, self.query_encoder)
+        trust(*filter(None, [self.mixing.sampler]), *self.loggers)
+
     def _require_known_parts(self) -> None:
-        """Parts of other packages; whoever writes a config trusts the code that it names."""
+        self.trust_parts()
         network, sampler = self.model.network.kind, self.mixing.sampler
-        trust(network, self.loss.kind, self.prompts, self.query_encoder)
-        trust(*filter(None, [sampler]), *self.loggers)
         for key, name, group, shipped in (
             ("model.network.kind", network, NETWORKS, SHIPPED_NETWORKS),
             ("loss.kind", self.loss.kind, LOSSES, SHIPPED_LOSSES),

@@ -6,6 +6,7 @@ What a study's numbers mean is said by study_table.py.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from clipsep.evaluation.evaluate import evaluate
 from clipsep.evaluation.lists import read_any
 from clipsep.files import atomic_write
 from clipsep.parallel.run import run_many
-from clipsep.parallel.task import Task
+from clipsep.parallel.task import Task, require_shared_folder
 from clipsep.training.config import TrainingConfig
 from clipsep.workflows.study_plan import StudyPlan
 
@@ -111,7 +112,8 @@ def run_study(
     }
     waiting = [number for number in range(len(runs)) if number not in outcomes]
     device = "cpu" if all(run.config.device == "cpu" for run in runs) else "auto"
-    task = _TrainAndScore(device if ray else "cpu", [runs[number] for number in waiting])
+    chosen = [runs[number] for number in waiting]
+    task = _TrainAndScore(device if ray else "cpu", chosen, Path.cwd())
     with closing(run_many(task, range(len(waiting)), workers, ray)) as finished:
         for place, failure in finished:
             run = runs[waiting[place]]
@@ -130,16 +132,25 @@ def finished_runs(runs: list[StudyRun]) -> list[Outcome]:
 
 @dataclass(frozen=True)
 class _TrainAndScore(Task[int, "str | None"]):
-    """Takes a run by its number to its scores; the result is why that failed, or None."""
+    """Takes a run by its number to its scores; the result is why that failed, or None.
+
+    Attributes:
+        folder: in which the paths of runs begin.
+    """
 
     device: str
     runs: list[StudyRun]
+    folder: Path
 
     def __call__(self, number: int) -> str | None:
         from clipsep.training.train import train
 
         run = self.runs[number]
         try:
+            # Workers of a cluster have a working folder and an environment of their own.
+            require_shared_folder(self.folder)
+            os.chdir(self.folder)
+            run.config.trust_parts()
             best = train(run.config, progress=False)
             folder = best if run.checkpoint == "best" else run.folder / "last"
             report = evaluate(folder, device=run.config.device, workers=1, **run.evaluation)

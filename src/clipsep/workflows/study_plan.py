@@ -13,7 +13,7 @@ from clipsep.errors import UsageError
 from clipsep.messages import first_problem
 from clipsep.training.config import TrainingConfig, load_config
 
-Query = Literal["text", "image", "both", "none"]
+Query = Literal["text", "image", "both", "audio", "none"]
 
 
 class _Settings(BaseModel):

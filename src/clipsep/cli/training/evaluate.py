@@ -41,7 +41,8 @@ def evaluate(
         typer.Option(metavar="FOLDER", help="Score these files, <id>.wav each, not a model."),
     ] = None,
     query: Annotated[
-        str | None, typer.Option(metavar="KIND", help="text (the default), image or both.")
+        str | None,
+        typer.Option(metavar="KIND", help="text (the default), image, both of these, or audio."),
     ] = None,
     output: Annotated[
         Path | None,

@@ -54,6 +54,12 @@ def separate(
     ],
     query: Query = None,
     image: Images = None,
+    like: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="AUDIO", help="Recording of such a sound, for models that read audio; as above."
+        ),
+    ] = None,
     frame: Frames = None,
     remove: Annotated[
         list[str] | None,
@@ -122,7 +128,7 @@ def separate(
     """
     from clipsep.separation.options import SeparationOptions
 
-    queries = [*(query or []), *(image or []), *frames_of(frame)]
+    queries = [*(query or []), *(image or []), *(like or []), *frames_of(frame)]
     if not queries and not remove and not gain:
         raise UsageError(
             'Say what to separate: -q "dog barking", --image with an image, or what to --remove.'
