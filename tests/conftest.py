@@ -24,7 +24,6 @@ _SLOW = (
     "cli/test_bad_input.py",
     "cli/test_commands.py",
     "cli/test_separate_more.py",
-    "data/test_prepare.py",
     "evaluation/",
     "finding/",
     "models/test_golden.py",
@@ -43,6 +42,18 @@ _SLOW = (
 )
 
 
+def _is_slow(path: Path) -> bool:
+    name = path.relative_to(Path(__file__).parent).as_posix()
+    return name.startswith(_SLOW)
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Do not even import what would be left out: PyTorch Lightning alone takes seconds."""
+    if "not slow" in config.option.markexpr and collection_path.suffix == ".py":
+        return _is_slow(collection_path) or None
+    return None
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Set the markers by which `make check` chooses."""
     for item in items:
@@ -51,7 +62,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("ray")
         if path.startswith(("datasets/storage/test_remote", "datasets/storage/test_s3")):
             item.add_marker("remote")
-        if any(part in path for part in _SLOW):
+        if _is_slow(Path(item.path)) or "processes]" in item.name:
             item.add_marker("slow")
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from clipsep.errors import ClipsepError
-from clipsep.files import SOUND_SUFFIXES, atomic_write, find_files, is_disk_full
+from clipsep.files import SOUND_SUFFIXES, atomic_write, find_files, hold, is_disk_full
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes")
@@ -22,6 +22,23 @@ def test_pipes_and_sockets_in_a_folder_are_passed_over(tmp_path: Path, monkeypat
         server.bind("c.wav")
         found = list(find_files(tmp_path, SOUND_SUFFIXES))
     assert found == [(tmp_path, "a.wav")]
+
+
+def test_where_there_are_no_locks_everything_can_be_held(tmp_path: Path, monkeypatch):
+    """Windows has no fcntl, and refuses to open a folder."""
+
+    def open_files_only(path, *arguments):
+        if Path(path).is_dir():
+            raise PermissionError(path)
+        return real(path, *arguments)
+
+    real = os.open
+    monkeypatch.setattr("clipsep.files.fcntl", None)
+    monkeypatch.setattr(os, "open", open_files_only)
+    (tmp_path / "file").touch()
+    for path in (tmp_path, tmp_path / "file"):
+        os.close(hold(path))
+    assert hold(tmp_path / "missing") is None
 
 
 def test_a_full_disk_is_known_by_its_cause(tmp_path: Path):

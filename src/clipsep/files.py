@@ -105,10 +105,14 @@ def hold(path: Path) -> int | None:
         the descriptor; None if another process holds it, or if it is not there.
     """
     try:
+        if (
+            fcntl is None and path.is_dir()
+        ):  # Windows opens no folders: as if nobody else were there
+            return os.open(os.devnull, os.O_RDONLY)
         descriptor = os.open(path, os.O_RDONLY)
     except OSError:
         return None
-    if fcntl is None:  # Windows, where files in use cannot be removed anyway
+    if fcntl is None:  # files in use cannot be removed there anyway
         return descriptor
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -235,6 +234,7 @@ def test_a_folder_in_the_place_of_one_of_the_files(refused, recording, model, tm
 
 def test_full_disk(refused, recording, model, tmp_path):
     # A limit on the size of files fails in the same place and way as a full disk.
+    resource = pytest.importorskip("resource")
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
     try:

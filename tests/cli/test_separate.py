@@ -194,6 +194,7 @@ def test_a_terminal_that_cannot_show_a_name_costs_nothing(tmp_path, model, monke
     assert b"\\u97f3" in shown.getvalue()
 
 
+@pytest.mark.slow
 def test_a_terminated_separation_leaves_nothing_and_a_killed_one_is_cleaned_up(tmp_path, model):
     recording = write(tmp_path / "long.wav", tones(16_000, 1, 600.0), 16_000)
     out = tmp_path / "out"

@@ -147,6 +147,7 @@ class KilledOnce(videos_module._Stage):
         return super().__call__(video)
 
 
+@pytest.mark.slow
 def test_a_video_that_kills_its_workers_is_rejected(many_videos, tmp_path, monkeypatch):
     monkeypatch.setattr(videos_module, "_Stage", KilledAlways)
     found = find_videos([many_videos])[:12]
@@ -162,6 +163,7 @@ class KilledAlways(videos_module._Stage):
         return super().__call__(video)
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_one_sentence_and_damages_nothing(many_videos, prepared, tmp_path):
     """A limit on the size of files stands for the disk: the second shard does not fit."""
     output = tmp_path / "out"

@@ -91,6 +91,7 @@ def copy(exported: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(exported, tmp_path / "copy"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_both_engines_give_the_same_masks(name: str, tmp_path: Path):
     folder = make_checkpoint(tmp_path / "model", **MODELS[name])
@@ -114,6 +115,7 @@ def test_both_engines_give_the_same_masks(name: str, tmp_path: Path):
         assert np.abs(masks[0] - masks[1]).max() < 1e-4
 
 
+@pytest.mark.slow
 def test_a_network_of_someone_else_is_exported_too(tmp_path: Path, monkeypatch):
     """Whatever is a SeparationNetwork: any number of queries and any length, from one pass."""
     monkeypatch.setattr(registry, "_build_network", lambda settings, n_bands: Attending(4))
@@ -131,6 +133,7 @@ def test_a_network_of_someone_else_is_exported_too(tmp_path: Path, monkeypatch):
         assert np.abs(logits - np.stack(alone, axis=1)).max() < 1e-4
 
 
+@pytest.mark.slow
 def test_the_graph_holds_no_weights_of_its_own(tmp_path: Path):
     """Those of linear layers neither, which an export holds in transposed order."""
     wide = PatchUNetSettings(widths=(16, 32))

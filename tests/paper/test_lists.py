@@ -70,7 +70,7 @@ def test_paths_are_tried_below_every_root(tmp_path: Path):
     assert find_file("x.wav", (tmp_path / "a",)) is None
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_an_imported_list_has_its_sounds_frames_and_labels(tmp_path: Path, workers: int):
     for name in ("tuba/one", "tuba/two"):
         make_clip(tmp_path / "root", name, rate=44_100 if name.endswith("two") else 16_000)

@@ -22,7 +22,7 @@ def write_table(table: pa.Table, path: Path) -> None:
     try:
         with pa.OSFile(str(temporary), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
             writer.write_table(table.combine_chunks())
-        temporary.rename(path)
+        temporary.replace(path)
     except BaseException:  # a full disk needs the room
         temporary.unlink(missing_ok=True)
         raise
@@ -53,7 +53,7 @@ def write_sealed_table(table: pa.Table, path: Path) -> None:
     with open(temporary, "wb") as file:
         file.write(content)
         file.write(_SEAL + hashlib.sha256(content).digest())
-    temporary.rename(path)
+    temporary.replace(path)
 
 
 def read_sealed_table(path: Path) -> pa.Table:

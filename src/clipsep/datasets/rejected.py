@@ -62,7 +62,7 @@ class RejectedList(Mapping[str, Rejection]):
             writer = csv.writer(file)
             writer.writerow(_COLUMNS)
             writer.writerows([clip_id, *self[clip_id]] for clip_id in sorted(self))
-        temporary.rename(self._path)
+        temporary.replace(self._path)
 
     def _read(self) -> dict[str, Rejection]:
         if not self._path.is_file():

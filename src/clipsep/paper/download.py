@@ -180,7 +180,7 @@ class _Job:
         self._check(path)
         final = self.root / clip.path
         final.parent.mkdir(parents=True, exist_ok=True)
-        path.rename(final)
+        path.replace(final)
         shutil.rmtree(folder)
 
     def _folder(self, clip: ListedClip) -> Path:
@@ -208,7 +208,7 @@ def _in_place(clip: ListedClip, root: Path) -> bool:
         elsewhere = root / replace(clip, split=split).path
         if elsewhere.is_file():
             path.parent.mkdir(parents=True, exist_ok=True)
-            elsewhere.rename(path)
+            elsewhere.replace(path)
             return True
     return False
 

@@ -22,7 +22,7 @@ def write_backgrounds(folder: Path) -> None:
             temporary = path.with_name(f".{number}.part")
             peak = np.abs(samples).max()
             soundfile.write(temporary, 0.5 * samples / peak, _RATE, format="FLAC")
-            temporary.rename(path)
+            temporary.replace(path)
 
 
 def _noise(rng: np.random.Generator) -> np.ndarray:

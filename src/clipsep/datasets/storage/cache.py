@@ -97,7 +97,7 @@ class FileCache:
         try:
             fetch(unfinished)
             with self._lock(self._files_folder):  # who counts must find it under one of its names
-                unfinished.rename(path)
+                unfinished.replace(path)
         finally:
             unfinished.unlink(missing_ok=True)
 

@@ -59,7 +59,7 @@ class LocalFolder:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_suffix(".tmp")
         temporary.write_bytes(content)
-        temporary.rename(path)
+        temporary.replace(path)
 
 
 class RemoteFolder:
