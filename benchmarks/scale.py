@@ -1,7 +1,7 @@
 """What 200,000 and 2,000,000 videos need: `python -m benchmarks.scale`.
 
 Prints Markdown tables: what a worker spends on one video like those of YouTube (10 s, 360 lines), what the
-machine in front of the cluster spends on all of them, and what follows for hours, cores and disk. All
+driver of the cluster spends on all of them, and what follows for hours, cores and disk. All
 is measured in processor seconds of one core. Takes a few minutes and 2 GB of temporary disk.
 """
 
@@ -146,14 +146,14 @@ def of_the_head(root: Path) -> dict[str, Costs]:
     apart(stage_clips, root / "staged", clips)
     apart(make_small_shards, root / "unfinished")
     apart(write_large_index, root / "large")
-    print("\n| the machine in front | processor | memory |\n|---|--:|--:|")
+    print("\n| the driver | processor | memory |\n|---|--:|--:|")
     costs = {}
     for name, work, argument in (
         (f"find {FILES} videos", find, root / "many"),
         (f"move {clips} clips of 10 s into shards", close, root / "staged"),
         (f"hand {FILES} videos to local processes", hand_out, None),
         (f"hand {FILES} videos to Ray on this machine", hand_out, "local"),
-        (f"go on after {SMALL_SHARDS} shards without an index", open_writer, root / "unfinished"),
+        (f"resume after {SMALL_SHARDS} shards without an index", open_writer, root / "unfinished"),
         (f"open a data set of {CLIPS} videos to add some", open_writer, root / "large"),
         (f"write the index of {CLIPS} videos", close, root / "large"),
     ):
@@ -180,7 +180,7 @@ def print_needs(
     alone = finding.seconds / FILES + moving.seconds / (SHARDS * CLIPS_PER_SHARD)
     alone += handing.seconds / FILES
     hours = [f"{n * alone / 3600:.2f}" for n in TARGETS.values()]
-    print("| the machine in front, prepare: core hours | " + " | ".join(hours) + " |")
+    print("| the driver, prepare: core hours | " + " | ".join(hours) + " |")
 
 
 def apart(work: Callable, *arguments: object) -> Costs:
