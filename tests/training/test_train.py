@@ -24,6 +24,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from clipsep.checkpoint import load_checkpoint
 from clipsep.errors import ClipsepError, UsageError
 from clipsep.metrics import sdr
+from clipsep.training.callbacks import ExportModel
 from clipsep.training.data.mixing import collate
 from clipsep.training.load import load_inputs
 from clipsep.training.task import SeparationTask
@@ -88,7 +89,12 @@ def test_a_killed_run_ends_with_the_weights_of_an_unbroken_one(root: Path):
 
 def test_a_kill_during_a_validation_loses_nothing(root: Path, monkeypatch):
     """The validation is made again: last and best are those of an unbroken run, to the byte."""
-    tried = []
+    tried, finished = [], []
+    validated = ExportModel.on_validation_epoch_end
+
+    def finish(export, trainer, task):
+        finished.append(trainer.global_step)
+        validated(export, trainer, task)
 
     def killed(task, batch, batch_idx):
         tried.append(task.global_step)
@@ -99,7 +105,9 @@ def test_a_kill_during_a_validation_loses_nothing(root: Path, monkeypatch):
         with pytest.raises((KeyboardInterrupt, SystemExit)):
             train_tiny(root, steps=8, save_every=2)
     assert tried == [4]
+    monkeypatch.setattr(ExportModel, "on_validation_epoch_end", finish)
     train_tiny(root, steps=8, save_every=2)
+    assert finished == [4, 8]
     kept = contents(root / "run")
     shutil.rmtree(root / "run")
     train_tiny(root, steps=8, save_every=2)
