@@ -97,6 +97,7 @@ def test_a_missing_sound_is_named_with_its_line(refused, model, mixtures):
     refused(2, "evaluate", model, "--mixtures", mixtures, names="line 2: the sound")
 
 
+@pytest.mark.slow
 def test_the_way_of_anybody_s_separator(mixtures, tmp_path, capsys):
     """Mixtures as files, estimates of them scored, two reports compared."""
     folder = tmp_path / "files"

@@ -47,6 +47,21 @@ def test_good_videos_are_stored_and_bad_ones_listed_with_a_reason(videos: Path, 
     assert dataset.frames(dataset.clips[0])[0].size == (224, 224)
 
 
+def test_a_fault_of_ours_costs_one_video_and_names_it(videos: Path, tmp_path: Path, monkeypatch):
+    read = videos_module.read_video
+
+    def faulty(path: Path, *arguments: object):
+        if path.name == "a.mp4":
+            raise AttributeError("'NoneType' object has no attribute 'name'")
+        return read(path, *arguments)
+
+    monkeypatch.setattr(videos_module, "read_video", faulty)
+    report = prepare(find_videos([videos]), tmp_path / "out", workers=1)
+    assert report.stored == 1
+    reason = report.rejected["dog/a.mp4"]
+    assert "a.mp4' cannot be processed" in reason and "AttributeError" in reason
+
+
 def test_finished_videos_are_not_decoded_again(videos: Path, tmp_path: Path, monkeypatch):
     from clipsep.datasets.prepare import videos as module
 

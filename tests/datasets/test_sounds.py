@@ -8,6 +8,7 @@ from PIL import Image
 
 from clipsep.cli.app import main
 from clipsep.datasets.embed import embed
+from clipsep.datasets.prepare import sounds as module
 from clipsep.datasets.prepare.sounds import find_sounds, prepare_sounds
 from clipsep.datasets.reader import PreparedDataset
 from clipsep.errors import UsageError
@@ -29,6 +30,21 @@ def folder(tmp_path):
             tmp_path / "sounds" / "my_machine" / f"{number}.png"
         )
     return tmp_path / "sounds"
+
+
+def test_a_fault_of_ours_costs_one_file_and_names_it(folder, tmp_path, monkeypatch):
+    read = module.read_audio
+
+    def faulty(path, *arguments, **options):
+        if path.parts[-3:] == ("rain", "takes", "0.wav"):
+            raise AttributeError("'NoneType' object has no attribute 'name'")
+        return read(path, *arguments, **options)
+
+    monkeypatch.setattr(module, "read_audio", faulty)
+    report = prepare_sounds(find_sounds([folder]), tmp_path / "data", workers=1)
+    assert report.stored == 3
+    reason = report.rejected["rain/takes/0.wav"]
+    assert "0.wav' cannot be processed" in reason and "AttributeError" in reason
 
 
 def test_a_folder_is_a_word_and_its_images_stand_for_its_seconds(folder, tmp_path):

@@ -150,6 +150,7 @@ def test_the_graph_holds_no_weights_of_its_own(tmp_path: Path):
             load_engine(folder, load_config(folder), "onnx")
 
 
+@pytest.mark.slow
 def test_an_export_of_other_weights_is_refused_and_new_weights_remove_it(copy: Path):
     config = load_config(copy)
     with pytest.raises(ClipsepError, match=r"belongs to other weights.*clipsep export"):
@@ -160,12 +161,14 @@ def test_an_export_of_other_weights_is_refused_and_new_weights_remove_it(copy: P
     assert not (copy / ONNX_NAME).exists()
 
 
+@pytest.mark.slow
 def test_a_damaged_graph_is_named(copy: Path):
     (copy / ONNX_NAME).write_bytes(b"no graph")
     with pytest.raises(ClipsepError, match=ONNX_NAME):
         load_engine(copy, load_config(copy), "onnx")
 
 
+@pytest.mark.slow
 def test_auto_takes_what_is_there(exported: Path, copy: Path):
     config = load_config(exported)
     assert load_engine(exported, config, device="cpu").name == "onnx"
@@ -175,6 +178,7 @@ def test_auto_takes_what_is_there(exported: Path, copy: Path):
         load_engine(copy, config, "onnx")
 
 
+@pytest.mark.slow
 def test_unknown_engines_and_devices_that_are_not_there_are_refused(exported: Path):
     config = load_config(exported)
     for engine, device, sentence in (

@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 NOTEBOOK = Path(__file__).parents[2] / "examples" / "tutorial.ipynb"
 
 
+@pytest.mark.slow
 def test_the_notebook_runs(monkeypatch, tmp_path):
     (tmp_path / "examples").symlink_to(NOTEBOOK.parent)
     monkeypatch.chdir(tmp_path)

@@ -131,6 +131,7 @@ def test_half_precision_errs_no_more_than_in_two_steps(never_enlarged):
     assert ours < 2 * plain < 0.05 * float(expected.std())
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Dynamo detected a call to a `functools.lru_cache`")
 def test_it_compiles_in_one_piece(never_enlarged):
     layer, x = make_layer(32, 4, bias=False), random(2, 32, 8, 8)

@@ -105,15 +105,25 @@ def test_frames_that_are_not_square_are_made_so(tmp_path: Path):
     assert dataset.frames(next(iter(dataset.clips)))[0].size == (224, 224)
 
 
-def test_bad_rows_are_rejected_with_a_reason_and_the_rest_goes_on(tmp_path: Path):
-    for name in ("good", "few", "broken", "mute", "none"):
+def test_bad_rows_are_rejected_with_a_reason_and_the_rest_goes_on(tmp_path: Path, monkeypatch):
+    read = module.read_audio
+
+    def faulty(path: Path, *arguments: object, **options: object):
+        if path.name == "faulty.wav":
+            raise AttributeError("'NoneType' object has no attribute 'name'")
+        return read(path, *arguments, **options)
+
+    monkeypatch.setattr(module, "read_audio", faulty)
+    for name in ("good", "few", "broken", "mute", "none", "short", "faulty"):
         make_clip(tmp_path, name)
     (tmp_path / "frames/few/000003.jpg").unlink()
     (tmp_path / "frames/broken/000002.jpg").write_bytes(b"no frame")
     (tmp_path / "audio/mute.wav").write_bytes(b"no sound")
+    write(tmp_path / "audio/short.wav", tones(96_000, 1, 2 / 96_000), 96_000)
+    names = ("good", "few", "broken", "mute", "gone", "short", "faulty")
     path = listed(
         tmp_path / "list.csv",
-        *(f"audio/{n}.wav,frames/{n},3,dog" for n in ("good", "few", "broken", "mute", "gone")),
+        *(f"audio/{n}.wav,frames/{n},3,dog" for n in names),
         "audio/none.wav,frames/none,0,dog",
     )
     report = import_list(path, tmp_path / "set", tmp_path, workers=1)
@@ -124,6 +134,8 @@ def test_bad_rows_are_rejected_with_a_reason_and_the_rest_goes_on(tmp_path: Path
     assert "mute.wav" in reasons["mute.wav"]
     assert "'audio/gone.wav' does not exist: check --root" in reasons["gone.wav"]
     assert "has no frames" in reasons["none.wav"]
+    assert "too short" in reasons["short.wav"], "an empty clip would end a training"
+    assert "faulty.wav' cannot be processed" in reasons["faulty.wav"]
 
 
 def test_an_import_goes_on_and_takes_up_what_was_repaired(tmp_path: Path, monkeypatch):

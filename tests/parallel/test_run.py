@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from clipsep.errors import ClipsepError, UsageError
+from clipsep.parallel import processes
 from clipsep.parallel.on_ray import _block_sizes
 from clipsep.parallel.run import run_many
 from clipsep.parallel.task import interrupts_deferred, require_shared_folder
@@ -139,13 +140,20 @@ list(run_many(Slow(Path({str(tmp_path)!r})), range(1, 10), workers=2))
         time.sleep(0.05)
 
 
-def test_an_interrupt_while_workers_start_is_heard_by_the_parent_alone(tmp_path: Path):
+@pytest.mark.parametrize(
+    ("method", "delays"), [("fork", (0, 0.2)), ("spawn", (0, 0.4, 1.2))], ids=["fork", "spawn"]
+)
+def test_an_interrupt_while_workers_start_is_heard_by_the_parent_alone(
+    tmp_path: Path, method: str, delays: tuple[float, ...]
+):
     """At any moment of the start: one exception, at once, and not a word from the workers."""
     code = f"""
 import sys
 from pathlib import Path
 from tests.parallel.test_run import Slow
+from clipsep.parallel import processes
 from clipsep.parallel.run import run_many
+processes._start_method = lambda: {method!r}
 print("starting", flush=True)
 try:
     list(run_many(Slow(Path({str(tmp_path)!r})), range(1, 10), workers=3))
@@ -153,7 +161,7 @@ except KeyboardInterrupt:
     sys.exit(130)
 """
     root = Path(__file__).parents[2]
-    for delay in (0, 0.05, 0.2, 0.6, 1.5):
+    for delay in delays:
         parent = subprocess.Popen(
             [sys.executable, "-c", code],
             stdout=subprocess.PIPE,
@@ -168,6 +176,21 @@ except KeyboardInterrupt:
         _, errors = parent.communicate(timeout=30)
         assert (parent.returncode, errors) == (130, ""), delay
         assert not marks(tmp_path, "half")
+
+
+def start_and_end(task: Square, stop: object) -> None:
+    """As `processes._start_worker`, and then all is called off before there is an item in work."""
+    processes._start_worker(task, stop)
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(60)
+
+
+def test_a_worker_that_ends_while_it_starts_says_nothing(tmp_path: Path, monkeypatch, capfd):
+    monkeypatch.setattr(processes, "_start_worker", start_and_end)
+    monkeypatch.setattr(processes, "_start_method", lambda: "spawn")
+    with pytest.raises(ClipsepError, match="fewer --workers"):
+        list(run_many(Square(tmp_path), range(2), workers=2))
+    assert capfd.readouterr().err == ""
 
 
 def test_interrupts_are_deferred_and_not_lost():
