@@ -1,4 +1,4 @@
-"""Make MP4 videos from a folder of sounds and photos, as a stand-in for videos from the wild.
+"""Make MP4 videos from a folder of sounds and images, as a stand-in for videos from the wild.
 
 Knows the folder layout and the two conditions, clean and noisy; knows nothing of any model.
 
@@ -8,9 +8,9 @@ Layout (any folder that has it will do; `manifest.csv` is used when there is one
     CORPUS/audio/<split>/<label>/*.ogg        one recording a file
     CORPUS/images/<split>/<label>/*.jpg
 
-A clean video has sounds of one class and, as its picture, a slow pan and zoom over photos of that
+A clean video has sounds of one class and, as its frames, a slow pan and zoom over images of that
 class. The noisy condition keeps the same videos, adds to half of them an off-screen sound of
-another class, and shows in one of ten photos of the wrong class.
+another class, and shows in one of ten images of the wrong class.
 
     python -m recipes.mini.make_videos CORPUS -o videos/train --split train --condition noisy
 """
@@ -38,7 +38,7 @@ SECONDS = 10.0
 SAMPLE_RATE = 16_000
 FADE_SECONDS = 0.005
 FRAME_RATE = 8
-PICTURE_SIZE = 256
+FRAME_SIZE = 256
 AUDIO_BIT_RATE = 96_000  # the most that AAC allows for one channel at 16 kHz
 DEFAULT_PER_CLASS = {"train": 40}
 DEFAULT_PER_CLASS_ELSEWHERE = 4
@@ -47,7 +47,7 @@ IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png"}
 
 OFFSCREEN_SHARE = 0.5
 OFFSCREEN_DB_BELOW = (0.0, 10.0)
-WRONG_PICTURE_SHARE = 0.1
+WRONG_IMAGE_SHARE = 0.1
 
 
 class CorpusError(Exception):
@@ -56,10 +56,10 @@ class CorpusError(Exception):
 
 @dataclass(frozen=True)
 class Corpus:
-    """Recordings (path, seconds) and photos (path) by label, of one split."""
+    """Recordings (path, seconds) and images (path) by label, of one split."""
 
     recordings: dict[str, list[tuple[Path, float]]]
-    photos: dict[str, list[Path]]
+    images: dict[str, list[Path]]
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class Video:
     path: str
     label: str
     shown_label: str
-    photos: tuple[Path, ...]
+    images: tuple[Path, ...]
     pieces: tuple[Piece, ...]
     offscreen_label: str = ""
     offscreen: tuple[Piece, ...] = ()
@@ -89,25 +89,25 @@ class Video:
 
 
 def read_corpus(root: Path, split: str) -> Corpus:
-    """List the sounds and photos of `split`, from `manifest.csv` or else from the folders.
+    """List the sounds and images of `split`, from `manifest.csv` or else from the folders.
 
-    Raises CorpusError when the split has no class with both a sound and a photo.
+    Raises CorpusError when the split has no class with both a sound and an image.
     """
     manifest = root / "manifest.csv"
     listed = (
         _listed_files(root, manifest, split) if manifest.exists() else _found_files(root, split)
     )
     recordings: dict[str, list[tuple[Path, float]]] = {}
-    photos: dict[str, list[Path]] = {}
+    images: dict[str, list[Path]] = {}
     for kind, label, path in sorted(listed):
         if kind == "audio":
             recordings.setdefault(label, []).append((path, _duration(path)))
         else:
-            photos.setdefault(label, []).append(path)
-    both = sorted(recordings.keys() & photos.keys())
+            images.setdefault(label, []).append(path)
+    both = sorted(recordings.keys() & images.keys())
     if not both:
-        raise CorpusError(f"{root}: split {split!r} has no class with both a sound and a photo")
-    return Corpus({key: recordings[key] for key in both}, {key: photos[key] for key in both})
+        raise CorpusError(f"{root}: split {split!r} has no class with both a sound and an image")
+    return Corpus({key: recordings[key] for key in both}, {key: images[key] for key in both})
 
 
 def _listed_files(root: Path, manifest: Path, split: str) -> Iterator[tuple[str, str, Path]]:
@@ -155,8 +155,8 @@ def plan(corpus: Corpus, split: str, per_class: int, noisy: bool, seed: int) -> 
         for index in range(1, count + 1):
             path = f"{name}/{name}-{index:04d}.mp4"
             pieces = next(stretches)
-            photos = _choose_photos(corpus.photos[label], _generator(seed, split, path))
-            video = Video(path, label, label, photos, pieces)
+            images = _choose_images(corpus.images[label], _generator(seed, split, path))
+            video = Video(path, label, label, images, pieces)
             if noisy:
                 video = _add_noise(video, corpus, _generator(seed, split, path, "noise"))
             videos.append(video)
@@ -190,9 +190,9 @@ def _stretches(
                 missing -= stop - start
 
 
-def _choose_photos(photos: list[Path], rng: np.random.Generator) -> tuple[Path, ...]:
-    count = min(int(rng.integers(1, 4)), len(photos))
-    return tuple(photos[i] for i in rng.choice(len(photos), count, replace=False))
+def _choose_images(images: list[Path], rng: np.random.Generator) -> tuple[Path, ...]:
+    count = min(int(rng.integers(1, 4)), len(images))
+    return tuple(images[i] for i in rng.choice(len(images), count, replace=False))
 
 
 def _add_noise(video: Video, corpus: Corpus, rng: np.random.Generator) -> Video:
@@ -206,10 +206,10 @@ def _add_noise(video: Video, corpus: Corpus, rng: np.random.Generator) -> Video:
         changes["offscreen"] = next(_stretches(corpus.recordings[label], rng))
         changes["level_db"] = -round(float(rng.uniform(*OFFSCREEN_DB_BELOW)), 2)
         others = [other for other in others if other != label] or others
-    if rng.random() < WRONG_PICTURE_SHARE:
+    if rng.random() < WRONG_IMAGE_SHARE:
         shown = others[rng.integers(len(others))]
         changes["shown_label"] = shown
-        changes["photos"] = _choose_photos(corpus.photos[shown], rng)
+        changes["images"] = _choose_images(corpus.images[shown], rng)
     return Video(**changes)
 
 
@@ -255,17 +255,17 @@ def _rms(sound: np.ndarray) -> float:
     return float(np.sqrt(np.mean(np.square(sound, dtype=np.float64))))
 
 
-def pictures_of(video: Video, rng: np.random.Generator) -> Iterator[Image.Image]:
-    """The frames of a video: its photos one after another, each slowly panned and zoomed over."""
+def frames_of(video: Video, rng: np.random.Generator) -> Iterator[Image.Image]:
+    """The frames of a video: its images one after another, each slowly panned and zoomed over."""
     total = round(SECONDS * FRAME_RATE)
-    edges = np.linspace(0, total, len(video.photos) + 1).round().astype(int)
-    for path, first, last in zip(video.photos, edges, edges[1:], strict=False):
+    edges = np.linspace(0, total, len(video.images) + 1).round().astype(int)
+    for path, first, last in zip(video.images, edges, edges[1:], strict=False):
         with Image.open(path) as file:
-            photo = file.convert("RGB")
-        start, stop = _random_square(photo.size, rng), _random_square(photo.size, rng)
+            image = file.convert("RGB")
+        start, stop = _random_square(image.size, rng), _random_square(image.size, rng)
         for position in np.linspace(0, 1, last - first):
             box = tuple((1 - position) * start + position * stop)
-            yield photo.resize((PICTURE_SIZE,) * 2, Image.Resampling.BILINEAR, box=box)
+            yield image.resize((FRAME_SIZE,) * 2, Image.Resampling.BILINEAR, box=box)
 
 
 def _random_square(size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
@@ -283,7 +283,7 @@ def write_video(video: Video, out: Path, seed: int) -> str:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial_path = path.with_suffix(".partial")
     try:
-        _encode(partial_path, sound_of(video), pictures_of(video, _generator(seed, video.path)))
+        _encode(partial_path, sound_of(video), frames_of(video, _generator(seed, video.path)))
         partial_path.replace(path)
     except (OSError, ValueError, soundfile.SoundFileError, av.FFmpegError) as error:
         partial_path.unlink(missing_ok=True)
@@ -291,10 +291,10 @@ def write_video(video: Video, out: Path, seed: int) -> str:
     return ""
 
 
-def _encode(path: Path, sound: np.ndarray, pictures: Iterator[Image.Image]) -> None:
+def _encode(path: Path, sound: np.ndarray, frames: Iterator[Image.Image]) -> None:
     with av.open(str(path), "w", format="mp4") as container:
         video = container.add_stream("libx264", rate=FRAME_RATE)
-        video.width = video.height = PICTURE_SIZE
+        video.width = video.height = FRAME_SIZE
         video.pix_fmt = "yuv420p"
         video.options = {"preset": "veryfast", "crf": "23"}
         video.codec_context.thread_count = 1
@@ -303,16 +303,16 @@ def _encode(path: Path, sound: np.ndarray, pictures: Iterator[Image.Image]) -> N
         audio.options = {"cutoff": str(SAMPLE_RATE // 2)}
 
         step = SAMPLE_RATE // FRAME_RATE
-        for index, picture in enumerate(pictures):
-            container.mux(video.encode(_picture_frame(picture, index)))
+        for index, image in enumerate(frames):
+            container.mux(video.encode(_video_frame(image, index)))
             start = index * step
             container.mux(audio.encode(_sound_frame(sound[start : start + step], start)))
         container.mux(video.encode(None))
         container.mux(audio.encode(None))
 
 
-def _picture_frame(picture: Image.Image, index: int) -> av.VideoFrame:
-    frame = av.VideoFrame.from_image(picture)
+def _video_frame(image: Image.Image, index: int) -> av.VideoFrame:
+    frame = av.VideoFrame.from_image(image)
     frame.pts, frame.time_base = index, Fraction(1, FRAME_RATE)
     return frame
 
@@ -379,7 +379,7 @@ def main(arguments: list[str] | None = None) -> int:
         failures = [failure for failure in pool.map(write, videos, chunksize=8) if failure]
     for failure in failures:
         print(f"failed: {failure}", file=sys.stderr)
-    print(f"{len(videos) - len(failures)} videos of {len(corpus.photos)} classes in {args.out}")
+    print(f"{len(videos) - len(failures)} videos of {len(corpus.images)} classes in {args.out}")
     return 1 if failures else 0
 
 
