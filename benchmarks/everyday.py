@@ -158,7 +158,7 @@ def print_scores(answers: Sequence[Answer]) -> None:
     """A line per way of asking; differences are to the label, on the same mixtures."""
     plain = {one.mixture: one.sdr for one in answers if one.way == LABEL}
     print(
-        "| asked for by | queries | SDR, dB: mean | median | worse than the mixture | to the label |"
+        "| query | queries | SDR, dB: mean | median | worse than the mixture | to the label |"
     )
     print("|---|--:|--:|--:|--:|--:|")
     for way in (LABEL, WORDS, PHOTO):
@@ -174,7 +174,7 @@ def print_scores(answers: Sequence[Answer]) -> None:
         )
     leakage = [one.leakage for one in answers if one.way == ABSENT]
     print(
-        f"\nAbsent sounds ({len(leakage)}): {100 * np.mean(leakage):.1f} % of the energy let through."
+        f"\nAbsent sounds ({len(leakage)}): {100 * np.mean(leakage):.1f} % of the energy (leakage)."
     )
 
 
@@ -197,7 +197,7 @@ def print_feedback(answers: Sequence[Answer]) -> None:
     """How often queries are known, near or unknown, and whether the confidence can be believed."""
     if answers[0].level is not None:
         levels = ("known", "near", "unknown")
-        print("\n| asked for by | known | near | unknown | SDR, dB: known | near | unknown |")
+        print("\n| query | known | near | unknown | SDR, dB: known | near | unknown |")
         print("|---|--:|--:|--:|--:|--:|--:|")
         for way in (LABEL, WORDS, PHOTO):
             own = {
@@ -217,9 +217,9 @@ def print_feedback(answers: Sequence[Answer]) -> None:
     error, rows = reliability(confidence, there)
     print(
         f"\nConfidence: calibration error {100 * error:.1f} % with {100 * there.mean():.0f} % of the "
-        f"queries for sounds that are there, area under the curve {auc(confidence, there):.3f}.\n"
+        f"queries for present sounds, area under the curve {auc(confidence, there):.3f}.\n"
     )
-    print("| confidence | queries | mean confidence | are there |\n|---|--:|--:|--:|")
+    print("| confidence | queries | mean confidence | present |\n|---|--:|--:|--:|")
     for name, count, mean, share in rows:
         print(f"| {name} | {count} | {100 * mean:.0f} % | {100 * share:.0f} % |")
 

@@ -178,7 +178,7 @@ def _print_reliability(fair, features, outcome, kinds, groups) -> None:
         f"sounds that are there; each judged by a fit to the other four fifths of the mixtures. Expected "
         f"calibration error {100 * error:.1f} %, area under the curve {auc(fair, outcome):.3f}.\n"
     )
-    print("| confidence | queries | mean confidence | are there |\n|---|--:|--:|--:|")
+    print("| confidence | queries | mean confidence | present |\n|---|--:|--:|--:|")
     for name, count, confidence, share in rows:
         print(f"| {name} | {count} | {100 * confidence:.0f} % | {100 * share:.0f} % |")
     print("\n| queries | count | calibration error | area under the curve |\n|---|--:|--:|--:|")

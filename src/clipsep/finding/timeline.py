@@ -1,4 +1,4 @@
-"""A picture of what was found: a row per sound, its presence over time and its spans."""
+"""A figure of what was found: a row per sound, its presence over time and its spans."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ class Finetuning:
         name: what the sound is to be called in queries.
         clips: folder of recordings of it, or files; at any depth.
         output: folder for data, training and the new model.
-        image: a photo of it, to be asked for by image, too.
+        image: an image of it, which is used as a query too.
         others: folder of other sounds with a folder for each, to mix with; generated noises without it,
             which teach less.
         model: to start from.

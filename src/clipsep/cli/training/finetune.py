@@ -21,7 +21,7 @@ def finetune(
         str, typer.Option("--name", metavar="TEXT", help="What it is called, as in 'my machine'.")
     ] = ...,
     image: Annotated[
-        Path | None, typer.Option(metavar="IMAGE", help="A photo of it, for queries by image.")
+        Path | None, typer.Option(metavar="IMAGE", help="An image of it, for queries by image.")
     ] = None,
     others: Annotated[
         Path | None,

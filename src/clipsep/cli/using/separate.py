@@ -114,7 +114,7 @@ def separate(
         bool, typer.Option("--skip-existing", help="Leave inputs alone whose files are there.")
     ] = False,
     video: Annotated[
-        bool, typer.Option("--video", help="Videos with the same pictures and the new sound.")
+        bool, typer.Option("--video", help="Videos with the same frames and the new audio.")
     ] = False,
     plot: Annotated[bool, typer.Option("--plot", help="Draw spectrograms of all parts.")] = False,
     as_json: AsJson = False,

@@ -56,7 +56,7 @@ class AudioWriter:
 
         ``expected_seconds`` is the length to come: a WAV known to stay below 4 GB gets a plain
         header, any other can grow into RF64. ``bit_depth`` and ``bit_rate`` as `output_format`.
-        ``video`` is one whose pictures are copied beside the sound; the format is then that of
+        ``video`` is one whose frames are copied beside the audio; the format is then that of
         `clipsep.media.video_format`, and the rest is chosen by it.
         Raises UsageError for an unknown format or one that cannot hold this rate or these channels,
         ClipsepError if the file cannot be written.
