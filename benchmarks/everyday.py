@@ -157,9 +157,7 @@ class Interviewer:
 def print_scores(answers: Sequence[Answer]) -> None:
     """A line per way of asking; differences are to the label, on the same mixtures."""
     plain = {one.mixture: one.sdr for one in answers if one.way == LABEL}
-    print(
-        "| query | queries | SDR, dB: mean | median | worse than the mixture | to the label |"
-    )
+    print("| query | queries | SDR, dB: mean | median | worse than the mixture | to the label |")
     print("|---|--:|--:|--:|--:|--:|")
     for way in (LABEL, WORDS, PHOTO):
         own = [one for one in answers if one.way == way]
