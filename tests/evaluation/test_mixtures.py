@@ -169,7 +169,16 @@ def test_every_interferer_has_its_level(mixture: Mixture):
     )
     rms = np.sqrt(np.mean(load_sources(replace(three, snr_db=20.0)) ** 2, axis=1))
     assert rms == pytest.approx([0.05, 0.005, 0.005], rel=1e-4)
-    assert np.allclose(load_sources(three)[0], load_sources(mixture)[0] * 2 / 3, atol=1e-7)
+
+
+def test_further_published_interferers_are_averaged_to_one_source(mixture: Mixture):
+    """As the published reader does above two sounds: the level of the target stays."""
+    other = Interferer(mixture.target, 9000, "tuba")
+    three = load_sources(replace(mixture, interferers=(*mixture.interferers, other)))
+    alone = load_sources(replace(mixture, interferers=(other,)))
+    assert three.shape == (2, SEGMENT)
+    assert np.array_equal(three[0], load_sources(mixture)[0])
+    assert np.allclose(three[1], (load_sources(mixture)[1] + alone[1]) / 2, atol=1e-7)
 
 
 def test_a_silent_source_has_no_level(mixture: Mixture, tmp_path: Path):

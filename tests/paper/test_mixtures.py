@@ -53,8 +53,15 @@ def published_rule(n_frames: int) -> tuple[int, int, int]:
 def test_partners_are_the_published_ones(count: int):
     random.seed(99)  # drawing neither depends on the common generator nor moves it
     expected_next = random.Random(99).random()
-    assert published_partners(12, count) == DRAWN[count]
+    assert published_partners(12, count) == [[number] for number in DRAWN[count]]
     assert random.random() == expected_next
+
+
+def test_further_partners_are_drawn_by_the_same_generator():
+    """As the published reader does with --n_test_sources 4."""
+    for index, drawn in enumerate(published_partners(12, 7, 3)):
+        random.seed(index)
+        assert drawn == [random.randint(0, 6) for _ in range(3)]
 
 
 @pytest.mark.parametrize(
@@ -86,6 +93,16 @@ def test_a_mixture_joins_a_target_and_its_partner(tmp_path: Path):
         assert mixture.snr_db is None
         assert mixture.target_frames == tmp_path / f"data/frames/t{number}"
         assert mixture.target_frame == 6
+
+
+def test_a_mixture_of_four_joins_three_partners(tmp_path: Path):
+    targets, others = ["t0", "t1"], [f"o{i}" for i in range(7)]
+    make_files(tmp_path, targets + others)
+    lists = [make_list(tmp_path / f"{name[0]}.csv", name) for name in (targets, others)]
+    report = published_mixtures(*lists, tmp_path, n_sources=4)
+    partners = published_partners(2, 7, 3)
+    for mixture, numbers in zip(report.mixtures, partners, strict=True):
+        assert [one.path.stem for one in mixture.interferers] == [f"o{n}" for n in numbers]
 
 
 def test_a_written_mixture_sounds(tmp_path: Path):

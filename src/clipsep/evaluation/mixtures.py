@@ -171,9 +171,8 @@ def load_sources(mixture: Mixture) -> np.ndarray:
 
     With a recipe they are what it says. Otherwise they are cut to `SEGMENT` samples.
 
-    With a level difference all are brought to a root mean square of 0.05 first; without one each is
-    divided by N, as published for two. (For more the published code takes the mean of the interferers
-    as one source, and halves that.)
+    With a level difference all are brought to a root mean square of 0.05 first. Without one they are
+    mixed as published: the target and the mean of the interferers, which is one source, are halved.
 
     Raises:
         ClipsepError: if a file cannot be read, or is silent where its level is to be set.
@@ -189,7 +188,7 @@ def load_sources(mixture: Mixture) -> np.ndarray:
     )
     if mixture.snr_db is None:
         sources[:, -1] = 0  # the published reader copies one sample less
-        return sources / np.float32(len(sources))
+        return np.stack([sources[0], sources[1:].mean(axis=0)]) / np.float32(2)
     rms = np.sqrt(np.mean(sources**2, axis=1, dtype=np.float64))
     if not rms.all():
         silent, _ = places[int(np.argmin(rms))]

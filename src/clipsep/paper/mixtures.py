@@ -38,6 +38,7 @@ def published_mixtures(
     interferer_list: Path,
     root: Path = Path(),
     video_folders: Iterable[Path] = (),
+    n_sources: int = 2,
 ) -> PairsReport:
     """One mixture per clip of ``target_list``, as the published evaluation makes them.
 
@@ -47,6 +48,7 @@ def published_mixtures(
         root: where relative paths of the lists begin; their own folders are tried next.
         video_folders: made by 'clipsep paper download'; a clip whose wav or frames are not there is
             looked for by its YouTube id.
+        n_sources: sounds in each mixture, the published ``--n_test_sources``.
 
     Raises:
         UsageError: if a list cannot be read, or a target has no label to query with.
@@ -58,12 +60,15 @@ def published_mixtures(
         )
     finder = _ClipFinder((root, target_list.parent, interferer_list.parent), video_folders)
     report = PairsReport()
-    partners = published_partners(len(targets), len(interferers))
-    for index, (target, partner) in enumerate(zip(targets, partners, strict=True)):
-        mixture_id, interferer = f"{index:04d}", interferers[partner]
+    partners = published_partners(len(targets), len(interferers), n_sources - 1)
+    for index, (target, numbers) in enumerate(zip(targets, partners, strict=True)):
+        mixture_id, drawn = f"{index:04d}", [interferers[number] for number in numbers]
         try:
             sound, frames = finder.sound(target), finder.frames(target)
-            other = finder.sound(interferer)
+            others = tuple(
+                Interferer(finder.sound(one), published_start(one.n_frames), one.label)
+                for one in drawn
+            )
         except FileNotFoundError as error:
             report.left_out[mixture_id] = str(error)
             continue
@@ -74,9 +79,7 @@ def published_mixtures(
                 id=mixture_id,
                 target=sound,
                 target_start=published_start(target.n_frames),
-                interferers=(
-                    Interferer(other, published_start(interferer.n_frames), interferer.label),
-                ),
+                interferers=others,
                 snr_db=None,
                 query=target.label,
                 label=target.label,
@@ -87,13 +90,14 @@ def published_mixtures(
     return report
 
 
-def published_partners(n_targets: int, n_interferers: int) -> list[int]:
-    """For every target the number of its interferer, both counted from 0.
+def published_partners(n_targets: int, n_interferers: int, count: int = 1) -> list[list[int]]:
+    """For every target the numbers of its interferers, both counted from 0; one may come twice.
 
-    The published reader draws it by ``random.seed(i); random.randint(0, n_interferers - 1)`` for target
-    number i, and draws nothing else in an evaluation.
+    The published reader draws them by ``random.seed(i)`` and ``random.randint(0, n_interferers - 1)`` for
+    target number i, and draws nothing else in an evaluation.
     """
-    return [random.Random(i).randint(0, n_interferers - 1) for i in range(n_targets)]
+    generators = [random.Random(i) for i in range(n_targets)]
+    return [[one.randint(0, n_interferers - 1) for _ in range(count)] for one in generators]
 
 
 def published_start(n_frames: int) -> int:

@@ -82,7 +82,8 @@ class SeparationTask(pl.LightningModule):
         """Loss with the training query; SDR of the first source for every kind of query."""
         size = len(batch.sources)
         targets = self._targets(batch.sources)
-        query = self._plain_query(batch, batch_idx)
+        # Hybrid training is validated with images, as published.
+        query = self._plain_query(batch, step=0)
         loss = self._loss(self.model(targets.log_mixture, query), targets)
         self.log("val/loss", loss.total, batch_size=size, sync_dist=True)
         if loss.noise_activation is not None:

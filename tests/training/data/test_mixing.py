@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 
 import numpy as np
@@ -49,8 +50,8 @@ def test_clips_are_those_of_all_earlier_runs(prepared: PreparedDataset):
     items = dataset(prepared, n_sources=3)
     clips = [items._training_clips(i, np.random.default_rng((7, i))) for i in range(12)]
     drawn = ["".join(clip.id.split("-")[1][0] for clip in item) for item in clips]
-    assert drawn[:6] == ["420", "520", "133", "204", "354", "051"]
-    assert drawn[6:] == ["025", "144", "520", "320", "240", "421"]
+    assert drawn[:6] == ["420", "520", "134", "204", "354", "051"]
+    assert drawn[6:] == ["025", "145", "520", "320", "240", "421"]
 
 
 def test_partners_are_other_clips_all_alike(prepared: PreparedDataset):
@@ -60,6 +61,10 @@ def test_partners_are_other_clips_all_alike(prepared: PreparedDataset):
     for first, partner in pairs:
         counts[int(first.id.split("-")[1][0]), int(partner.id.split("-")[1][0])] += 1
     assert not counts.diagonal().any()
+    several = dataset(prepared, n_sources=4)
+    for index in range(50):
+        clips = several._training_clips(index, np.random.default_rng(index))
+        assert len({clip.id for clip in clips}) == 4  # nor any other clip twice, as published
     others = counts[~np.eye(6, dtype=bool)]
     assert others.min() > 60 and others.max() < 140  # 100 each, and four standard deviations
 
@@ -115,6 +120,18 @@ def test_sources_are_divided_by_their_number_after_the_gain(prepared: PreparedDa
         item = dataset(prepared, target_rms=0.1, gain_range=(0.5, 1.5))[index]
         rms = np.sqrt(np.mean(item.sources**2, axis=1))
         assert (rms >= 0.1 * 0.5 / 2 - 1e-4).all() and (rms <= 0.1 * 1.5 / 2 + 1e-4).all()
+
+
+@pytest.mark.parametrize("n_sources", [2, 4])
+def test_validation_partners_are_those_of_the_published_rule(prepared, n_sources):
+    """random.seed(index), then a sample of the list without the clip itself; whatever the seed."""
+    items = dataset(prepared, train=False, n_sources=n_sources)
+    for index in range(len(prepared)):
+        random.seed(index)
+        candidates = [*range(index), *range(index + 1, len(prepared))]
+        expected = [index, *random.sample(candidates, n_sources - 1)]
+        clips = items._test_clips(index, np.random.default_rng(0))
+        assert clips == [prepared.clips[number] for number in expected]
 
 
 @pytest.mark.parametrize("partner", ["any", "other_label"])

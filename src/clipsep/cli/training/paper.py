@@ -164,6 +164,9 @@ def mixtures(
         list[Path] | None,
         typer.Option(metavar="FOLDER", help="Made by 'clipsep paper download'; may be repeated."),
     ] = None,
+    sources: Annotated[
+        int, typer.Option(metavar="N", min=2, max=64, help="Sounds in each mixture.")
+    ] = 2,
 ) -> None:
     """Rebuild the published test mixtures.
 
@@ -173,7 +176,7 @@ def mixtures(
     from clipsep.evaluation.mixtures import write_mixture_list
     from clipsep.paper.mixtures import published_mixtures
 
-    report = published_mixtures(targets, interferers, root, videos or [])
+    report = published_mixtures(targets, interferers, root, videos or [], sources)
     left_out = len(report.left_out)
     total = len(report.mixtures) + left_out
     first = next(iter(report.left_out.values()), None)

@@ -7,6 +7,7 @@ mixtures it would have seen.
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, Protocol
 
@@ -229,10 +230,14 @@ class MixtureDataset(Dataset):
         if self.dataset.root.remote and window.number != self._entered:
             self._enter(window)
         n_partners = self.settings.n_sources - 1
-        # Never the clip itself, as published: the last one stands in for it in the draw.
-        drawn = [window.clips[rng.integers(len(window.clips) - 1)] for _ in range(n_partners)]
-        partners = [window.clips[-1] if clip == first else clip for clip in drawn]
-        return [self.dataset.clips[i] for i in (first, *partners)]
+        # As published, no clip twice: the last one stands in for the first in the draw.
+        chosen = [first]
+        while len(chosen) <= n_partners:
+            drawn = window.clips[rng.integers(len(window.clips) - 1)]
+            drawn = window.clips[-1] if drawn == first else drawn
+            if drawn not in chosen:
+                chosen.append(drawn)
+        return [self.dataset.clips[i] for i in chosen]
 
     def _load_sampler(self) -> Sampler:
         settings = self.settings
@@ -312,16 +317,19 @@ class MixtureDataset(Dataset):
         return clip
 
     def _test_clips(self, index: int, rng: np.random.Generator) -> list[Clip]:
-        first = self.dataset.clips[index % len(self.dataset)]
-        n_partners = self.settings.n_sources - 1
-        return [first, *(self._test_partner(first, rng) for _ in range(n_partners))]
+        place, n_partners = index % len(self.dataset), self.settings.n_sources - 1
+        first = self.dataset.clips[place]
+        if self.settings.validation_partner == "other_label" and first.label is not None:
+            return [first, *(self._other_label(first, rng) for _ in range(n_partners))]
+        # As published: random.seed(index), then random.sample of all clips but the first.
+        others = random.Random(index).sample(range(len(self.dataset) - 1), n_partners)
+        return [first, *(self.dataset.clips[other + (other >= place)] for other in others)]
 
-    def _test_partner(self, first: Clip, rng: np.random.Generator) -> Clip:
-        """Another clip, if there is one of the kind that the settings want."""
-        by_label = self.settings.validation_partner == "other_label" and first.label is not None
+    def _other_label(self, first: Clip, rng: np.random.Generator) -> Clip:
+        """A clip with another label than the first's, if there is one."""
         for _ in range(100):
             partner = self.dataset.clips[rng.integers(len(self.dataset))]
-            if partner.label != first.label if by_label else partner.id != first.id:
+            if partner.label != first.label:
                 break
         return partner
 
