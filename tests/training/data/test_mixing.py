@@ -157,6 +157,25 @@ def test_centres_keep_the_margin_and_short_clips_work(prepared: PreparedDataset)
     assert {items._centre_frame(n, rng) for n in (1, 2, 5, 6)} <= {0, 1, 2, 3}
 
 
+def test_centres_follow_the_published_count_of_frames(tmp_path: Path, monkeypatch):
+    """Twelve frames for ten seconds: centres from 3.5 to 8.5 s in training, and 5.5 s in validation."""
+    prepared = make_dataset(tmp_path, seconds=10.0)
+    centres: set[float] = set()
+
+    def noted(audio: np.ndarray, centre: int, samples: int) -> np.ndarray:
+        centres.add(centre / 16_000)
+        return cut_segment(audio, centre, samples)
+
+    monkeypatch.setattr("clipsep.training.data.mixing.cut_segment", noted)
+    for extra, last, middle in ((0, 6.5, 4.5), (2, 8.5, 5.5)):
+        for train, expected in ((True, set(np.arange(3.5, last + 1))), (False, {middle})):
+            centres.clear()
+            items = dataset(prepared, train=train, extra_frames=extra, margin=3.0)
+            for index in range(40):
+                items[index]
+            assert centres == expected
+
+
 def test_segments_are_padded_at_the_ends_and_repeated_when_short():
     sound = np.arange(1, 101, dtype=np.int16)
     assert np.array_equal(cut_segment(sound, 50, 11) * 32768, np.arange(46, 57))

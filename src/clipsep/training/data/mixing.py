@@ -41,6 +41,8 @@ class MixingSettings(BaseModel):
         query_frames: frames around the segment's centre whose mean embedding is the query.
         frame_stride: seconds from one of them to the next.
         margin: seconds kept clear of a clip's ends when the centre is drawn.
+        extra_frames: a clip counts as having so many frames more than seconds when its centre is drawn.
+            The published extraction gives 2 more, which moves centres towards the end of clips.
         jitter: the segment's centre moves by up to this many seconds off its frame.
         target_rms: root mean square that every segment is scaled to before the random gain; None leaves it
             as it is.
@@ -66,6 +68,7 @@ class MixingSettings(BaseModel):
     query_frames: int = Field(3, ge=1)
     frame_stride: int = Field(1, ge=1)
     margin: float = Field(3.0, ge=0)
+    extra_frames: int = Field(0, ge=0)
     jitter: float = Field(0.0, ge=0)
     target_rms: float | None = Field(None, gt=0)
     gain_range: tuple[float, float] = (0.5, 1.5)
@@ -356,7 +359,9 @@ class MixtureDataset(Dataset):
         return [*files, self.embeddings.file(shard)] if self.embeddings else files
 
     def _draw(self, clip: Clip, rng: np.random.Generator) -> _Source:
-        frame = self._centre_frame(clip.n_frames, rng)
+        # Clips that were imported with their published frames have the further ones already.
+        counted = max(clip.n_frames, round(clip.seconds) + self.settings.extra_frames)
+        frame = self._centre_frame(counted if self.settings.extra_frames else clip.n_frames, rng)
         centre = (frame + 0.5) / _FPS  # a frame is taken in the middle of its second
         if self.train and self.settings.jitter:
             centre += rng.uniform(-self.settings.jitter, self.settings.jitter)
