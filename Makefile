@@ -26,6 +26,7 @@ lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
+	$(BIN)/mypy
 
 types: $(VENV)/installed-dev
 	$(BIN)/mypy

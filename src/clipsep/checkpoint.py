@@ -20,14 +20,15 @@ from safetensors import SafetensorError, safe_open
 
 from clipsep.errors import ClipsepError, UsageError, require
 from clipsep.feedback import ConfidenceSettings, KnownSettings
-from clipsep.files import atomic_write
+from clipsep.files import write_whole
 from clipsep.messages import counted, first_problem
 from clipsep.models.settings import ModelSettings, OwnNetworkSettings
 from clipsep.spectral import SpectralSettings
 
 if TYPE_CHECKING:
     import torch
-    from torch import nn
+
+    from clipsep.models.network import SeparationModel
 
 CONFIG_NAME = "config.json"
 WEIGHTS_NAME = "model.safetensors"
@@ -90,12 +91,12 @@ class Checkpoint:
     """A loaded model, in evaluation mode on the CPU, and where it came from."""
 
     config: CheckpointConfig
-    model: nn.Module
+    model: SeparationModel
     folder: Path
 
 
 def save_checkpoint(
-    folder: Path, config: CheckpointConfig, model: nn.Module, dtype: torch.dtype | None = None
+    folder: Path, config: CheckpointConfig, model: torch.nn.Module, dtype: torch.dtype | None = None
 ) -> None:
     """Write a checkpoint folder; each file is complete or not there.
 
@@ -274,12 +275,6 @@ def _from_hub(repository: str) -> Path:
             "that folder, or use the shipped model 'mini'."
         ) from error
     return Path(folder)
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a file that is complete or not there."""
-    with atomic_write(path) as temporary:
-        temporary.write_bytes(data)
 
 
 @dataclass(frozen=True)

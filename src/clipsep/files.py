@@ -16,7 +16,7 @@ from clipsep.errors import UsageError
 try:
     import fcntl
 except ImportError:  # Windows
-    fcntl = None
+    fcntl = None  # type: ignore[assignment]
 
 _VIDEO = ".3gp .avi .flv .m4v .mkv .mov .mp4 .mpeg .mpg .ogv .ts .webm .wmv"
 _SOUND = ".aac .ac3 .aif .aiff .amr .au .caf .flac .m4a .mka .mp2 .mp3 .oga .ogg .opus .wav .wma"
@@ -65,6 +65,12 @@ def atomic_write(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             temporary.unlink()
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file that is complete or not there."""
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(data)
 
 
 def is_file(path: Path) -> bool:

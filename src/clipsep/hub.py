@@ -22,9 +22,9 @@ from clipsep.checkpoint import (
     load_config,
     summarize,
     verify_weights,
-    write_whole,
 )
 from clipsep.errors import ClipsepError, UsageError, require
+from clipsep.files import write_whole
 
 CARD_NAME = "README.md"
 _REPOSITORY = re.compile(r"[\w][\w.-]*/[\w][\w.-]*")

@@ -74,7 +74,7 @@ _EXTRA_OF = {
     "python_multipart": "serve",
 }
 # Typer's own errors (unknown option, missing argument, ...), whichever click it is built on.
-_ParseError = typer.BadParameter.__base__
+_ParseError: type[Exception] = typer.BadParameter.__base__  # type: ignore[assignment]  # click's
 
 for command in (
     separate,

@@ -24,15 +24,12 @@ def feedback_cells(feedback: QueryFeedback | None) -> tuple[str, str]:
 def note_on(query: str, feedback: QueryFeedback) -> str | None:
     """A sentence for a query that found hardly anything, or that the model was not trained for."""
     known, confidence = feedback.familiarity, feedback.confidence
-    hardly = confidence is not None and confidence < _HARDLY
-    strange = known is not None and known.level == "unknown"
-    if not hardly and not strange:
+    if confidence is not None and confidence < _HARDLY:
+        found = f"hardly anything found for '{query}' (confidence {100 * confidence:.0f} %)"
+    elif known is not None and known.level == "unknown":
+        found = f"'{query}' is not like any sound that the model was trained with"
+    else:
         return None
-    found = (
-        f"hardly anything found for '{query}' (confidence {100 * confidence:.0f} %)"
-        if hardly
-        else f"'{query}' is not like any sound that the model was trained with"
-    )
     if known is None or known.level == "known":
         return f"{found}."
     return f"{found}; nearest sounds it knows: {', '.join(known.nearest)}."

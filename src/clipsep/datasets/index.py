@@ -104,7 +104,7 @@ class ClipIndex(Sequence[Clip]):
     def __eq__(self, other: object) -> bool:
         return isinstance(other, ClipIndex) and list(self) == list(other)
 
-    __hash__ = None
+    __hash__ = None  # type: ignore[assignment]  # as the language wants it
 
     @cached_property
     def shards(self) -> list[str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -44,7 +44,7 @@ def stage_clip(
     fingerprint: str,
     label: str | None,
     audio: np.ndarray,
-    frames: list[Image.Image | None],
+    frames: Sequence[Image.Image | None],
 ) -> None:
     """Write one finished clip where `DatasetWriter` will find it. Safe from several processes.
 

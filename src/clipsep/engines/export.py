@@ -7,7 +7,6 @@ calls them external data: a file, an offset, a length), which become float32 whe
 from __future__ import annotations
 
 import contextlib
-import io
 import json
 import logging
 import shutil
@@ -30,11 +29,12 @@ from clipsep.checkpoint import (
     CheckpointConfig,
     find_checkpoint,
     load_checkpoint,
-    write_whole,
 )
 from clipsep.engines.onnx import OnnxEngine
 from clipsep.engines.pytorch import PyTorchEngine
 from clipsep.errors import ClipsepError
+from clipsep.files import write_whole
+from clipsep.models.network import SeparationModel
 
 OPSET = 18  # enough for all that the networks do
 LARGEST_DIFFERENCE = 1e-4  # of a mask between the engines
@@ -97,7 +97,7 @@ def export_checkpoint(model: str | Path, output: Path | None = None) -> Export:
 class _Masks(nn.Module):
     """A model as the graph has it: queries [N, D] that hold for the whole batch."""
 
-    def __init__(self, model: nn.Module):
+    def __init__(self, model: SeparationModel):
         super().__init__()
         self.model = model
 
@@ -108,15 +108,15 @@ class _Masks(nn.Module):
 class _MasksWithoutQueries(nn.Module):
     """The same for a model that takes no queries."""
 
-    def __init__(self, model: nn.Module):
+    def __init__(self, model: SeparationModel):
         super().__init__()
         self.model = model
 
     def forward(self, log_magnitude: torch.Tensor) -> torch.Tensor:
-        return self.model.query_logits(log_magnitude)
+        return self.model.query_logits(log_magnitude, None)
 
 
-def _onnx_file(model: nn.Module, config: CheckpointConfig, weights: Path) -> bytes:
+def _onnx_file(model: SeparationModel, config: CheckpointConfig, weights: Path) -> bytes:
     """The graph, whose large weights are those of the file ``weights`` in the same folder."""
     import onnx
 
@@ -131,7 +131,7 @@ def _onnx_file(model: nn.Module, config: CheckpointConfig, weights: Path) -> byt
     return graph.SerializeToString(deterministic=True)
 
 
-def _exported(model: nn.Module, config: CheckpointConfig) -> bytes:
+def _exported(model: SeparationModel, config: CheckpointConfig) -> bytes:
     """The graph with weights of its own; batch, queries and, where that works, frames stay open."""
     import onnx_ir.passes.common as passes
     import onnxscript.optimizer
@@ -151,19 +151,19 @@ def _exported(model: nn.Module, config: CheckpointConfig) -> bytes:
             passes.IdentityEliminationPass(),
         ):
             tidy(program.model)
-        buffer = io.BytesIO()
-        program.save(buffer)
-    return buffer.getvalue()
+    return program.model_proto.SerializeToString()
 
 
-def _traced(model: nn.Module, config: CheckpointConfig, any_length: bool) -> torch.onnx.ONNXProgram:
+def _traced(
+    model: SeparationModel, config: CheckpointConfig, any_length: bool
+) -> torch.onnx.ONNXProgram:
     inputs = _inputs(config, batch=2, n_queries=3)
     batch, queries, frames = (torch.export.Dim(name) for name in ("B", "N", "frames"))
     length = {3: model.network.stride * frames} if any_length else {}
     shapes = [{0: batch, **length}, {0: queries}]
     wrapped = (_Masks(model) if len(inputs) == 2 else _MasksWithoutQueries(model)).eval()
     wrapped(*inputs)  # makes what networks keep from one pass to the next
-    return torch.onnx.export(
+    program = torch.onnx.export(
         wrapped,
         inputs,
         dynamo=True,
@@ -174,6 +174,8 @@ def _traced(model: nn.Module, config: CheckpointConfig, any_length: bool) -> tor
         opset_version=OPSET,
         verbose=False,
     )
+    assert program is not None
+    return program
 
 
 def _share_weights(graph: Any, weights: Path) -> None:
@@ -214,7 +216,9 @@ def _shared(
     from onnx import TensorProto, helper
 
     types = {"F32": TensorProto.FLOAT, "F16": TensorProto.FLOAT16}
-    steps = [("Cast", {"to": TensorProto.FLOAT})] if kind != "F32" else []
+    steps: list[tuple[str, dict[str, Any]]] = (
+        [("Cast", {"to": TensorProto.FLOAT})] if kind != "F32" else []
+    )
     steps += [("Transpose", {"perm": [1, 0]})] if is_transposed else []
     names = [f"{name}.{n}" for n in range(len(steps))] + [name]
     shared = TensorProto(name=names[0], dims=stored.shape, data_type=types[kind])
@@ -253,7 +257,7 @@ def _inputs(config: CheckpointConfig, batch: int, n_queries: int) -> tuple[torch
     return log_magnitude, torch.randn(n_queries, dim, generator=generator)
 
 
-def _difference(model: nn.Module, config: CheckpointConfig, folder: Path) -> float:
+def _difference(model: SeparationModel, config: CheckpointConfig, folder: Path) -> float:
     """The largest difference of a mask between the engines, for other sizes than the export's own."""
     largest = 0.0
     for batch, n_queries in ((1, 1), (3, 2)):

@@ -47,7 +47,7 @@ class OnnxEngine:
     def mask_logits(self, log_magnitude: np.ndarray, queries: np.ndarray | None) -> np.ndarray:
         """See `clipsep.engines.Engine`."""
         inputs = {"log_magnitude": log_magnitude}
-        if self._takes_queries:
+        if self._takes_queries and queries is not None:
             inputs["queries"] = queries
         try:
             logits = self._session.run(["mask_logits"], inputs)[0]

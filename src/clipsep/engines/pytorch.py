@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from torch import nn
+
+from clipsep.models.clipsep import CLIPSep
+from clipsep.models.network import SeparationModel, channels_last
 
 
 class PyTorchEngine:
@@ -18,11 +20,12 @@ class PyTorchEngine:
 
     name = "pytorch"
 
-    def __init__(self, model: nn.Module, device: str = "cpu", threads: int | None = None):
+    def __init__(self, model: SeparationModel, device: str = "cpu", threads: int | None = None):
         self.device = device
         if threads is not None:
             torch.set_num_threads(threads)
-        self._model = model.to(device, memory_format=torch.channels_last).eval()
+        self._model = model.to(device).eval()
+        channels_last(model)
 
     def mask_logits(self, log_magnitude: np.ndarray, queries: np.ndarray | None) -> np.ndarray:
         """See `clipsep.engines.Engine`."""
@@ -51,5 +54,6 @@ class PyTorchEngine:
             mixtures, embeddings = (
                 torch.from_numpy(array).to(self.device) for array in (log_magnitude, queries)
             )
+            assert isinstance(self._model, CLIPSep)
             query, noise = self._model.noise_logits(mixtures, embeddings[None])
             return query.cpu().numpy(), noise.cpu().numpy()

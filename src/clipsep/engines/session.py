@@ -33,7 +33,7 @@ def open_session(
     options.add_session_config_entry("session.disable_quant_qdq", "1")
     # A thread that waits must not keep a core busy that decodes, filters or trains meanwhile.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    providers = ["CPUExecutionProvider"]
+    providers: list[str | tuple[str, dict[str, str]]] = ["CPUExecutionProvider"]
     if device.startswith("cuda"):
         number = device.partition(":")[2] or "0"
         providers.insert(0, ("CUDAExecutionProvider", {"device_id": number}))

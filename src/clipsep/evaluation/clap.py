@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -27,7 +28,7 @@ class ClapJudge:
 
         logging.getLogger("transformers").setLevel(logging.ERROR)
         try:
-            arguments = {"local_files_only": True}
+            arguments: dict[str, Any] = {"local_files_only": True}
             self._processor = transformers.ClapProcessor.from_pretrained(folder, **arguments)
             self._model = transformers.ClapModel.from_pretrained(folder, **arguments).eval()
         except (OSError, ValueError) as error:
@@ -58,6 +59,7 @@ class ClapJudge:
             return _array(self._model.get_audio_features(**inputs))
 
 
-def _array(features: object) -> np.ndarray:
+def _array(features: Any) -> np.ndarray:
     """Features of one item as an array [D]; versions of transformers wrap them or do not."""
-    return getattr(features, "pooler_output", features)[0].float().numpy()
+    rows: Any = getattr(features, "pooler_output", features)
+    return rows[0].float().numpy()

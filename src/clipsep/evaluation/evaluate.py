@@ -99,7 +99,8 @@ def evaluate(
     sensitivity_bias(sensitivity)
     if (model is None) == (estimates is None):
         raise UsageError("Give a model or a folder of estimates, and not both.")
-    folder = config = encoder = None
+    folder: Path | None = None
+    config: CheckpointConfig | None = None
     kinds: tuple[str, ...] = ()
     if model is not None:
         folder = find_checkpoint(model)
@@ -119,8 +120,9 @@ def evaluate(
             find_estimate(finished, mixture)
     report_every = progress or (lambda done, total: None)
     report_every(0, 2 * len(chosen))
-    queries = None
-    if kinds:
+    encoder: QueryEncoder | None = None
+    queries: MixtureQueries | None = None
+    if kinds and folder is not None and config is not None:
         prompts = prompts or config.prompts
         encoder = _encoder(config, query_encoder, device)
         known = KnownSounds.load(folder, config)
@@ -141,7 +143,7 @@ def evaluate(
             scored[job.mixture.id] = scores
             report_every(len(jobs) + len(scored), 2 * len(chosen))
     return Report(
-        model=_describe_model(folder, config) if config else _describe_estimates(finished, chosen),
+        model=_describe(folder, config, finished, chosen),
         mixture_list={
             "path": str(mixtures),
             "sha256": hashlib.sha256(split_name(mixtures)[1].read_bytes()).hexdigest(),
@@ -152,7 +154,9 @@ def evaluate(
         settings={
             "queries": list(kinds),
             # Labels are looked up as they are.
-            "prompts": prompts if TEXT in kinds and encoder.id != LabelEncoder.id else None,
+            "prompts": prompts
+            if encoder and TEXT in kinds and encoder.id != LabelEncoder.id
+            else None,
             "images": str(images) if images else None,
             "masks": "binary" if binary else "soft",
             "sensitivity": sensitivity,
@@ -164,9 +168,21 @@ def evaluate(
         images={
             job.mixture.id: queries.images(job.mixture)[0]
             for job in jobs
-            if job.keep_sounds and IMAGE in kinds
+            if queries and job.keep_sounds and IMAGE in kinds
         },
     )
+
+
+def _describe(
+    folder: Path | None,
+    config: CheckpointConfig | None,
+    finished: Path | None,
+    chosen: list[Mixture],
+) -> dict[str, Any]:
+    if folder is not None and config is not None:
+        return _describe_model(folder, config)
+    assert finished is not None
+    return _describe_estimates(finished, chosen)
 
 
 def _kinds(config: CheckpointConfig, query: str | None) -> tuple[str, ...]:
@@ -205,6 +221,8 @@ def _jobs(
     """What is to be done for each mixture, with its queries embedded."""
 
     def embed(mixture: Mixture) -> dict[str, np.ndarray]:
+        if queries is None:
+            return {}
         return {_ESTIMATES[kind]: queries.embed(kind, mixture) for kind in kinds}
 
     for number, mixture in enumerate(mixtures):

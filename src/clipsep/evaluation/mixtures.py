@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import math
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -290,7 +290,9 @@ class _Row:
     def _interferers(self) -> tuple[Interferer, ...]:
         paths = self._parts("interferer")
         starts = self._parts("interferer_start")
-        labels = self._parts("interferer_label") if self._cells["interferer_label"] else None
+        labels: Sequence[str | None] | None = None
+        if self._cells["interferer_label"]:
+            labels = self._parts("interferer_label")
         for name, parts in (("interferer_start", starts), ("interferer_label", labels)):
             if parts is not None and len(parts) != len(paths):
                 raise UsageError(

@@ -71,7 +71,7 @@ class NoiseSeparator:
             return np.concatenate([joined, noise_masks.reshape(-1, *joined.shape[1:])])
 
         stream = StreamingFilter(predict, self._settings, sample_rate, channels=1)
-        estimates = stream.push(mixture[None], last=True)[:, 0]
+        estimates = np.concatenate(list(stream.pieces(mixture[None], last=True)), axis=-1)[:, 0]
         n_queries = len(queries)
         return NoiseEstimates(
             joined=estimates[:n_queries],

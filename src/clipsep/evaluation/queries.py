@@ -15,9 +15,10 @@ from PIL import Image
 from clipsep.errors import UsageError
 from clipsep.evaluation.mixtures import Mixture, load_frames, load_sources
 from clipsep.feedback import IMAGE, TEXT
+from clipsep.media.images import open_image
 from clipsep.queries import QueryEncoder, reads_audio
 from clipsep.queries.known import KnownSounds
-from clipsep.queries.parsing import IMAGE_SUFFIXES, named_queries
+from clipsep.queries.parsing import IMAGE_SUFFIXES
 from clipsep.queries.prompts import encode_prompted
 
 AUDIO = "audio"  # a kind of query, beside TEXT and IMAGE
@@ -60,7 +61,7 @@ class MixtureQueries:
             read = {TEXT: self._text, IMAGE: self._image, AUDIO: self._audio}[kind]
             embedding = np.asarray(read(mixture), np.float32)
             if self._known is not None and kind != AUDIO:
-                embedding = self._known.draw(embedding[None], kind)[0]
+                embedding = self._known.draw(embedding[None], TEXT if kind == TEXT else IMAGE)[0]
             self._embeddings[key] = embedding
         return self._embeddings[key]
 
@@ -68,7 +69,7 @@ class MixtureQueries:
         """The images of a mixture's image query."""
         if self._folder is None:
             return load_frames(mixture)
-        return list(named_queries([random_image(mixture, self._folder)]).values())
+        return [open_image(random_image(mixture, self._folder))]
 
     def _text(self, mixture: Mixture) -> np.ndarray:
         return encode_prompted(self._encoder, [mixture.query], self._prompts)[0]

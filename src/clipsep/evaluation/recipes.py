@@ -22,7 +22,8 @@ _DECLIPPED = 0.9  # peak of mixtures that would clip
 class Recipe(Protocol):
     """How a mixture of any length is made, at ``sample_rate`` in Hz."""
 
-    sample_rate: int
+    @property
+    def sample_rate(self) -> int: ...
 
     def sources(self, paths: Sequence[Path]) -> np.ndarray:
         """The target and what it is mixed with, float32 [N, T], from their files; the mixture is their sum.

@@ -22,6 +22,7 @@ from clipsep.separation.masking.query_masks import SENSITIVITY
 from clipsep.separation.speed import peak_megabytes
 
 if TYPE_CHECKING:
+    from clipsep.evaluation.clap import ClapJudge
     from clipsep.evaluation.noise import NoiseSeparator
 
 MIXTURE, ESTIMATE = "mixture", "estimate"
@@ -117,7 +118,8 @@ class MixtureScorer:
         noise_heads: bool = False,
         clap: Path | None = None,
     ):
-        self._clap_folder, self._clap = clap, None
+        self._clap_folder = clap
+        self._clap: ClapJudge | None = None
         self._with_noise = noise_heads
         self._noise: NoiseSeparator | None = None
         self.device, self._sensitivity = device, sensitivity
@@ -130,10 +132,12 @@ class MixtureScorer:
         sources = load_sources(job.mixture)
         if self._estimates is not None:
             finished = read_estimate(self._estimates, job.mixture, sources.shape[1])
-            estimates, absent_estimates = {ESTIMATE: _scored_part(job.mixture, finished)}, {}
+            estimates = {ESTIMATE: _scored_part(job.mixture, finished)}
+            absent_estimates: dict[str, np.ndarray] = {}
         else:
             estimates, absent_estimates = self._separate(sources.sum(axis=0), job)
-        sounds, activation = dict(estimates), {}
+        sounds = dict(estimates)
+        activation: dict[str, float] = {}
         if self._with_noise:
             joined, noise, activation = self._separate_noise(sources.sum(axis=0), job)
             estimates |= joined
@@ -174,6 +178,7 @@ class MixtureScorer:
     ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
         """The model's estimates, and those for the absent sound, from one pass of the network."""
         if self._separator is None:
+            assert self._folder is not None
             self._separator = MixtureSeparator(
                 self._folder, self.device, self._binary, self._sensitivity
             )
@@ -210,6 +215,7 @@ class MixtureScorer:
         if self._noise is None:
             from clipsep.evaluation.noise import NoiseSeparator  # PyTorch, which others do without
 
+            assert self._folder is not None
             self._noise = NoiseSeparator(self._folder, self.device)
         queries = np.stack(list(job.queries.values()))
         found = self._noise.separate(mixture, job.mixture.sample_rate, queries)

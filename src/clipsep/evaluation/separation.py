@@ -74,4 +74,5 @@ class MixtureSeparator:
             return np.stack([first[0], 1 - first[0]]) if self._is_pit else first
 
         stream = StreamingFilter(predict, self._settings, sample_rate, channels=1)
-        return stream.push(mixture[None], last=True)[:, 0], masks.feedback
+        pieces = list(stream.pieces(mixture[None], last=True))
+        return np.concatenate(pieces, axis=-1)[:, 0], masks.feedback

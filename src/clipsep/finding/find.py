@@ -14,7 +14,7 @@ from clipsep.finding.presence import Presence
 from clipsep.finding.spans import THRESHOLD, Span, spans_of
 from clipsep.media import AudioReader
 from clipsep.queries.parsing import Query
-from clipsep.separation.asked import AskedQueries, EncodedQueries
+from clipsep.separation.asked import EncodedQueries, as_asked
 from clipsep.separation.options import SeparationOptions
 from clipsep.separation.separator import Progress, Separator
 from clipsep.separation.waveforms import as_sample_rate, as_waveform, check_samples
@@ -121,11 +121,9 @@ def find(
     with _Source(source, sample_rate, options) as recording:
         video = None if isinstance(source, np.ndarray) else Path(source)
         # Bad queries fail before the model is loaded.
-        asked = queries
-        if not isinstance(queries, EncodedQueries):
-            asked = AskedQueries(queries, options, video)
+        asked = as_asked(queries, options, video)
         separator = separator or Separator()
-        encoded = asked if isinstance(asked, EncodedQueries) else separator.encoded(asked)
+        encoded = separator.encoded(asked)
         presence = Presence(
             separator.engine,
             separator.config,

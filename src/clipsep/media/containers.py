@@ -118,7 +118,7 @@ def declared_seconds(
     exact = not _EXACT_CONTAINERS.isdisjoint(kinds)
     if "mp3" in kinds and path.is_file():  # a pipe cannot be read twice
         exact = headers.mp3_frames(path) is not None
-    if stream.duration:
+    if stream.duration and stream.time_base:
         return float(stream.duration * stream.time_base), exact
     tagged = _parse_clock(stream.metadata.get("DURATION", ""))  # Matroska's length of one track
     if tagged:

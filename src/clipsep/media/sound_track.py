@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import cast
 
 import av
 import numpy as np
@@ -71,7 +72,7 @@ class SoundTrack:
             raise ClipsepError(
                 f"{path} has no sound that can be read: choose a file with a sound track."
             )
-        if stream.codec_context is None:
+        if not isinstance(stream, av.AudioStream) or stream.codec_context is None:
             raise ClipsepError(
                 f"{path} has sound in a format that cannot be decoded here: convert it to wav first."
             )
@@ -83,7 +84,7 @@ class SoundTrack:
         self.has_video = video_stream(container) is not None
         self._states_padding = "mov" in kinds
         self._longest_gap = min(_LONGEST_GAPS.get(kind, np.inf) for kind in kinds)
-        self.info: AudioStreamInfo | None = None
+        self._info: AudioStreamInfo | None = None
         self.start_seconds = 0.0  # time of the first sample on the container's clock
         self._announced_frames = mp3_frames(path) if "mp3" in kinds and path.is_file() else None
         self._packets = 0
@@ -97,14 +98,20 @@ class SoundTrack:
             # Without it ffmpeg decodes damaged frames to noise and only logs that.
             stream.codec_context.options = {"err_detect": "crccheck+explode"}
 
+    @property
+    def info(self) -> AudioStreamInfo:
+        """Of the decoded sound; known from the first frame on."""
+        assert self._info is not None
+        return self._info
+
     def feed(self, packet: av.Packet) -> list[np.ndarray]:
         """Decode one packet to float32 pieces [C, n]; raises ClipsepError for damaged sound."""
         self._packets += packet.size > 0
         try:
-            frames = packet.decode()
+            frames = cast(list[av.AudioFrame], packet.decode())
         except FFmpegError:
             # Before the first frame it is harmless: tags, or a stream cut out of a broadcast.
-            if self.info is not None:
+            if self._info is not None:
                 self._broken_at.append(self._samples / self.info.sample_rate)
             return []
         if frames and self._broken_at:
@@ -119,7 +126,7 @@ class SoundTrack:
 
     def finish(self) -> None:
         """Call after the last packet: raises ClipsepError for an empty or truncated sound."""
-        if self.info is None:
+        if self._info is None:
             raise self._soundless()
         read_seconds = max(self._samples / self.info.sample_rate, self._end_seconds)
         if self.exact_duration and self._is_short(read_seconds):
@@ -140,17 +147,19 @@ class SoundTrack:
     def _is_short(self, read_seconds: float) -> bool:
         """Whether less was read than declared, as exactly as the format can tell."""
         if self.stream.codec_context.name in _COUNTED_CODECS and self.stream.duration:
-            return self._samples < round(self.seconds * self.info.sample_rate)
+            return self._samples < round((self.seconds or 0.0) * self.info.sample_rate)
         padding = 0.0
         if not self.stream.codec_context.name.startswith(_LOSSLESS_CODECS):
             padding = _PADDED_FRAMES * self._longest_frame / self.info.sample_rate
-        return read_seconds < self.seconds - 0.1 - padding
+        return read_seconds < (self.seconds or 0.0) - 0.1 - padding
 
     def _convert(self, frame: av.AudioFrame) -> np.ndarray:
-        start = float(frame.pts * frame.time_base) if frame.pts is not None else None
-        if self.info is None:
+        start = None
+        if frame.pts is not None and frame.time_base is not None:
+            start = float(frame.pts * frame.time_base)
+        if self._info is None:
             self.start_seconds = self._end_seconds = start or 0.0
-            self.info = self._describe(frame)
+            self._info = self._describe(frame)
         self._check_same(frame)
         if frame.format.is_planar and self.info.channels > _MOST_PLANES:
             self._packer = self._packer or av.AudioResampler(format=frame.format.packed)
@@ -254,8 +263,8 @@ def _to_float(frame: av.AudioFrame) -> np.ndarray:
         # Channel after channel in memory, which all that follows reads faster.
         floats = samples.astype(np.float32, order="C")
     if kind == "u1":
-        floats -= 128
-        floats /= 128
+        floats -= np.float32(128)
+        floats /= np.float32(128)
     elif kind in _INTEGER_SCALES:
         floats *= np.float32(1 / _INTEGER_SCALES[kind])  # a power of two: exact
     return floats
@@ -264,4 +273,4 @@ def _to_float(frame: av.AudioFrame) -> np.ndarray:
 def _planes(frame: av.AudioFrame) -> np.ndarray:
     """Samples of 64 bits, which PyAV has no arrays for: [C, n] if planar, else [1, n * C]."""
     width = frame.samples * (1 if frame.format.is_planar else frame.layout.nb_channels)
-    return np.stack([np.frombuffer(plane, np.int64, width) for plane in frame.planes])
+    return np.stack([np.frombuffer(bytes(plane), np.int64, width) for plane in frame.planes])

@@ -6,6 +6,7 @@ It knows time lines and frames; what the frames are embedded with is none of its
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -60,6 +61,7 @@ def read_video(
                 resampler = resampler or StreamingResampler(sound.info.sample_rate, sample_rate)
                 pieces.append(resampler.push(piece.mean(axis=0)))
         sound.finish()
+    assert resampler is not None  # a sound without samples raised
     pieces.append(resampler.push(np.zeros(0, np.float32), last=True))
     offset = sound.start_seconds - frames.finish()
     audio = _shift(np.concatenate(pieces), round(offset * sample_rate), path, sample_rate)
@@ -83,11 +85,12 @@ def read_frame(path: str | Path, seconds: float) -> Image.Image:
             raise ClipsepError(
                 f"{path} has frames in a format that cannot be decoded here: convert it first."
             )
-        first = float((stream.start_time or 0) * stream.time_base)
+        tick = stream.time_base or Fraction(1)
+        first = float((stream.start_time or 0) * tick)
         shown: av.VideoFrame | None = None
         try:
             if seconds > _WORTH_SEEKING_SECONDS:
-                container.seek(int((first + seconds) / stream.time_base), stream=stream)
+                container.seek(int((first + seconds) / tick), stream=stream)
             for frame in container.decode(stream):
                 elapsed = None if frame.time is None else frame.time - first
                 if shown is not None and elapsed is not None and elapsed > seconds + 1e-6:
@@ -116,8 +119,8 @@ class _FrameTrack:
         self._path = path
         self._fps = fps
         self._size = size
-        self._declared = float(stream.duration * stream.time_base) if stream.duration else 0.0
-        self._first_seconds: float | None = None
+        self._declared = float((stream.duration or 0) * (stream.time_base or 0))
+        self._first_seconds = 0.0
         self._seconds = 0.0
         self._previous: av.VideoFrame | None = None
         self._kept: list[Image.Image] = []
@@ -161,6 +164,7 @@ class _FrameTrack:
         missing = count - len(self._kept)
         if missing <= 0:
             return self._kept[:count]
+        assert self._previous is not None
         return self._kept + [self._image(self._previous)] * missing
 
     def _advance(self, frame: av.VideoFrame) -> None:

@@ -5,6 +5,8 @@ The methods are torchmetrics', without torch; as everywhere here, the reference 
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -90,8 +92,16 @@ class ScaleInvariantSDR(_Gathered):
         return self._add(si_sdr(reference, estimate, self.zero_mean))
 
 
-class ScaleInvariantSDRImprovement(ScaleInvariantSDR):
-    """Mean of `si_sdr_improvement`."""
+class ScaleInvariantSDRImprovement(_Gathered):
+    """Mean of `si_sdr_improvement`.
+
+    Args:
+        zero_mean: subtract the means first.
+    """
+
+    def __init__(self, zero_mean: bool = False):
+        super().__init__()
+        self.zero_mean = zero_mean
 
     def update(self, reference: ArrayLike, estimate: ArrayLike, mixture: ArrayLike) -> np.ndarray:
         """Add items [..., T]; returns theirs."""
@@ -111,7 +121,7 @@ class BSSMetrics:
 
     def reset(self) -> None:
         """Forget all items."""
-        self._gathered = BssMetrics(_Gathered(), _Gathered(), _Gathered())
+        self._gathered = [_Gathered() for _ in BssMetrics._fields]
 
     def update(self, references: ArrayLike, estimates: ArrayLike) -> BssMetrics:
         """Add estimates of the first of the references of one mixture; returns theirs."""
@@ -122,4 +132,5 @@ class BSSMetrics:
 
     def compute(self) -> BssMetrics:
         """Means of the finite values."""
-        return BssMetrics(*(gathered.compute() for gathered in self._gathered))
+        means: Any = [gathered.compute() for gathered in self._gathered]
+        return BssMetrics(*means)

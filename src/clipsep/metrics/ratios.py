@@ -61,14 +61,14 @@ def si_sdr(reference: ArrayLike, estimate: ArrayLike, zero_mean: bool = False) -
         zero_mean: subtract the means first, as asteroid and fast_bss_eval do by default; torchmetrics
             and AudioSep do not. The two differ by up to tens of dB where sounds have an offset.
     """
-    reference, estimate = _doubles(reference, estimate)
+    s, e = _doubles(reference, estimate)
     if zero_mean:
-        reference = reference - reference.mean(axis=-1, keepdims=True)
-        estimate = estimate - estimate.mean(axis=-1, keepdims=True)
+        s = s - s.mean(axis=-1, keepdims=True)
+        e = e - e.mean(axis=-1, keepdims=True)
     with np.errstate(invalid="ignore"):
-        scale = np.sum(reference * estimate, axis=-1) / _energy(reference)
-    scaled = scale[..., None] * reference
-    return decibels(_energy(scaled), _energy(scaled - estimate))
+        scale = np.sum(s * e, axis=-1) / _energy(s)
+    scaled = scale[..., None] * s
+    return decibels(_energy(scaled), _energy(scaled - e))
 
 
 def si_sdr_improvement(

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from clipsep.models.clipsep import CLIPSep, MaskLogits
-from clipsep.models.network import SeparationNetwork
+from clipsep.models.network import SeparationModel, SeparationNetwork
 
 
 class LabelSep(CLIPSep):
@@ -29,7 +29,7 @@ class LabelSep(CLIPSep):
         return super().project(query @ self.label_table)
 
 
-class PITSep(nn.Module):
+class PITSep(SeparationModel):
     """Label-free baseline: two masks without a query, trained over permutations (Yu et al., 2017).
 
     Args:

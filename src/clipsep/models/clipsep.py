@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from clipsep.models.network import SeparationNetwork
+from clipsep.models.network import SeparationModel, SeparationNetwork
 from clipsep.models.transforms import apply_mask, log_magnitude, stft
 from clipsep.spectral import SpectralSettings
 
@@ -29,7 +29,7 @@ class MaskLogits(NamedTuple):
     noise: torch.Tensor | None = None
 
 
-class CLIPSep(nn.Module):
+class CLIPSep(SeparationModel):
     """Text- or image-queried mask prediction (Dong et al., 2023, late fusion).
 
     Args:
@@ -95,8 +95,9 @@ class CLIPSep(nn.Module):
             return MaskLogits(logits)
         return MaskLogits(*logits.split([part.shape[1] for part in weights], dim=1))
 
-    def query_logits(self, log_magnitude: torch.Tensor, query: torch.Tensor) -> torch.Tensor:
+    def query_logits(self, log_magnitude: torch.Tensor, query: torch.Tensor | None) -> torch.Tensor:
         """`forward` at test time: the noise heads are left out. [B, 1, F, T] to [B, N, F, T]."""
+        assert query is not None
         weights = self.activation(self.project(query)) * self.scale
         return self.network.mask_logits(self.network(log_magnitude), weights) + self.bias
 
@@ -150,7 +151,7 @@ class WaveformSeparator(nn.Module):
         stride: frames are padded to a multiple of it; ``config.model.network.stride``.
     """
 
-    def __init__(self, model: nn.Module, settings: SpectralSettings, stride: int):
+    def __init__(self, model: SeparationModel, settings: SpectralSettings, stride: int):
         super().__init__()
         self.model, self.settings, self.stride = model, settings, stride
 

@@ -36,3 +36,27 @@ class SeparationNetwork(nn.Module, ABC):
         Returns:
             [B, N, F, T].
         """
+
+
+def channels_last(module: nn.Module) -> nn.Module:
+    """The module, its weights laid out as convolutions work fastest on a CPU."""
+    return module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
+
+
+class SeparationModel(nn.Module, ABC):
+    """What is trained, stored and run: a network and what its masks depend on.
+
+    Attributes:
+        network: from spectrogram to features.
+    """
+
+    network: SeparationNetwork
+
+    @abstractmethod
+    def query_logits(self, log_magnitude: torch.Tensor, query: torch.Tensor | None) -> torch.Tensor:
+        """Logits of masks at test time, [B, 1, F, T] to [B, N, F, T].
+
+        Args:
+            log_magnitude: of the mixture, [B, 1, F, T].
+            query: embeddings [B or 1, N, D]; None for a model without queries.
+        """

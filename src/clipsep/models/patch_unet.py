@@ -136,6 +136,7 @@ class PatchUNet(SeparationNetwork):
         pixels = self.patch**2
         kernel = self.head.weight.view(-1, pixels, self.head.in_channels)  # [K, pixels, C]
         kernel = torch.einsum("bnk,kpc->bcnp", weights, kernel).flatten(2)
+        assert self.head.bias is not None
         bias = torch.einsum("bnk,kp->bnp", weights, self.head.bias.view(-1, pixels)).flatten(1)
         # With the channels last, as the hidden state lies in memory; so does its gradient then.
         positions = hidden.permute(0, 2, 3, 1).flatten(1, 2)  # [B, F / patch * T / patch, C]

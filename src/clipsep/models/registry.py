@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from torch import nn
+from typing import Any
 
 from clipsep.errors import ClipsepError
 from clipsep.models.baselines import LabelSep, PITSep
 from clipsep.models.clipsep import CLIPSep
-from clipsep.models.network import SeparationNetwork
+from clipsep.models.network import SeparationModel, SeparationNetwork
 from clipsep.models.patch_unet import PatchUNet
 from clipsep.models.settings import SHIPPED_NETWORKS, ModelSettings, OwnNetworkSettings
 from clipsep.models.unet import UNet
 from clipsep.plugins import NETWORKS, load_plugin
 
 
-def build_model(settings: ModelSettings, n_bands: int = 256) -> nn.Module:
+def build_model(settings: ModelSettings, n_bands: int = 256) -> SeparationModel:
     """A model with fresh random weights."""
     network = _build_network(settings, n_bands)
     if settings.kind == "pit":
         return PITSep(network, settings.feature_channels)
-    query = {
+    query: dict[str, Any] = {
         "feature_channels": settings.feature_channels,
         "noise_heads": settings.noise_heads,
         "query_activation": settings.query_activation,

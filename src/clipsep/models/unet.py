@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from clipsep.models.network import SeparationNetwork
+from clipsep.models.network import SeparationNetwork, channels_last
 from clipsep.models.upsampled_conv import UpsampledConv2d, upsampled_conv2d
 
 
@@ -46,7 +46,7 @@ class UNet(SeparationNetwork):
         self.up_norms = nn.ModuleList(nn.BatchNorm2d(c) for c in channels[-2::-1])
         self.head = UpsampledConv2d(2 * width, feature_channels)
         self.apply(_init_as_published)
-        self.to(memory_format=torch.channels_last)  # how the convolutions work fastest on a CPU
+        channels_last(self)  # how the convolutions work fastest on a CPU
 
     def forward(self, log_magnitude: torch.Tensor) -> torch.Tensor:
         """[B, 1, F, T] to the hidden state before the head, [B, 2 width, F / 2, T / 2]."""
@@ -78,6 +78,7 @@ class UNet(SeparationNetwork):
             return torch.einsum("bnk,bkft->bnft", query_weights, self.head(hidden))
         kernels = torch.einsum("bnk,kcij->bncij", query_weights, self.head.weight)
         kernels = kernels.expand(hidden.shape[0], -1, -1, -1, -1)
+        assert self.head.bias is not None
         bias = query_weights @ self.head.bias
         return upsampled_conv2d(hidden, kernels) + bias[..., None, None]
 

@@ -312,7 +312,7 @@ def _compare(
             raise ClipsepError(f"'{args}' asks for {meaning} ('{switch}'): it is not supported.")
     expected = {
         "image_model": (_IMAGE_MODELS[image_model], variant),
-        "layers": (arguments.get("layers"), settings.network.num_downs),
+        "layers": (arguments.get("layers"), getattr(settings.network, "num_downs", None)),
         "channels": (arguments.get("channels"), settings.feature_channels),
         "n_labels": (arguments.get("n_labels"), settings.n_labels or None),
     }
@@ -332,7 +332,9 @@ def _spectral_settings(arguments: dict[str, Any], args: Path | None) -> Spectral
         settings = SpectralSettings.model_validate({**given, "warp": "float32"})
     except ValidationError as error:
         first = error.errors()[0]
-        raise ClipsepError(f"In '{args}', {names[first['loc'][0]]}: {first['msg']}.") from error
+        raise ClipsepError(
+            f"In '{args}', {names[str(first['loc'][0])]}: {first['msg']}."
+        ) from error
     if arguments.get("win_len", settings.n_fft) != settings.n_fft:
         raise ClipsepError(f"'{args}' asks for 'win_len' other than 'n_fft': it is not supported.")
     return settings

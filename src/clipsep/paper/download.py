@@ -164,7 +164,7 @@ class _Job:
             self._store(clip)
         except VideoMissing as error:
             shutil.rmtree(self._folder(clip))
-            outcome = error
+            outcome: Outcome = error
         except FetchFailed as error:
             self.rate_limiter.failed(sent_at, f"{clip.name}: {error}", error.wait)
             return error
@@ -256,7 +256,7 @@ def _read_pairs(path: Path) -> Iterator[tuple[str, str]]:
     if path.is_file():
         with open(path, newline="", encoding="utf-8") as file:
             # The last line may be cut if the machine went down.
-            yield from (tuple(row) for row in list(csv.reader(file))[1:] if len(row) == 2)
+            yield from ((row[0], row[1]) for row in list(csv.reader(file))[1:] if len(row) == 2)
 
 
 def _write_csv(path: Path, rows: Iterable[tuple[str, str]]) -> None:

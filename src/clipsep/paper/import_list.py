@@ -87,9 +87,9 @@ class _Stage:
     def __call__(self, clip: _ListedFiles) -> str | None:
         require_shared_folder(self.output / STAGING)
         row = clip.row
-        for name, path in ((row.wav, clip.wav), (row.frame_dir, clip.frame_dir)):
-            if path is None:
-                return f"'{name}' does not exist: check --root."
+        if clip.wav is None or clip.frame_dir is None:
+            missing = row.wav if clip.wav is None else row.frame_dir
+            return f"'{missing}' does not exist: check --root."
         if not row.n_frames:
             return f"'{row.frame_dir}' has no frames, the list says."
         try:

@@ -81,7 +81,7 @@ def published_mixtures(
                 target_start=published_start(target.n_frames),
                 interferers=others,
                 snr_db=None,
-                query=target.label,
+                query=target.label or "",
                 label=target.label,
                 target_frames=frames,
                 target_frame=target.n_frames // 2,

@@ -82,9 +82,9 @@ class YouTube:
             FetchFailed: if it may be had another time.
             ClipsepError: if no video can be had now (a full disk).
         """
-        options = {**self._options, "outtmpl": f"{_escape(folder)}/video.%(ext)s"}
+        options: dict[str, Any] = {**self._options, "outtmpl": f"{_escape(folder)}/video.%(ext)s"}
         options["progress_hooks"] = [self._stop_if(cancelled)]
-        if clip.start is not None:
+        if clip.start is not None and clip.seconds is not None:
             options["download_ranges"] = _section(clip.start, clip.start + clip.seconds)
         try:
             self._tell_ffmpeg()

@@ -194,9 +194,12 @@ def _connected(address: str, workers: int | None) -> Iterator[None]:
     _set_environment(address)
     import ray
 
-    options = {}
+    options: dict[str, Any] = {}
     if address == LOCAL:
-        options = {"num_cpus": max(workers or 0, cores()), "include_dashboard": False}
+        options = {
+            "num_cpus": max(workers or 0, cores()),
+            "include_dashboard": False,
+        }
     try:
         ray.init(address, log_to_driver=False, **options)
     except (OSError, RuntimeError, ValueError) as error:

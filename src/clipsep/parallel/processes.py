@@ -15,7 +15,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from clipsep.errors import ClipsepError
 from clipsep.parallel.task import Item, Result, Run, Task, interrupts_deferred
@@ -130,7 +130,7 @@ def _start_worker(task: Task, stop: Event) -> None:
     threading.Thread(target=_wait_for_end, args=(stop,), daemon=True).start()
 
 
-def _work(item: Item) -> Result:
+def _work(item: Any) -> Any:
     global _is_working
     _is_working = True
     try:
@@ -150,7 +150,8 @@ def _end(*_: object) -> None:
 def _wait_for_end(stop: Event) -> None:
     """The parent calls all off, or was killed and cannot do that."""
     while not stop.wait(_SECONDS_BETWEEN_LOOKS):
-        if not multiprocessing.parent_process().is_alive():
+        parent = multiprocessing.parent_process()
+        if parent is None or not parent.is_alive():
             break
     os.kill(os.getpid(), signal.SIGTERM)
 

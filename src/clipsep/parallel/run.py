@@ -5,7 +5,7 @@ It knows where work can be done; it must not know what the work is.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 
 from clipsep.parallel.processes import in_processes
 from clipsep.parallel.task import Item, Result, Run, Task, cores
@@ -16,7 +16,7 @@ def run_many(
     items: Sequence[Item],
     workers: int | None = None,
     ray: str | None = None,
-) -> Iterator[tuple[Item, Result]]:
+) -> Generator[tuple[Item, Result], None, None]:
     """Apply a task to every item; yields each item and its result as it is finished, in any order.
 
     Only items and results travel between the workers, so both should be small. A worker that dies

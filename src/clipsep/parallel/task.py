@@ -14,11 +14,13 @@ from clipsep.errors import ClipsepError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+_Item = TypeVar("_Item", contravariant=True)
+_Result = TypeVar("_Result", covariant=True)
 Progress = Callable[[int, int], None]  # (finished, total)
 Run = Generator[tuple[Item, Result], None, list[Item]]  # returns the items that kill their workers
 
 
-class Task(Protocol[Item, Result]):
+class Task(Protocol[_Item, _Result]):
     """What is done to every item; pickled once for every worker, which keeps what it loads.
 
     An item whose worker died is done again, so doing it twice must be the same as doing it once.
@@ -30,13 +32,14 @@ class Task(Protocol[Item, Result]):
     workers are forked, which then have it at once.
     """
 
-    device: str
+    @property
+    def device(self) -> str: ...
 
-    def __call__(self, item: Item) -> Result:
+    def __call__(self, item: _Item, /) -> _Result:
         """Work on one item; what it raises ends all of the work."""
         ...
 
-    def died(self, item: Item) -> Result:
+    def died(self, item: _Item, /) -> _Result:
         """What stands for the result of an item that kills its workers; may raise."""
         ...
 

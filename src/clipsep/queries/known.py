@@ -13,9 +13,10 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from clipsep.checkpoint import KNOWN_NAME, CheckpointConfig, write_whole
+from clipsep.checkpoint import KNOWN_NAME, CheckpointConfig
 from clipsep.errors import ClipsepError
-from clipsep.feedback import IMAGE, TEXT, KnownSettings, Level, Thresholds
+from clipsep.feedback import IMAGE, TEXT, Kind, KnownSettings, Level, Thresholds
+from clipsep.files import write_whole
 
 _KINDS = (TEXT, IMAGE)
 _NEAREST = 3  # known sounds that are named
@@ -102,7 +103,7 @@ class KnownSounds:
                 "again."
             ) from error
 
-    def compare(self, query: np.ndarray, kind: str) -> Familiarity:
+    def compare(self, query: np.ndarray, kind: Kind) -> Familiarity:
         """How one query's embedding [D], a ``text`` or an ``image``, compares with what was learnt."""
         similarity = self.similarities(query[None], kind)[0]
         order = np.argsort(-similarity, kind="stable")[:_NEAREST]
@@ -115,7 +116,7 @@ class KnownSounds:
             score_of(best, thresholds),
         )
 
-    def draw(self, queries: np.ndarray, kind: str) -> np.ndarray:
+    def draw(self, queries: np.ndarray, kind: Kind) -> np.ndarray:
         """Queries [N, D] drawn towards the labels that they resemble, each as long as it was.
 
         (1 - share) of the query's direction plus share of the mean of the labels' texts, weighted by a
@@ -128,7 +129,7 @@ class KnownSounds:
         drawn = _unit((1 - share) * _unit(queries) + share * weights @ self._targets)
         return (drawn * np.linalg.norm(queries, axis=1, keepdims=True)).astype(np.float32)
 
-    def similarities(self, queries: np.ndarray, kind: str) -> np.ndarray:
+    def similarities(self, queries: np.ndarray, kind: Kind) -> np.ndarray:
         """Cosines [N, L] of queries [N, D] with the nearest embedding of each label."""
         return self._tables[kind].similarities(_unit(queries))
 
@@ -157,7 +158,7 @@ def save_known_sounds(
     folder: Path, vectors: np.ndarray, owners: np.ndarray, kinds: np.ndarray
 ) -> None:
     """Write the table of a checkpoint, in half precision; arguments as of `KnownSounds`."""
-    tensors = {
+    tensors: dict[str, np.ndarray] = {
         "vectors": vectors.astype(np.float16),
         "owners": owners.astype(np.int32),
         "kinds": kinds.astype(np.int8),

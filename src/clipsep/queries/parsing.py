@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeGuard
 
 import numpy as np
 from PIL import Image
@@ -109,10 +110,7 @@ def named_queries(queries: Sequence[Query], video: Path | None = None) -> dict[s
     short_names = _short_names([Path(query) for query in queries if _is_path(query)])
     named: dict[str, Content] = {}
     for number, query in enumerate(queries, start=1):
-        if isinstance(query, Frame):
-            name, content = query.name, _frame(query, video)
-        else:
-            name, content = _named(query, number, short_names)
+        name, content = _named(query, number, short_names, video)
         if name in named:
             raise UsageError(f"The query '{name}' is given twice.")
         named[name] = content
@@ -125,8 +123,12 @@ def _frame(query: Frame, video: Path | None) -> Image.Image:
     return query.read(video)
 
 
-def _named(query: Query, number: int, short_names: dict[Path, str]) -> tuple[str, Content]:
+def _named(
+    query: Query, number: int, short_names: dict[Path, str], video: Path | None
+) -> tuple[str, Content]:
     """Name of a query and what to encode."""
+    if isinstance(query, Frame):
+        return query.name, _frame(query, video)
     if isinstance(query, Image.Image):
         return f"image {number}", query
     if _is_path(query):
@@ -155,7 +157,7 @@ def _read_file(path: Path) -> Image.Image | np.ndarray:
     return open_image(path)
 
 
-def _is_path(query: object) -> bool:
+def _is_path(query: object) -> TypeGuard[str | Path]:
     if isinstance(query, str):
         return Path(query).suffix.lower() in IMAGE_SUFFIXES
     return isinstance(query, Path)

@@ -66,3 +66,14 @@ class AskedQueries:
             self.names = [f"without {' and '.join(wanted)}"]
         elif options.together:
             self.names = [" and ".join(wanted)]
+
+
+def as_asked(
+    queries: Sequence[Query] | EncodedQueries,
+    options: SeparationOptions,
+    video: Path | None = None,
+) -> AskedQueries | EncodedQueries:
+    """Queries, checked; those that are encoded already stay as they are. Errors as `AskedQueries`."""
+    if isinstance(queries, EncodedQueries):
+        return queries
+    return AskedQueries(queries, options, video)

@@ -55,7 +55,7 @@ class SeparationOptions:
     together: bool = False
     exclude: Sequence[Query] = ()
     remove: Sequence[Query] = ()
-    gain: Mapping[Query, float] = field(default_factory=dict)
+    gain: Mapping[Any, float] = field(default_factory=dict)
     start: float | None = None
     end: float | None = None
     residual: bool = False

@@ -27,7 +27,7 @@ from clipsep.queries.known import Familiarity, KnownSounds
 from clipsep.queries.labels import LabelEncoder
 from clipsep.queries.parsing import AUDIO_RATE, Content, Query
 from clipsep.queries.prompts import encode_prompted
-from clipsep.separation.asked import AskedQueries, EncodedQueries
+from clipsep.separation.asked import AskedQueries, EncodedQueries, as_asked
 from clipsep.separation.files.outputs import FileReport, SeparationFiles, written
 from clipsep.separation.masking.query_masks import QueryMasks
 from clipsep.separation.masking.streaming import StreamingFilter
@@ -209,9 +209,7 @@ class Separator:
         """
         path, output_dir = require_text(Path(path)), require_text(Path(output_dir))
         options = (options or SeparationOptions()).changed(**settings)
-        asked = queries
-        if not isinstance(asked, EncodedQueries):
-            asked = AskedQueries(queries, options, path)
+        asked = as_asked(queries, options, path)
         if options.skip_existing and written(path, output_dir, asked.names, options):
             return None
         with AudioReader(path, start=options.start, end=options.end) as reader:
@@ -242,9 +240,7 @@ class Separator:
         Raises:
             UsageError, ClipsepError: for a bad query, or if the encoder cannot be loaded.
         """
-        if isinstance(queries, EncodedQueries):
-            return queries
-        return self.encoded(AskedQueries(queries, options or SeparationOptions()))
+        return self.encoded(as_asked(queries, options or SeparationOptions()))
 
     def encoded(self, asked: AskedQueries | EncodedQueries) -> EncodedQueries:
         """What was asked, with its queries encoded; errors as `encode`."""
@@ -319,6 +315,7 @@ class Separator:
                 f"{source} is too short, {counted(received, 'sample')}: separation needs at least "
                 f"{SHORTEST_SECONDS * 1000:.0f} ms ({math.ceil(SHORTEST_SECONDS * sample_rate)})."
             )
+        assert filtered is not None
         for targets in filtered.pieces(block[:, :0], last=True):
             yield _result(queries, targets, waiting, sample_rate, ndim, masks)
 
@@ -375,6 +372,7 @@ class _SampleQueue:
         self._samples = block if waiting is None else np.concatenate([waiting, block], axis=1)
 
     def pop(self, n: int) -> np.ndarray:
+        assert self._samples is not None
         first, self._samples = self._samples[:, :n], self._samples[:, n:]
         return first
 

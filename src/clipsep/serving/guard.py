@@ -141,7 +141,7 @@ class _BoundedBody:
         self._received = 0
         self._until = time.monotonic() + limits.upload_seconds
         self._complete = False
-        self.on_end = None
+        self.on_end: Callable[[], None] | None = None
 
     def end(self) -> None:
         """The body is complete, or nobody wants the rest."""

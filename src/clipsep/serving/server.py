@@ -93,7 +93,7 @@ def serve(
             await startup(sockets)
             _announce(address, protected=token is not None)
 
-        server.startup = announced_startup
+        setattr(server, "startup", announced_startup)  # noqa: B010 - mypy lets no method be assigned
         server.run(sockets=[listening])
     finally:
         listening.close()

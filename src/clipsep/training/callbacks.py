@@ -35,8 +35,9 @@ class ExportModel(Callback):
         self.output, self.config, self.best_by = output, config, best_by
         self.best = float("-inf")
 
-    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: SeparationTask) -> None:
+    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Save, and note the scores in the checkpoint."""
+        assert isinstance(pl_module, SeparationTask)
         metrics = {
             name: round(value.item(), 4)
             for name, value in trainer.callback_metrics.items()
@@ -103,8 +104,9 @@ class ValidationExamples(Callback):
     def __init__(self, mixtures: MixtureDataset, count: int):
         self.mixtures, self.count = mixtures, min(count, len(mixtures))
 
-    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: SeparationTask) -> None:
+    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """One pass per example, in the main process only."""
+        assert isinstance(pl_module, SeparationTask)
         writer = _tensorboard(trainer)
         if writer is None:
             return

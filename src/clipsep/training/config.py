@@ -240,7 +240,7 @@ class TrainingConfig(_Settings):
             ("mixing.sampler", sampler, SAMPLERS, (None,)),
             *(("loggers", name, LOGGERS, SHIPPED_LOGGERS) for name in self.loggers),
         ):
-            if name not in shipped and not is_known(group, name):
+            if name is not None and name not in shipped and not is_known(group, name):
                 known = (
                     ", ".join([*filter(None, shipped), *installed(group)]) or "none is installed"
                 )

@@ -215,6 +215,7 @@ def nit_loss(
         sdr_weight: as in `mask_loss`.
         query_only_weight: share of the cost on the query masks without noise masks (published: 0).
     """
+    assert logits.noise is not None
     x, noise = logits.query.float(), logits.noise.float()
     n_sources = targets.mask.shape[1]
     costs = []
@@ -278,7 +279,9 @@ def _clamped(p: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     with torch.autocast(p.device.type, enabled=False):
         log_inside = -F.binary_cross_entropy(p, torch.ones_like(p), reduction="none")
         log_outside = -F.binary_cross_entropy(p, torch.zeros_like(p), reduction="none")
-    return tuple(part.masked_fill(undefined, torch.nan) for part in (log_inside, log_outside))
+    return log_inside.masked_fill(undefined, torch.nan), log_outside.masked_fill(
+        undefined, torch.nan
+    )
 
 
 def _union(x: torch.Tensor, noise: torch.Tensor, union: str) -> tuple[torch.Tensor, torch.Tensor]:

@@ -17,6 +17,7 @@ from torch import nn
 from clipsep.checkpoint import Checkpoint, CheckpointConfig
 from clipsep.errors import ClipsepError, UsageError
 from clipsep.messages import counted
+from clipsep.models.network import SeparationModel
 from clipsep.models.registry import build_model
 from clipsep.training.config import TrainingConfig
 from clipsep.training.load import TrainingInputs
@@ -130,7 +131,7 @@ def resume_point(config: TrainingConfig, task: nn.Module, run: RunRecord) -> Res
 
 def initial_model(
     checkpoint: CheckpointConfig, start: Checkpoint | None, config: TrainingConfig
-) -> tuple[nn.Module, str | None]:
+) -> tuple[SeparationModel, str | None]:
     """The model to train, with random weights or with those of ``start``.
 
     Returns:

@@ -1,16 +1,17 @@
 """The Lightning side of mix-and-separate training: one step, one validation, the optimizer.
 
-It knows batches of mixtures; where they come from and where checkpoints go is run.py's business.
+It gets batches of mixtures; `clipsep.training.train` decides where they come from and where checkpoints go.
 """
 
 from __future__ import annotations
 
 import pytorch_lightning as pl
 import torch
-from torch import nn
+from pytorch_lightning.utilities.types import OptimizerLRScheduler
 
 from clipsep.errors import ClipsepError
 from clipsep.models.clipsep import MaskLogits
+from clipsep.models.network import SeparationModel
 from clipsep.models.transforms import apply_mask, log_magnitude, stft
 from clipsep.plugins import LOSSES, load_plugin
 from clipsep.training.config import SHIPPED_LOSSES, TrainingConfig
@@ -36,7 +37,11 @@ class SeparationTask(pl.LightningModule):
             where the config says so.
     """
 
-    def __init__(self, model: nn.Module, config: TrainingConfig, text_queries: torch.Tensor | None):
+    text_queries: torch.Tensor | None  # a buffer
+
+    def __init__(
+        self, model: SeparationModel, config: TrainingConfig, text_queries: torch.Tensor | None
+    ):
         super().__init__()
         self.model = model
         self.config = config
@@ -62,7 +67,7 @@ class SeparationTask(pl.LightningModule):
         if not loss.total.isfinite():
             raise diverged(self.global_step)
         self._log_mean_of_parts(loss)
-        self.log("train/learning_rate", self.optimizers().param_groups[0]["lr"])
+        self.log("train/learning_rate", self.trainer.optimizers[0].param_groups[0]["lr"])
         return loss.total
 
     def _log_mean_of_parts(self, loss: Loss) -> None:
@@ -94,7 +99,7 @@ class SeparationTask(pl.LightningModule):
             sdr = _sdr(batch.sources[:, 0], estimates[:, 0]).mean()
             self.log(f"val/sdr_{kind}", sdr, batch_size=size, prog_bar=True, sync_dist=True)
 
-    def configure_optimizers(self) -> dict:
+    def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW (Adam without weight decay) with the config's schedule, per step."""
         settings = self.config.optimizer
         optimizer = torch.optim.AdamW(
@@ -174,7 +179,10 @@ class SeparationTask(pl.LightningModule):
         kind = self.config.query
         if kind == "hybrid":
             kind = "image" if step % 2 == 0 else "text"
-        return self.text_queries[batch.label] if kind == "text" else batch.clip_query
+        if kind != "text":
+            return batch.clip_query
+        assert self.text_queries is not None
+        return self.text_queries[batch.label]
 
     def validation_queries(self, batch: MixtureBatch) -> dict[str, torch.Tensor]:
         """The kinds of queries that are scored, [B, N, D] each; "best" stands for no query (PIT)."""

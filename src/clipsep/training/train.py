@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, cast
 
 import pytorch_lightning as pl
 import torch
@@ -98,7 +99,7 @@ def train(
                 task,
                 _training_loader(config, inputs, trainer),
                 _validation_loader(config, inputs, trainer),
-                ckpt_path=state and state.path,
+                ckpt_path=state.path if state else None,
                 weights_only=True,  # nothing in the file is run
             )
             step = trainer.global_step
@@ -109,7 +110,7 @@ def train(
 
 def is_main_process() -> bool:
     """Whether this is the one process of a training on several devices that speaks to the user."""
-    return rank_zero_only.rank in (None, 0)
+    return getattr(rank_zero_only, "rank", None) in (None, 0)
 
 
 def moving_average(decay: float) -> Callable[[torch.Tensor, torch.Tensor, int], torch.Tensor]:
@@ -208,7 +209,7 @@ def _trainer(
         num_nodes=config.nodes,
         strategy="ddp" if several else "auto",
         sync_batchnorm=several and device.type == "cuda",  # there is none for CPUs
-        precision=_PRECISION[config.precision],
+        precision=cast(Any, _PRECISION[config.precision]),
         accumulate_grad_batches=config.accumulate,
         max_steps=config.steps,
         max_epochs=-1,
@@ -234,7 +235,7 @@ def _trainer(
 
 def _named_loggers(config: TrainingConfig) -> list[Logger]:
     """Those that the config names, made in every process; Lightning lets the first one alone write."""
-    loggers = []
+    loggers: list[Logger] = []
     for name, options in config.loggers.items():
         if name == "wandb":
             require("wandb", extra="wandb", purpose="the logger 'wandb'")

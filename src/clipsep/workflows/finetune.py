@@ -212,7 +212,7 @@ def _embed(dataset: PreparedDataset, encoder: QueryEncoder, prompts: str) -> Non
             try:
                 rows.append(np.asarray(encoder.encode_images(dataset.frames(clip))))
             except UsageError:  # it has none
-                text = np.asarray(encode_prompted(encoder, [clip.label], prompts))
+                text = np.asarray(encode_prompted(encoder, [clip.label or ""], prompts))
                 rows.append(np.repeat(text, clip.n_frames, axis=0))
         stored.write(shard, np.concatenate(rows))
 
@@ -292,7 +292,7 @@ def _averaged(start: Checkpoint, end: Checkpoint, request: Finetuning) -> Path:
 def _write_mixtures(own: list[SoundFile], others: list[SoundFile], path: Path) -> None:
     """Every held-out recording with four held-out others, at 0 dB."""
     rng = np.random.default_rng(0)
-    mixtures = []
+    mixtures: list[Mixture] = []
     for sound in own:
         for other in rng.choice(len(others), min(4, len(others)), replace=False):
             partner = others[other]
@@ -303,7 +303,7 @@ def _write_mixtures(own: list[SoundFile], others: list[SoundFile], path: Path) -
                     target_start=0,
                     interferers=(Interferer(partner.path, 0, partner.label),),
                     snr_db=0.0,
-                    query=sound.label,
+                    query=sound.label or "",
                     label=sound.label,
                 )
             )

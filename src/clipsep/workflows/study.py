@@ -18,7 +18,7 @@ from clipsep.evaluation.evaluate import evaluate
 from clipsep.evaluation.lists import read_any
 from clipsep.files import atomic_write
 from clipsep.parallel.run import run_many
-from clipsep.parallel.task import Task, require_shared_folder
+from clipsep.parallel.task import require_shared_folder
 from clipsep.training.config import TrainingConfig
 from clipsep.workflows.study_plan import StudyPlan
 
@@ -131,7 +131,7 @@ def finished_runs(runs: list[StudyRun]) -> list[Outcome]:
 
 
 @dataclass(frozen=True)
-class _TrainAndScore(Task[int, "str | None"]):
+class _TrainAndScore:
     """Takes a run by its number to its scores; the result is why that failed, or None.
 
     Attributes:

@@ -36,6 +36,10 @@ class Variant(_Settings):
     x: float | None = None
 
 
+_Numbers = list[int]
+_Texts = list[str]  # `list` is the name of a field below
+
+
 class StudyPlan(_Settings):
     """A study; paths begin in the working folder, as those of configs do.
 
@@ -51,8 +55,8 @@ class StudyPlan(_Settings):
     """
 
     config: Path
-    set: list[str] = []
-    seeds: list[int] = Field([1], min_length=1)
+    set: _Texts = []
+    seeds: _Numbers = Field([1], min_length=1)
     list: str
     audio: Path | None = None
     images: Path | None = None
@@ -60,12 +64,12 @@ class StudyPlan(_Settings):
     prompts: str | None = None
     noise_heads: bool = False
     checkpoint: Literal["best", "last"] = "best"
-    classes: list[str] | None = None
+    classes: _Texts | None = None
     variants: dict[str, Variant] = Field(min_length=1)
 
     @field_validator("seeds")
     @classmethod
-    def _once(cls, seeds: list[int]) -> list[int]:
+    def _once(cls, seeds: _Numbers) -> _Numbers:
         if len(set(seeds)) < len(seeds):
             raise ValueError("every seed only once")
         return seeds
@@ -81,9 +85,7 @@ class StudyPlan(_Settings):
         """How a variant is scored."""
         return self.variants[variant].query or self.query
 
-    def run_config(
-        self, variant: str, seed: int, folder: Path, changes: list[str]
-    ) -> TrainingConfig:
+    def run_config(self, variant: str, seed: int, folder: Path, changes: _Texts) -> TrainingConfig:
         """The training of one run.
 
         Args:

@@ -141,7 +141,7 @@ def draw_curve(rows: list[Row], title: str) -> bytes:
 
     figure = Figure(figsize=(6, 4), dpi=110, layout="constrained")
     axis = figure.subplots()
-    placed = sorted((row for row in rows if row.x is not None), key=lambda row: row.x)
+    placed = sorted((row for row in rows if row.x is not None), key=lambda row: row.x or 0.0)
     for name in dict.fromkeys(row.estimate for row in placed):
         _draw_line(axis, [row for row in placed if row.estimate == name], "sdr", name)
     axis.set(xlabel="x", ylabel="SDR in dB")

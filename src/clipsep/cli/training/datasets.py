@@ -19,7 +19,7 @@ def prepare(
     ] = None,
     output: Annotated[
         Path, typer.Option("-o", "--output", metavar="FOLDER", help="Folder of the data set.")
-    ] = ...,
+    ] = ...,  # type: ignore[assignment]  # typer's word for what has to be given
     sounds: Annotated[
         Path | None,
         typer.Option(
@@ -62,7 +62,7 @@ def prepare(
     from clipsep.datasets.prepare.videos import find_videos, labels_without_video
     from clipsep.datasets.prepare.videos import prepare as prepare_videos
 
-    videos = find_videos(sources, labels)
+    videos = find_videos(sources or [], labels)
     with progress_bar("preparing videos") as progress:
         report = prepare_videos(videos, output, workers, progress, ray)
     print_prepared("video", report, output)
@@ -99,7 +99,7 @@ def _prepare_sounds(
         report = prepare_sounds(files, output, workers, progress, ray)
     print_prepared("clip", report, output)
     labels = {file.label for file in files}
-    without = sorted({file.label for file in files if not file.images})
+    without = sorted({file.label or "" for file in files if not file.images})
     print(f"labels: {counted(len(labels), 'kind')} of sound.")
     if without:
         more = f" and {len(without) - 3} more" if len(without) > 3 else ""

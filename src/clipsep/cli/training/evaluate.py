@@ -119,7 +119,7 @@ def evaluate(
     with progress_bar(f"evaluating {model or estimates}") as progress:
         report = run_evaluation(
             model,
-            public_list or mixtures,
+            public_list or str(mixtures),
             query,
             estimates=estimates,
             root=root,

@@ -19,7 +19,7 @@ def finetune(
     ],
     name: Annotated[
         str, typer.Option("--name", metavar="TEXT", help="What it is called, as in 'my machine'.")
-    ] = ...,
+    ] = ...,  # type: ignore[assignment]  # typer's word for what has to be given
     image: Annotated[
         Path | None, typer.Option(metavar="IMAGE", help="An image of it, for queries by image.")
     ] = None,
@@ -84,8 +84,8 @@ def finetune(
         return
     table = table_of("SDR in dB", "mixtures", "before", "after", "change", right=(1, 2, 3, 4))
     for score in report.scores:
-        error = "" if score.difference_error is None else f" ± {score.difference_error:.2f}"
-        change = f"{score.after - score.before:+.2f}{error}"
+        spread = "" if score.difference_error is None else f" ± {score.difference_error:.2f}"
+        change = f"{score.after - score.before:+.2f}{spread}"
         row = (score.what, score.mixtures, f"{score.before:.2f}", f"{score.after:.2f}", change)
         table.add_row(*cells(*row))
     stdout().print(table)

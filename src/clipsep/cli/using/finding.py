@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -63,7 +63,7 @@ def find(
     """Find when sounds are heard: spans of time with confidence."""
     from clipsep.finding import find
 
-    queries = [*(query or []), *(image or []), *frames_of(frame)]
+    queries: list[Any] = [*(query or []), *(image or []), *frames_of(frame)]
     if not queries:
         raise UsageError('Say what to find: -q "dog barking", or --image with an image.')
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from io import BufferedReader
-from typing import TYPE_CHECKING, Annotated, BinaryIO
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 
 import typer
 
@@ -59,7 +58,7 @@ def live(
     from clipsep.separation.options import SeparationOptions
     from clipsep.separation.separator import Separator
 
-    queries = [*(query or []), *(image or [])]
+    queries: list[Any] = [*(query or []), *(image or [])]
     if not queries and not remove:
         raise UsageError('Say what to hear: -q "person speaking"; or what to --remove.')
     options = SeparationOptions(
@@ -74,7 +73,7 @@ def live(
         _through_devices(separator, rate, channels, queries, options, latency)
 
 
-def _blocks_from(stream: BufferedReader, rate: int, channels: int) -> Iterator[np.ndarray]:
+def _blocks_from(stream: Any, rate: int, channels: int) -> Iterator[np.ndarray]:
     """Blocks [C, n] of raw samples; what is left of a last frame is dropped."""
     import numpy as np
 

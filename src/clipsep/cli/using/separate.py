@@ -6,7 +6,7 @@ import json
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -128,7 +128,7 @@ def separate(
     """
     from clipsep.separation.options import SeparationOptions
 
-    queries = [*(query or []), *(image or []), *(like or []), *frames_of(frame)]
+    queries: list[Any] = [*(query or []), *(image or []), *(like or []), *frames_of(frame)]
     if not queries and not remove and not gain:
         raise UsageError(
             'Say what to separate: -q "dog barking", --image with an image, or what to --remove.'
@@ -191,6 +191,7 @@ def _separate_to_stdout(source: Path, request: SeparationRequest, as_json: bool)
                 "The standard output takes one sound: ask for one, or name a folder with -o."
             )
         report = _report_of(path, request, Path(folder))
+        assert report is not None  # a new folder has nothing to skip
         _note_changes(report, options.format)
         send_to_stdout(report.tracks[0].path)
 
@@ -264,15 +265,15 @@ def _print_report(report: FileReport) -> None:
         tracks["(residual)"] = report.residual
     for name, track in tracks.items():
         share = f"{100 * track.energy_share:.1f} %"
-        feedback = feedback_cells(report.feedback.get(name))[: len(about)]
-        table.add_row(*cells(name, *feedback, _level(track.level), share, track.path))
+        said = feedback_cells(report.feedback.get(name))[: len(about)]
+        table.add_row(*cells(name, *said, _level(track.level), share, track.path))
     nothing = [""] * len(about)
     table.add_row(*cells("(mixture)", *nothing, _level(report.level), "100.0 %", report.source))
     stdout().print(table)
     if report.figure:
         print(f"Spectrograms: {report.figure}")
-    for name, feedback in report.feedback.items():
-        if note := note_on(name, feedback):
+    for query, feedback in report.feedback.items():
+        if note := note_on(query, feedback):
             print(f"clipsep: note: {printable(note)}", file=sys.stderr)
 
 

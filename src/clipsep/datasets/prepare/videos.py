@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, TypeVar
 
 import numpy as np
 
@@ -164,6 +164,9 @@ class Source(Protocol):
     def label(self) -> str | None: ...
 
 
+_Source = TypeVar("_Source", bound=Source)
+
+
 @dataclass
 class PrepareReport:
     """What became of the sources. ``rejected`` maps an id to the reason.
@@ -180,8 +183,8 @@ class PrepareReport:
 
 def fill_dataset(
     output: Path,
-    sources: Sequence[Source],
-    stage: Task[Source, str | None],
+    sources: Sequence[_Source],
+    stage: Task[_Source, str | None],
     workers: int | None = None,
     progress: Progress | None = None,
     ray: str | None = None,

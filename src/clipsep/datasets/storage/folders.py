@@ -12,16 +12,58 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from threading import Thread
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from fsspec import get_filesystem_class
 from fsspec.core import url_to_fs
 
 from clipsep.datasets.storage.cache import FileCache
 from clipsep.errors import ClipsepError, UsageError
+from clipsep.files import write_whole
 
 _PAUSES = (1.0, 2.0, 4.0)  # seconds between tries at what may be a passing failure
 _T = TypeVar("_T")
+
+
+class Folder(Protocol):
+    """What is asked of a place where a data set lies.
+
+    Attributes:
+        remote: whether reading fetches files from elsewhere.
+        repair, if_empty: what its user can do about a damaged data set, and about none.
+    """
+
+    remote: bool
+    repair: str
+    if_empty: str
+
+    def exists(self, name: str) -> bool:
+        """Whether there is such a file."""
+        ...
+
+    def sizes(self, below: str) -> dict[str, int]:
+        """The files in a folder below this one, and their bytes; none if there is no such folder."""
+        ...
+
+    def size(self, name: str) -> int:
+        """Bytes of a file."""
+        ...
+
+    def read(self, name: str, reader: Callable[[Path], _T]) -> _T:
+        """What ``reader`` makes of a file; it may keep the file open or mapped."""
+        ...
+
+    def write(self, name: str, content: bytes) -> None:
+        """Write a file in one step."""
+        ...
+
+    def claim(self, user: str, n_bytes: int) -> None:
+        """Make sure that so many bytes can be kept here at once; ClipsepError if not."""
+        ...
+
+    def fetch_ahead(self, names: Iterable[str]) -> None:
+        """Fetch files in the background, in their order, in place of those named before."""
+        ...
 
 
 class LocalFolder:
@@ -38,28 +80,31 @@ class LocalFolder:
         return str(self.path)
 
     def exists(self, name: str) -> bool:
-        """Whether there is such a file."""
         return (self.path / name).is_file()
 
     def sizes(self, below: str) -> dict[str, int]:
-        """The files in a folder below this one, and their bytes; none if there is no such folder."""
         try:
             with os.scandir(self.path / below) as entries:
                 return {entry.name: entry.stat().st_size for entry in entries if entry.is_file()}
         except (FileNotFoundError, NotADirectoryError):
             return {}
 
+    def size(self, name: str) -> int:
+        return (self.path / name).stat().st_size
+
     def read(self, name: str, reader: Callable[[Path], _T]) -> _T:
-        """What ``reader`` makes of a file."""
         return reader(self.path / name)
 
     def write(self, name: str, content: bytes) -> None:
-        """Write a file in one step."""
         path = self.path / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_suffix(".tmp")
-        temporary.write_bytes(content)
-        temporary.replace(path)
+        write_whole(path, content)
+
+    def claim(self, user: str, n_bytes: int) -> None:
+        pass  # all of it is here
+
+    def fetch_ahead(self, names: Iterable[str]) -> None:
+        pass
 
 
 class RemoteFolder:
@@ -89,7 +134,6 @@ class RemoteFolder:
         return self.url
 
     def exists(self, name: str) -> bool:
-        """Whether there is such a file."""
         try:
             self._describe(name)
         except FileNotFoundError:
@@ -97,7 +141,6 @@ class RemoteFolder:
         return True
 
     def sizes(self, below: str) -> dict[str, int]:
-        """The files in a folder below this one, and their bytes; none if there is no such folder."""
         try:
             entries = self._ask(below, _list)
         except FileNotFoundError:
@@ -111,11 +154,12 @@ class RemoteFolder:
         return sizes
 
     def size(self, name: str) -> int:
-        """Bytes of a file."""
         return self._describe(name)[1]
 
+    def claim(self, user: str, n_bytes: int) -> None:
+        self.cache.claim(f"{user} with '{self}'", n_bytes)
+
     def read(self, name: str, reader: Callable[[Path], _T]) -> _T:
-        """What ``reader`` makes of a file; it may keep the file open or mapped."""
         fetched_anew = False
         while True:
             path = self._fetch(name)
@@ -133,11 +177,10 @@ class RemoteFolder:
                 fetched_anew = True
 
     def write(self, name: str, content: bytes) -> None:
-        """Put a file to the address in one step (object stores show no object that is not complete)."""
+        # Object stores show no object that is not complete.
         self._ask(name, lambda fs, path: fs.pipe_file(path, content))
 
     def fetch_ahead(self, names: Iterable[str]) -> None:
-        """Fetch files in the background, in their order, in place of those asked for before."""
         names = self._ahead = list(names)
         Thread(target=self._fetch_all, args=(names,), daemon=True).start()
 
@@ -146,9 +189,15 @@ class RemoteFolder:
             if self._ahead is not names:
                 return
             with suppress(ClipsepError, OSError):  # who needs the file will say it
-                self._fetch(name, wait=False)
+                self._fetch_if_free(name, wait=False)
 
-    def _fetch(self, name: str, wait: bool = True) -> Path | None:
+    def _fetch(self, name: str) -> Path:
+        path = self._fetch_if_free(name, wait=True)
+        assert path is not None
+        return path
+
+    def _fetch_if_free(self, name: str, wait: bool) -> Path | None:
+        """A file's copy; None if another process is fetching it and there is no wait."""
         copy, size = self._describe(name)
 
         def fetch(target: Path) -> None:
@@ -213,7 +262,7 @@ def is_address(location: str | Path) -> bool:
     return "://" in str(location)
 
 
-def open_folder(location: str | Path, cache: FileCache | None = None) -> LocalFolder | RemoteFolder:
+def open_folder(location: str | Path, cache: FileCache | None = None) -> Folder:
     """The folder at a path or an address; remote ones use the given cache, or the default one."""
     if is_address(location):
         return RemoteFolder(str(location), cache or FileCache())

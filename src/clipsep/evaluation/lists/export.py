@@ -34,7 +34,7 @@ def write_mixtures(
         ClipsepError: if a sound cannot be read, or a file not written.
     """
     mixtures = read_any(name, audio)
-    rows = [("id", "mixture", "reference", "query", "label", "sample_rate")]
+    rows: list[tuple[str, ...]] = [("id", "mixture", "reference", "query", "label", "sample_rate")]
     try:
         for done, mixture in enumerate(mixtures, 1):
             sources = load_sources(mixture)

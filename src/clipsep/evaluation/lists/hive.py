@@ -55,7 +55,7 @@ def _targets(mixture: dict[str, Any], audio: Path) -> list[Mixture]:
             target_start=0,
             interferers=first(others, place)[1:],
             snr_db=None,
-            query=other.label,
+            query=other.label or "",
             label=other.label,
             recipe=Weighted(
                 int(info["sample_rate"]),

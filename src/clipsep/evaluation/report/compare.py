@@ -117,11 +117,12 @@ def _compare(first: str | Path, second: str | Path, estimate: str | None) -> Com
             f"'{first}' and '{second}' ask for different sounds in item {changed[0]}: they are of "
             "other lists."
         )
+    names = [
+        f"{report['model']['name']}: {name}"
+        for report, name in zip(reports, estimates, strict=True)
+    ]
     return Comparison(
-        tuple(
-            f"{report['model']['name']}: {name}"
-            for report, name in zip(reports, estimates, strict=True)
-        ),
+        (names[0], names[1]),
         [
             _difference(metric, *([side[key][1].get(metric) for key in common] for side in scores))
             for metric in METRICS
@@ -152,14 +153,12 @@ def bootstrap_interval(values: np.ndarray, share: float = 0.95) -> tuple[float, 
 
 def _difference(metric: str, first: list[float | None], second: list[float | None]) -> Difference:
     gains = np.array(
-        [
-            math.nan if None in both else both[1] - both[0]
-            for both in zip(first, second, strict=True)
-        ]
+        [math.nan if a is None or b is None else b - a for a, b in zip(first, second, strict=True)]
     )
     finite = gains[np.isfinite(gains)]
     if not len(finite):
-        return Difference(metric, *[math.nan] * 5, 0, len(gains))
+        nan = math.nan
+        return Difference(metric, nan, nan, nan, nan, nan, 0, len(gains))
     low, high = bootstrap_interval(finite)
     better = float((np.sign(finite) + 1).mean() / 2)
     return Difference(

@@ -76,7 +76,7 @@ def draw_histogram(report: Report) -> bytes:
     bins = np.arange(np.floor(min(everything)), np.ceil(max(everything)) + 2)  # of 1 dB
     for number, (name, values) in enumerate(finite.items()):
         colour = _COLOURS[number % len(_COLOURS)]
-        axis.hist(values, bins, histtype="step", linewidth=1.5, color=colour, label=name)
+        axis.hist(values, list(bins), histtype="step", linewidth=1.5, color=colour, label=name)
     axis.axvline(0, color="#999999", linewidth=0.8)
     axis.set(xlabel="SDR improvement in dB", ylabel="mixtures")
     axis.legend(fontsize=8, frameon=False)
@@ -120,9 +120,9 @@ def _draw_boxes(axis: Axes, report: Report, labels: list[str], number: int):
 def _draw_medians(axis: Axes, report: Report, labels: list[str], name: str):
     marker, colour = _MARKERS[name]
     medians = [report.statistic(name, "sdr", label).median for label in labels]
-    medians = [np.nan if median is None else median for median in medians]
+    drawn = [np.nan if median is None else median for median in medians]
     (line,) = axis.plot(
-        medians,
+        drawn,
         range(len(labels)),
         marker,
         color=colour,

@@ -90,7 +90,7 @@ def _example(report: Report, scored: MixtureScores) -> _Example:
     mixture = scored.mixture
     sounds = {
         name: resample(sound, mixture.sample_rate, SAMPLE_RATE)
-        for name, sound in scored.sounds.items()
+        for name, sound in (scored.sounds or {}).items()
     }
     first = report.model_estimates[0]
     sounds["what is left"] = sounds[MIXTURE] - sounds[first]

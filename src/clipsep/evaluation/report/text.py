@@ -41,7 +41,7 @@ def worse_than_mixture_text(report: Report, estimate: str) -> str:
 def absent_sound_text(report: Report, estimate: str) -> str:
     """The leakage for absent sounds in one sentence; empty if none was measured."""
     share, level = report.leakage(estimate), report.leakage(estimate, in_decibels=True)
-    if not share.n:
+    if share.mean is None or share.median is None:
         return ""
     text = (
         f"{estimate} of an absent sound: {100 * share.mean:.1f} % of the mixture's energy let through "
@@ -159,7 +159,7 @@ def _speed_text(report: Report) -> str:
     memory = speed["peak_megabytes"]
     return (
         f"Separation took {speed['real_time_factor']:.3f} s of one process for each second of sound "
-        f"({counted(speed['mixtures'], 'mixture')}, all their queries at once, on this machine)"
+        f"({counted(int(speed['mixtures'] or 0), 'mixture')}, all their queries at once, on this machine)"
         + ("." if memory is None else f", and {memory:.0f} MB of memory with the scoring.")
     )
 

@@ -22,7 +22,7 @@ from clipsep.errors import ClipsepError, UsageError
 from clipsep.files import hold
 from clipsep.media.resampling import StreamingResampler
 from clipsep.media.sound_track import AudioStreamInfo
-from clipsep.media.writing.formats import output_format
+from clipsep.media.writing.formats import OutputFormat, output_format
 from clipsep.media.writing.sinks import FfmpegSink, VorbisSink
 from clipsep.media.writing.tags import Tags
 from clipsep.media.writing.video import VideoSink
@@ -69,10 +69,10 @@ class AudioWriter:
         self.channels = channels
         self.clipped = 0
         self._resamplers: list[StreamingResampler] = []  # one per channel, if the rate changes
-        if not video:
-            self._check_limits()
+        if self._description:
+            self._check_limits(self._description)
         self._temporary = self.path.with_name(f".{self.path.name}.{secrets.token_hex(4)}.part")
-        self._sink = None
+        self._sink: FfmpegSink | VorbisSink | VideoSink | None = None
         self._held: int | None = None
         try:
             check_writable(self.path)
@@ -113,9 +113,10 @@ class AudioWriter:
     def _write(self, block: np.ndarray) -> None:
         if not block.shape[1]:
             return
-        if self._video or self._description.codec != "pcm_f32le":
+        if not self._description or self._description.codec != "pcm_f32le":
             self.clipped += int(np.count_nonzero(np.abs(block) > 1))
             block = np.clip(block, -1, 1)
+        assert self._sink is not None
         try:
             self._sink.write(np.ascontiguousarray(block.T, dtype=np.float32))
         except (OSError, FFmpegError, soundfile.SoundFileError) as error:
@@ -126,7 +127,8 @@ class AudioWriter:
         try:
             if self._resamplers:
                 self._write(self._resampled(np.zeros((self.channels, 0), np.float32), last=True))
-            self._sink.close()
+            if self._sink is not None:
+                self._sink.close()
             self._sink = None
             self._let_go()
             os.replace(self._temporary, self.path)
@@ -160,8 +162,7 @@ class AudioWriter:
                     path.unlink()
                 os.close(held)
 
-    def _check_limits(self) -> None:
-        description = self._description
+    def _check_limits(self, description: OutputFormat) -> None:
         codec = description.codec
         rates = sorted(av.Codec(codec, "w").audio_rates or []) if codec else []
         if rates and self.sample_rate not in rates:
@@ -185,8 +186,9 @@ class AudioWriter:
         self, layout: str | None, seconds: float | None
     ) -> FfmpegSink | VorbisSink | VideoSink:
         if self._video:
-            return self._open_video()
+            return self._open_video(self._video)
         description = self._description
+        assert description is not None
         options = {"fflags": "+bitexact"}  # no encoder tags: the same sound gives the same bytes
         if self.format == "wav":
             sample_bytes = (description.bits or 32) // 8
@@ -216,16 +218,14 @@ class AudioWriter:
         what = f"{self.channels} channel(s) at {self.sample_rate} Hz"
         raise self._refusal(what) from refusal
 
-    def _open_video(self) -> VideoSink:
+    def _open_video(self, video: AudioStreamInfo) -> VideoSink:
         try:
-            return VideoSink(
-                self._temporary, self._video, self.format, self._video.layout, self._tags
-            )
+            return VideoSink(self._temporary, video, self.format, video.layout, self._tags)
         except (FFmpegError, ValueError) as error:
             if isinstance(error, OSError):
                 raise
             raise UsageError(
-                f"{self._video.path} cannot get another sound ({error}): leave out --video."
+                f"{video.path} cannot get another sound ({error}): leave out --video."
             ) from error
 
     def _failed(self, error: Exception) -> ClipsepError:

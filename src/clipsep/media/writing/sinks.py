@@ -43,9 +43,9 @@ class FfmpegSink:
             str(path.absolute()), "w", format=description.container, options=options
         )
         try:
-            self._stream = self._container.add_stream(
-                description.codec, rate=sample_rate, layout=layout
-            )
+            stream = self._container.add_stream(description.codec, rate=sample_rate, layout=layout)
+            assert isinstance(stream, av.AudioStream)
+            self._stream = stream
             encoder = self._stream.codec_context
             encoder.format = description.sample_format
             if bit_rate:
@@ -100,8 +100,9 @@ class VorbisSink:
         self._file = soundfile.SoundFile(
             path, "w", sample_rate, channels, format="OGG", subtype="VORBIS"
         )
-        for name in _VORBIS_TAGS & (tags.values.keys() if tags else set()):
-            setattr(self._file, name, tags.values[name])
+        values = tags.values if tags else {}
+        for name in _VORBIS_TAGS & values.keys():
+            setattr(self._file, name, values[name])
 
     def write(self, samples: np.ndarray) -> None:
         for start in range(0, len(samples), self._SLICE):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from av.container import InputContainer, OutputContainer
+from av.container.core import Chapter
 
 from clipsep.media.containers import open_media
 
@@ -25,7 +25,7 @@ class Tags:
     """Title, artist and so on, and chapters as PyAV gives them."""
 
     values: dict[str, str] = field(default_factory=dict)
-    chapters: tuple[dict[str, Any], ...] = ()
+    chapters: tuple[Chapter, ...] = ()
 
     def __bool__(self) -> bool:
         return bool(self.values or self.chapters)
@@ -34,7 +34,7 @@ class Tags:
         """Before the encoding starts; a container drops what it has no place for."""
         container.metadata.update(self.values)
         if self.chapters:
-            container.set_chapters([dict(chapter) for chapter in self.chapters])
+            container.set_chapters([chapter.copy() for chapter in self.chapters])
 
     def without_chapters(self) -> Tags:
         """For a part of the file, where their times do not hold."""

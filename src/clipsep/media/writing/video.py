@@ -59,7 +59,7 @@ class VideoSink:
         codec, self._sample_format = _ENCODERS[format]
         self._written = 0
         self._input = open_media(source.path)
-        self._output: av.container.OutputContainer | None = None
+        self._unfinished: list[av.container.Container] = [self._input]
         try:
             options = {"fflags": "+bitexact"}
             if format in ("mp4", "m4v", "mov"):
@@ -68,8 +68,11 @@ class VideoSink:
             self._output = av.open(
                 str(path.absolute()), "w", format=_CONTAINERS.get(format, format), options=options
             )
+            self._unfinished.append(self._output)
             self._copied = self._copied_streams()
-            self._stream = self._output.add_stream(codec, rate=source.sample_rate, layout=layout)
+            stream = self._output.add_stream(codec, rate=source.sample_rate, layout=layout)
+            assert isinstance(stream, av.AudioStream)
+            self._stream = stream
             encoder = self._stream.codec_context
             encoder.format = self._sample_format
             if codec in _BITS_PER_SECOND:
@@ -105,16 +108,17 @@ class VideoSink:
 
     def abort(self) -> None:
         # Whatever closing has to say, the file is about to be removed.
-        for container in (self._output, self._input):
-            if container is not None:
-                with contextlib.suppress(OSError, FFmpegError, ValueError):
-                    container.close()
+        for container in self._unfinished:
+            with contextlib.suppress(OSError, FFmpegError, ValueError):
+                container.close()
 
     def _copied_streams(self) -> dict[int, av.stream.Stream]:
         """New streams by the index of those that are copied: frames, and subtitles where they fit."""
         frames = video_stream(self._input)
+        assert frames is not None  # what has none is not given here
+        copies: dict[int, av.stream.Stream] = {}
         try:
-            copies = {frames.index: self._output.add_stream_from_template(frames, opaque=True)}
+            copies[frames.index] = self._output.add_stream_from_template(frames, opaque=True)
         except (FFmpegError, ValueError) as error:
             raise ClipsepError(
                 f"{self._source.path} has frames that cannot be copied ({error}): convert it first."
@@ -133,7 +137,7 @@ class VideoSink:
     def _copy_until(self, seconds: float) -> None:
         while self._next is not None:
             packet = self._next
-            if float(packet.dts * packet.time_base) > seconds:
+            if float((packet.dts or 0) * packet.time_base) > seconds:
                 return
             packet.stream = self._copied[packet.stream.index]
             self._output.mux(packet)

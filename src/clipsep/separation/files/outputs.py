@@ -152,7 +152,7 @@ class SeparationFiles:
         return self
 
     def __exit__(self, *exception: Any) -> None:
-        if self._figure and exception[0] is None:
+        if self._figure and self._figure_path and exception[0] is None:
             # Inside the stack, so that a figure that fails takes the tracks with it.
             with self._stack:
                 self._figure.save(self._figure_path)
@@ -166,7 +166,7 @@ class SeparationFiles:
     def write(self, targets: dict[str, np.ndarray], residual: np.ndarray) -> None:
         """Append blocks [C, n] of every part."""
         parts = {**targets, RESIDUAL: residual}
-        mixture = sum(parts.values())
+        mixture = np.sum(list(parts.values()), axis=0)
         self._energy += _energy(mixture)
         self._samples += mixture.shape[-1]
         for name, track in self._tracks.items():

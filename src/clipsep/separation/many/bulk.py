@@ -31,7 +31,7 @@ from clipsep.media import check_writable
 from clipsep.messages import unexpected
 from clipsep.parallel.run import local_workers, run_many
 from clipsep.parallel.task import Progress, require_shared_folder
-from clipsep.queries.parsing import IMAGE_SUFFIXES, Frame
+from clipsep.queries.parsing import IMAGE_SUFFIXES, Frame, Query
 from clipsep.separation.asked import AskedQueries, EncodedQueries
 from clipsep.separation.files.outputs import FileReport, output_paths
 from clipsep.separation.many.journal import SeparationReport
@@ -63,7 +63,7 @@ class Recording:
 class SeparationRequest:
     """What is asked of every recording, in the words of `Separator.separate_file`."""
 
-    queries: Sequence[str | Path]
+    queries: Sequence[Query]
     model: str = "mini"
     query_encoder: str | None = None
     options: SeparationOptions = field(default_factory=SeparationOptions)
@@ -81,7 +81,7 @@ class SeparationRequest:
         folder = find_checkpoint(self.model)
         config = load_config(folder)
         weights = config.sha256 or fingerprint(folder / WEIGHTS_NAME)
-        images = [fingerprint(Path(query)) for query in self._all_queries if _is_image(query)]
+        images = [fingerprint(path) for path in map(_image_path, self._all_queries) if path]
         asked = {
             **asdict(replace(self, options=replace(self.options, skip_existing=False))),
             "device": None,
@@ -131,7 +131,7 @@ class SeparationRequest:
         )
 
     @property
-    def _all_queries(self) -> list[str | Path]:
+    def _all_queries(self) -> list[Query]:
         options = self.options
         return [*self.queries, *options.exclude, *options.remove, *options.gain]
 
@@ -289,13 +289,14 @@ class _Separate:
     def _separate(
         self, recording: Recording, separator: Separator, queries: EncodedQueries
     ) -> FileReport:
-        request = self.request
-        return separator.separate_file(
+        report = separator.separate_file(
             recording.path,
             queries,
             (self.output / recording.name).parent,
-            request.options_for(recording),
+            self.request.options_for(recording).changed(skip_existing=False),
         )
+        assert report is not None
+        return report
 
     @cached_property
     def _loaded(self) -> tuple[Separator, EncodedQueries]:
@@ -350,17 +351,23 @@ def _outputs(
     return owners.keys()
 
 
-def _is_image(query: str | Path | Frame) -> bool:
+def _image_path(query: Query) -> Path | None:
+    """The file that a query names; None for a text."""
     if isinstance(query, Frame):
         raise UsageError("A frame is a query for the one video file that it is taken from.")
-    return isinstance(query, Path) or Path(query).suffix.lower() in IMAGE_SUFFIXES
+    if isinstance(query, Path):
+        return query
+    if isinstance(query, str) and Path(query).suffix.lower() in IMAGE_SUFFIXES:
+        return Path(query)
+    return None
 
 
-def _absolute(query: str | Path) -> str | Path:
-    return Path(query).absolute() if _is_image(query) else query
+def _absolute(query: Query) -> Query:
+    path = _image_path(query)
+    return path.absolute() if path else query
 
 
-def _with_absolute(queries: Sequence[str | Path]) -> list[str | Path]:
+def _with_absolute(queries: Sequence[Query]) -> list[Query]:
     return [_absolute(query) for query in queries]
 
 

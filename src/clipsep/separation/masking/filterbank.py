@@ -101,7 +101,7 @@ class Filterbank:
             np.multiply(interleaved[between], self._interpolated(mask), out=product[between])
             held = mask[:, self._held].mean(axis=1, keepdims=True)
             np.multiply(interleaved[above], held, out=product[above])
-            np.fft.irfft(masked, self.n_fft, out=frames)
+            np.fft.irfft(masked, self.n_fft, out=frames)  # type: ignore[arg-type]  # float32 is fine
             np.multiply(frames, self._synthesis_window, out=frames)
             hops = frames.reshape(n_channels, n, self.overlap, self.hop)
             for number in range(self.overlap):

@@ -55,7 +55,7 @@ class StreamingFilter:
         self._samples = np.zeros((channels, self._skip), np.float32)
         self._received = 0
         # [N, t, F], from mask frame `_first_mask` on: frame after frame, as they are read.
-        self._masks: np.ndarray | None = None
+        self._masks = np.empty((0, 0, 0), np.float32)
         self._first_mask = 0
         self._frame = 0  # next STFT frame to filter; frame 0 starts at the first zero
         self._emitted = 0
@@ -79,9 +79,9 @@ class StreamingFilter:
         masks = self._estimator.push(mono, last=last)
         if masks is not None:
             masks = np.ascontiguousarray(masks.swapaxes(1, 2))
-            known = masks[:, :0] if self._masks is None else self._masks
+            known = self._masks if len(self._masks) else masks[:, :0]
             self._masks = np.concatenate([known, masks], axis=1)
-        if self._masks is not None:
+        if len(self._masks):
             yield from self._filter(last)
 
     def _filter(self, last: bool) -> Iterator[np.ndarray]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 from fastapi import HTTPException
 from fastapi import Path as UrlPath
@@ -156,7 +156,7 @@ def find_job(queue: JobQueue, job_id: str) -> Job:
 def outcome_of(job: Job) -> Separation:
     """What a finished job holds; its error if it failed, 409 if it is not finished."""
     if job.state == "done":
-        return job.outcome
+        return cast(Separation, job.outcome)
     if job.state == "failed" and job.error is not None:
         raise job.error
     if job.state == "failed":
@@ -172,7 +172,7 @@ def status_of(job: Job, queue: JobQueue) -> JobStatus:
     if status.state == "failed":
         status.error = str(job.error or "The server failed at this request; its log says why.")
     if status.state == "done":
-        separation = job.outcome
+        separation = cast(Separation, job.outcome)
         status.progress = 1.0
         status.seconds = separation.recording.seconds
         status.sample_rate = separation.recording.sample_rate

@@ -7,7 +7,7 @@ import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast
 
 from fastapi import APIRouter, File, Form, HTTPException, Request, UploadFile
 from fastapi.responses import FileResponse, Response
@@ -15,6 +15,7 @@ from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
 
 from clipsep import Separator, UsageError
+from clipsep.finding import FindResult
 from clipsep.queries.parsing import IMAGE_SUFFIXES, named_queries
 from clipsep.serving.api.answers import (
     AUDIO_CONTENT,
@@ -146,7 +147,7 @@ def separation_router(separator: Separator, queue: JobQueue, limits: Limits) -> 
         try:
             if not await _finished(job, request):
                 raise HTTPException(400, "The client has gone.")
-            return Found.model_validate(outcome_of(job).as_dict())
+            return Found.model_validate(cast(FindResult, outcome_of(job)).as_dict())
         finally:
             queue.cancel(job)
 

@@ -119,6 +119,7 @@ def separation_work(
                 format="wav",
                 progress=progress,
             )
+        assert report is not None and report.residual is not None
         tracks = list(report.targets.items())
         tracks = tracks[request.images :] + tracks[: request.images]
         parts = [Part("mixture", "mixture", recording.path, report.level, 1.0)]

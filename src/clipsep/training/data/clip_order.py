@@ -23,8 +23,8 @@ class Window(NamedTuple):
     """
 
     number: int
-    shards: Sequence[int]
-    clips: Sequence[int]
+    shards: Sequence[int] | np.ndarray
+    clips: Sequence[int] | np.ndarray
     visits: np.ndarray
 
 

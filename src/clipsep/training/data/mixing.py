@@ -187,7 +187,7 @@ class MixtureDataset(Dataset):
             )
         self.dataset, self.embeddings, self.settings = dataset, embeddings, settings
         self.samples, self.seed, self.train = samples, seed, train
-        self.length = length or len(dataset)
+        self.length: int = length or len(dataset)
         self._label_index = {label: i for i, label in enumerate(labels)}
         window = shuffle_shards or (REMOTE_WINDOW if dataset.root.remote else None)
         self._order = ClipOrder(dataset.clips.shard_numbers, seed, window)
@@ -199,6 +199,7 @@ class MixtureDataset(Dataset):
                 "data.shuffle_shards."
             )
         if dataset.root.remote:
+            assert window is not None
             self._claim_room(2 * window if train else settings.n_sources * self.length)
 
     def __len__(self) -> int:
@@ -236,7 +237,7 @@ class MixtureDataset(Dataset):
         # As published, no clip twice: the last one stands in for the first in the draw.
         chosen = [first]
         while len(chosen) <= n_partners:
-            drawn = window.clips[rng.integers(len(window.clips) - 1)]
+            drawn = window.clips[int(rng.integers(len(window.clips) - 1))]
             drawn = window.clips[-1] if drawn == first else drawn
             if drawn not in chosen:
                 chosen.append(drawn)
@@ -249,6 +250,7 @@ class MixtureDataset(Dataset):
                 f"mixing.sampler may choose any clip, and '{self.dataset.root}' would be fetched over and "
                 "over: copy the data set to a folder."
             )
+        assert settings.sampler is not None
         cls = load_plugin(SAMPLERS, settings.sampler)
         try:
             return cls(
@@ -265,6 +267,7 @@ class MixtureDataset(Dataset):
             ) from error
 
     def _sampled_clips(self, index: int) -> list[Clip]:
+        assert self._sampler is not None
         chosen = [int(number) for number in self._sampler(index)]
         inside = all(0 <= number < len(self.dataset) for number in chosen)
         if len(chosen) != self.settings.n_sources or not inside:
@@ -314,7 +317,7 @@ class MixtureDataset(Dataset):
         """Any of the item's window; an unfit one only if a few draws find no other."""
         window, _ = self._order.locate(index)
         for _ in range(_DRAWS):
-            clip = self.dataset.clips[window.clips[rng.integers(len(window.clips))]]
+            clip = self.dataset.clips[window.clips[int(rng.integers(len(window.clips)))]]
             if not unfit(clip):
                 break
         return clip
@@ -331,7 +334,7 @@ class MixtureDataset(Dataset):
     def _other_label(self, first: Clip, rng: np.random.Generator) -> Clip:
         """A clip with another label than the first's, if there is one."""
         for _ in range(100):
-            partner = self.dataset.clips[rng.integers(len(self.dataset))]
+            partner = self.dataset.clips[int(rng.integers(len(self.dataset)))]
             if partner.label != first.label:
                 break
         return partner
@@ -351,7 +354,7 @@ class MixtureDataset(Dataset):
         root = self.dataset.root
         sizes = [sum(map(root.size, self._files(shard))) for shard in self.dataset.shards]
         needed = root.size(INDEX_FILE) + sum(sorted(sizes, reverse=True)[:n_shards])
-        root.cache.claim(f"{'training' if self.train else 'validation'} with '{root}'", needed)
+        root.claim("training" if self.train else "validation", needed)
 
     def _files(self, shard: str) -> list[str]:
         """What is read of a shard, as paths below the data set's root."""
@@ -384,9 +387,9 @@ class MixtureDataset(Dataset):
     def _text_of(self, clip: Clip, rng: np.random.Generator) -> int:
         """Index of the text that asks for a clip; -1 if there is none."""
         if self._captions is None:
-            return self._label_index.get(clip.label, -1)
+            return -1 if clip.label is None else self._label_index.get(clip.label, -1)
         texts = self._captions[clip.id]
-        return self._label_index[texts[rng.integers(len(texts)) if self.train else 0]]
+        return self._label_index[texts[int(rng.integers(len(texts))) if self.train else 0]]
 
     def _centre_frame(self, n_frames: int, rng: np.random.Generator) -> int:
         """0-based frame at the segment's centre; the middle one of clips too short for the margin."""
@@ -396,6 +399,7 @@ class MixtureDataset(Dataset):
         return int(rng.integers(margin, n_frames - margin))
 
     def _mean_embedding(self, clip: Clip) -> np.ndarray:
+        assert self.embeddings is not None
         return self.embeddings.clip(clip).mean(axis=0)
 
     def _query(self, clip: Clip, frame: int, rng: np.random.Generator) -> np.ndarray:
