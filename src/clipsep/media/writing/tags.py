@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 from pathlib import Path
 
 from av.container import InputContainer, OutputContainer
-from av.container.core import Chapter
 
 from clipsep.media.containers import open_media
+
+if TYPE_CHECKING:
+    from av.container.core import Chapter  # in its stubs alone
 
 # What ffmpeg or a container notes about the file itself; it would be wrong of another file.
 _TECHNICAL = frozenset(
