@@ -81,7 +81,8 @@ def seconds(action: Callable[[int], object], numbers: Iterable[int] = (0,)) -> f
 def measure(root: Path) -> None:
     """Open the data set and print what it cost."""
     from clipsep.datasets.reader import PreparedDataset
-    from clipsep.training.data.mixing import MixingSettings, MixtureDataset
+    from clipsep.training.data.mixing import MixtureDataset
+    from clipsep.training.data.settings import MixingSettings
 
     before = {kind: memory(kind) for kind in ("RssAnon", "RssFile")}
     start = time.perf_counter()

@@ -22,7 +22,9 @@ from torch.utils.data import DataLoader
 from clipsep.datasets.embeddings import StoredEmbeddings
 from clipsep.datasets.reader import PreparedDataset
 from clipsep.datasets.storage.cache import FileCache
-from clipsep.training.data.mixing import MixingSettings, MixtureBatch, MixtureDataset, collate
+from clipsep.training.data.batches import MixtureBatch, collate
+from clipsep.training.data.mixing import MixtureDataset
+from clipsep.training.data.settings import MixingSettings
 from tests.helpers.remote import PeakSize, s3_server, upload
 
 EPOCHS = 1.25

@@ -22,7 +22,8 @@ from pathlib import Path
 from benchmarks.speed import cpu_name
 from clipsep.evaluation.evaluate import evaluate
 from clipsep.evaluation.ideal_masks import BINARY
-from clipsep.evaluation.report.statistics import Report, Statistic
+from clipsep.evaluation.report.statistics import Report
+from clipsep.evaluation.report.values import Statistic
 from clipsep.evaluation.scoring import MIXTURE
 
 WORDINGS = Path(__file__).parent / "wordings.csv"

@@ -37,7 +37,8 @@ from clipsep.models.clipsep import CLIPSep
 from clipsep.models.registry import build_model
 from clipsep.queries.embedded.encoder import DIM as EMBEDDED_DIM
 from clipsep.training.config import TrainingConfig, load_config
-from clipsep.training.data.mixing import MixtureDataset, collate
+from clipsep.training.data.batches import collate
+from clipsep.training.data.mixing import MixtureDataset
 from clipsep.training.task import SeparationTask
 
 CONFIGS = Path(__file__).parents[1] / "configs"

@@ -13,7 +13,8 @@ from clipsep.datasets.embed import embed
 from clipsep.datasets.reader import PreparedDataset
 from clipsep.datasets.writer import DatasetWriter, stage_clip
 from clipsep.errors import ClipsepError
-from clipsep.training.data.mixing import MixingSettings, MixtureDataset
+from clipsep.training.data.mixing import MixtureDataset
+from clipsep.training.data.settings import MixingSettings
 
 
 @pytest.fixture

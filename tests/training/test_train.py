@@ -25,7 +25,7 @@ from clipsep.checkpoint import load_checkpoint
 from clipsep.errors import ClipsepError, UsageError
 from clipsep.metrics import sdr
 from clipsep.training.callbacks import ExportModel
-from clipsep.training.data.mixing import collate
+from clipsep.training.data.batches import collate
 from clipsep.training.load import load_inputs
 from clipsep.training.task import SeparationTask
 from clipsep.training.train import train

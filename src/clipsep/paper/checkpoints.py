@@ -1,6 +1,6 @@
 """Turn a checkpoint of the published CLIPSep code (a `.pt` file) into one of ours.
 
-The only place that opens a pickle, weights only; what the imported model is used for is not its concern.
+The file is opened for its weights alone: nothing in it is run.
 """
 
 from __future__ import annotations
@@ -19,12 +19,13 @@ from clipsep.checkpoint import CheckpointConfig, load_config, save_checkpoint
 from clipsep.errors import ClipsepError, UsageError
 from clipsep.models.registry import build_model
 from clipsep.models.settings import ModelSettings, UNetSettings
+from clipsep.paper.weight_names import level_prefixes, query_names, unet_names
 from clipsep.queries.clip import DEFAULT_CLIP
 from clipsep.spectral import SpectralSettings
 
 Weights = dict[str, torch.Tensor]
 
-_CLIP_DIM, _BERT_DIM = 512, 256
+_CLIP_DIM = 512
 _COUNTER = ".num_batches_tracked"
 # The values of `image_model` in train-args.json and the variants whose weights they make.
 _IMAGE_MODELS = {
@@ -33,7 +34,6 @@ _IMAGE_MODELS = {
     "clippit4": "CLIPSep-NIT",
     "pit": "PIT",
     "label_only": "LabelSep",
-    "bert": "BERTSep",
 }
 # Arguments that a model card wants; the others are paths and switches of the training machine.
 _KEPT_ARGUMENTS = (
@@ -55,7 +55,7 @@ _KEPT_ARGUMENTS = (
 def import_published(
     path: Path, output: Path, args: Path | None = None, name: str | None = None
 ) -> CheckpointConfig:
-    """Import CLIPSep (late fusion), CLIPSep-NIT, PIT, LabelSep or BERTSep weights.
+    """Import CLIPSep (late fusion), CLIPSep-NIT, PIT or LabelSep weights.
 
     Which of them it is, and how large, is read off the names and shapes of the weights.
 
@@ -72,7 +72,8 @@ def import_published(
     Raises:
         UsageError: if one of the two files does not exist.
         ClipsepError: if a file is damaged, holds anything but weights, belongs to a model
-            that is not supported (early and middle fusion, Sound-of-Pixels queries), or contradicts the
+            that is not supported (early and middle fusion, BERTSep, whose table of embeddings was not
+            published, Sound-of-Pixels queries), or contradicts the
             other file.
     """
     for given in filter(None, (path, args)):
@@ -81,10 +82,10 @@ def import_published(
     weights = _read_weights(path)
     _refuse_other_fusions(weights, path)
     settings = _model_settings(weights, path)
-    if settings.kind != "pit" and settings.query_dim not in (_CLIP_DIM, _BERT_DIM):
+    if settings.kind != "pit" and settings.query_dim != _CLIP_DIM:
         raise ClipsepError(
-            f"'{path}' takes queries of size {settings.query_dim}: only those of CLIP ViT-B/32 "
-            f"({_CLIP_DIM}) and BERTSep ({_BERT_DIM}) are supported."
+            f"'{path}' takes queries of size {settings.query_dim}: only those of CLIP ViT-B/32, of "
+            f"size {_CLIP_DIM}, are supported."
         )
     variant = _variant(settings)
     arguments = _read_json(args) if args else {}
@@ -174,7 +175,7 @@ def _refuse_other_fusions(weights: Weights, path: Path) -> None:
 def _model_settings(weights: Weights, path: Path) -> ModelSettings:
     """Read kind and sizes of the model off the names and shapes of its weights."""
     try:
-        levels = _level_prefixes(weights)
+        levels = level_prefixes(weights)
         features, _ = weights[f"{levels[0]}4.weight"].shape[:2]
         network = UNetSettings(num_downs=len(levels), width=len(weights[f"{levels[0]}0.weight"]))
         if "synth_net.weight" in weights:
@@ -195,34 +196,20 @@ def _model_settings(weights: Weights, path: Path) -> ModelSettings:
         ) from error
 
 
-def _level_prefixes(weights: Weights) -> list[str]:
-    """The U-Net's blocks are nested in one another; their prefixes from the outermost inwards."""
-    levels = ["sound_net.unet_block.model."]
-    slot = 1  # of the next inner block: 1 in the outermost block, 3 in those with a normalisation
-    while any(key.startswith(f"{levels[-1]}{slot}.model.") for key in weights):
-        levels.append(f"{levels[-1]}{slot}.model.")
-        slot = 3
-    return levels
-
-
 def _variant(settings: ModelSettings) -> str:
     if settings.kind != "clipsep":
         return {"pit": "PIT", "labelsep": "LabelSep"}[settings.kind]
-    if settings.query_dim == _BERT_DIM:
-        return "BERTSep"
     return "CLIPSep-NIT" if settings.noise_heads else "CLIPSep"
 
 
 def _query_encoder(variant: str) -> str:
-    """Id of the encoder; that of BERTSep was a file of embeddings that the weights do not include."""
-    return {"PIT": "none", "LabelSep": "labels", "BERTSep": "bert"}.get(
-        variant, f"clip:{DEFAULT_CLIP}"
-    )
+    """Id of the encoder."""
+    return {"PIT": "none", "LabelSep": "labels"}.get(variant, f"clip:{DEFAULT_CLIP}")
 
 
 def _rename(weights: Weights, settings: ModelSettings, path: Path) -> Weights:
     """The weights under our names; every published weight is used, and none is missing."""
-    names = {**_unet_names(_level_prefixes(weights)), **_query_names(settings)}
+    names = {**unet_names(level_prefixes(weights)), **query_names(settings)}
     missing = sorted(set(names) - set(weights))
     if missing:
         raise ClipsepError(f"'{path}' is incomplete: the weight '{missing[0]}' is missing.")
@@ -236,50 +223,6 @@ def _rename(weights: Weights, settings: ModelSettings, path: Path) -> Weights:
     if settings.kind == "pit":
         renamed["masks.weight"] = renamed["masks.weight"].flatten(1)  # was a 1x1 convolution
     return renamed
-
-
-def _unet_names(levels: list[str]) -> dict[str, str]:
-    """Published names of the U-Net's weights and ours.
-
-    Args:
-        levels: prefixes of the blocks. A block is a sequence of layers, some without weights: down
-            convolution, [its norm,] the inner block, ..., up convolution[, its norm].
-    """
-    outermost, innermost = levels[0], levels[-1]
-    names = {
-        f"{outermost}0.weight": "network.down_convs.0.weight",
-        f"{outermost}4.weight": "network.head.weight",
-        f"{outermost}4.bias": "network.head.bias",
-    }
-    norms = {"sound_net.bn0": "network.input_norm"}
-    for depth, level in enumerate(levels[1:], start=1):
-        up = len(levels) - 1 - depth  # ours count from the innermost level outwards
-        up_slot = 4 if level == innermost else 6
-        names[f"{level}1.weight"] = f"network.down_convs.{depth}.weight"
-        names[f"{level}{up_slot}.weight"] = f"network.up_convs.{up}.weight"
-        norms[f"{level}{up_slot + 1}"] = f"network.up_norms.{up}"
-        if level != innermost:
-            norms[f"{level}2"] = f"network.down_norms.{depth - 1}"
-    for published, ours in norms.items():
-        for part in ("weight", "bias", "running_mean", "running_var"):
-            names[f"{published}.{part}"] = f"{ours}.{part}"
-    return names
-
-
-def _query_names(settings: ModelSettings) -> dict[str, str]:
-    """Published names of the weights outside the U-Net and ours."""
-    if settings.kind == "pit":
-        return {f"synth_net.{part}": f"masks.{part}" for part in ("weight", "bias")}
-    names = {"synth_net.scale": "scale", "synth_net.bias": "bias"}
-    modules = {"frame_net": "query_projection"}
-    for head in range(settings.noise_heads):
-        modules[f"pit_nets.{head}"] = f"noise_projections.{head}"
-    for published, ours in modules.items():
-        for part in ("weight", "bias"):
-            names[f"{published}.{part}"] = f"{ours}.{part}"
-    if settings.kind == "labelsep":
-        names["label_net.weight"] = "label_table"
-    return names
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -32,8 +32,9 @@ from clipsep.separation.files.outputs import FileReport, SeparationFiles, writte
 from clipsep.separation.masking.query_masks import QueryMasks
 from clipsep.separation.masking.streaming import StreamingFilter
 from clipsep.separation.options import SeparationOptions
+from clipsep.separation.pieces import SampleQueue, pieces_of, result_of
 from clipsep.separation.result import SeparationResult
-from clipsep.separation.waveforms import as_sample_rate, as_waveform, check_samples, same_channels
+from clipsep.separation.waveforms import as_sample_rate, as_waveform
 
 Progress = Callable[[float, float | None], None]  # (seconds done, seconds in all if known)
 SHORTEST_SECONDS = 0.02
@@ -295,9 +296,9 @@ class Separator:
             options.sensitivity,
         )
         filtered: StreamingFilter | None = None
-        waiting = _SampleQueue()
+        waiting = SampleQueue()
         received = 0
-        for block, ndim in _pieces(blocks, sample_rate):
+        for block, ndim in pieces_of(blocks, sample_rate):
             received += block.shape[1]
             filtered = filtered or StreamingFilter(
                 lambda log_magnitude: queries.plan(masks(log_magnitude)),
@@ -309,7 +310,7 @@ class Separator:
             )
             waiting.push(block)
             for targets in filtered.pieces(block):
-                yield _result(queries, targets, waiting, sample_rate, ndim, masks)
+                yield result_of(queries, targets, waiting, sample_rate, ndim, masks)
         if received < SHORTEST_SECONDS * sample_rate:
             raise ClipsepError(
                 f"{source} is too short, {counted(received, 'sample')}: separation needs at least "
@@ -317,7 +318,7 @@ class Separator:
             )
         assert filtered is not None
         for targets in filtered.pieces(block[:, :0], last=True):
-            yield _result(queries, targets, waiting, sample_rate, ndim, masks)
+            yield result_of(queries, targets, waiting, sample_rate, ndim, masks)
 
     def _query_encoder(self) -> QueryEncoder:
         if self._encoder is None:
@@ -342,52 +343,3 @@ def _cache_of(config: CheckpointConfig) -> QueryCache | None:
         return None
     space = (config.query_encoder, config.query_encoder_revision, config.prompts, __version__)
     return QueryCache(repr(space))
-
-
-def _pieces(blocks: Iterable[np.ndarray], sample_rate: int) -> Iterator[tuple[np.ndarray, int]]:
-    """Checked blocks as [C, n] of at most a second, and the number of axes they came with.
-
-    Short pieces keep the memory, and the work of moving samples along, small for blocks of any size.
-    """
-    received, channels = 0, None
-    for block in blocks:
-        array = as_waveform(block)
-        samples = np.atleast_2d(array)
-        channels = same_channels(samples, channels)
-        for start in range(0, samples.shape[1], sample_rate):
-            piece = samples[:, start : start + sample_rate]
-            check_samples(piece, received, sample_rate)
-            received += piece.shape[1]
-            yield piece, array.ndim
-
-
-class _SampleQueue:
-    """The mixture's samples that wait for their targets."""
-
-    def __init__(self):
-        self._samples: np.ndarray | None = None
-
-    def push(self, block: np.ndarray) -> None:
-        waiting = self._samples
-        self._samples = block if waiting is None else np.concatenate([waiting, block], axis=1)
-
-    def pop(self, n: int) -> np.ndarray:
-        assert self._samples is not None
-        first, self._samples = self._samples[:, :n], self._samples[:, n:]
-        return first
-
-
-def _result(
-    queries: EncodedQueries,
-    arrays: np.ndarray,
-    waiting: _SampleQueue,
-    sample_rate: int,
-    ndim: int,
-    masks: QueryMasks,
-) -> SeparationResult:
-    residual = waiting.pop(arrays.shape[-1]) - arrays.sum(axis=0)
-    if ndim == 1:
-        arrays, residual = arrays[:, 0], residual[0]
-    targets = dict(zip(queries.names, arrays, strict=True))
-    feedback = dict(zip(queries.queries or queries.names, masks.feedback, strict=True))
-    return SeparationResult(targets, residual, sample_rate, feedback)

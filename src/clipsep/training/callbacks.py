@@ -17,7 +17,8 @@ from torch.utils.tensorboard import SummaryWriter
 
 from clipsep.checkpoint import CheckpointConfig, save_checkpoint
 from clipsep.models.transforms import stft
-from clipsep.training.data.mixing import MixtureBatch, MixtureDataset, collate
+from clipsep.training.data.batches import MixtureBatch, collate
+from clipsep.training.data.mixing import MixtureDataset
 from clipsep.training.losses import make_targets
 from clipsep.training.task import SeparationTask, diverged
 

@@ -16,7 +16,7 @@ from clipsep.plugins import LOGGERS, LOSSES, NETWORKS, PROMPTS, SAMPLERS, instal
 from clipsep.queries.prompts import PROMPT_SETS
 from clipsep.spectral import SpectralSettings
 from clipsep.training.bounded_yaml import MOST_BYTES, read_yaml
-from clipsep.training.data.mixing import MixingSettings
+from clipsep.training.data.settings import MixingSettings
 
 SHIPPED_LOSSES = ("mask", "nit", "pit")
 SHIPPED_LOGGERS = ("wandb",)

@@ -15,7 +15,7 @@ from clipsep.models.network import SeparationModel
 from clipsep.models.transforms import apply_mask, log_magnitude, stft
 from clipsep.plugins import LOSSES, load_plugin
 from clipsep.training.config import SHIPPED_LOSSES, TrainingConfig
-from clipsep.training.data.mixing import MixtureBatch
+from clipsep.training.data.batches import MixtureBatch
 from clipsep.training.losses import (
     Loss,
     Targets,

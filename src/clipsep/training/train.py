@@ -26,7 +26,7 @@ from clipsep.models.settings import ModelSettings
 from clipsep.plugins import LOGGERS, load_plugin
 from clipsep.training.callbacks import ExportModel, ValidationExamples
 from clipsep.training.config import SHIPPED_LOGGERS, TrainingConfig
-from clipsep.training.data.mixing import collate
+from clipsep.training.data.batches import collate
 from clipsep.training.data.sampling import EvenSampler, StepSampler
 from clipsep.training.load import TrainingInputs, load_inputs
 from clipsep.training.progress import StepLines, describe_start

@@ -23,7 +23,9 @@ from clipsep.datasets.storage import folders
 from clipsep.datasets.storage.cache import FileCache
 from clipsep.errors import ClipsepError, UsageError
 from clipsep.training.data import mixing
-from clipsep.training.data.mixing import MixingSettings, MixtureDataset, MixtureItem
+from clipsep.training.data.batches import MixtureItem
+from clipsep.training.data.mixing import MixtureDataset
+from clipsep.training.data.settings import MixingSettings
 from tests.helpers.datasets import LABELS, make_dataset
 from tests.helpers.remote import PeakSize, clear_memory, upload
 from tests.training.run_tiny import train_tiny

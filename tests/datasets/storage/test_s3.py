@@ -13,7 +13,8 @@ from clipsep.datasets.embeddings import StoredEmbeddings
 from clipsep.datasets.reader import PreparedDataset
 from clipsep.datasets.storage.cache import FileCache
 from clipsep.errors import ClipsepError
-from clipsep.training.data.mixing import MixingSettings, MixtureDataset
+from clipsep.training.data.mixing import MixtureDataset
+from clipsep.training.data.settings import MixingSettings
 from tests.helpers.datasets import LABELS, make_dataset
 from tests.helpers.remote import s3_server, upload
 

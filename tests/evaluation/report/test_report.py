@@ -19,8 +19,9 @@ from clipsep.evaluation.evaluate import evaluate
 from clipsep.evaluation.report.files import write_report
 from clipsep.evaluation.report.latex import latex
 from clipsep.evaluation.report.listening import listening_page
-from clipsep.evaluation.report.statistics import Report, Statistic
+from clipsep.evaluation.report.statistics import Report
 from clipsep.evaluation.report.text import absent_sound_text, decibel_text, notes
+from clipsep.evaluation.report.values import Statistic
 from tests.evaluation.conftest import LABELS
 
 FILES = {"report.json", "mixtures.csv", "report.md", "report.tex", "classes.png", "histogram.png"}

@@ -14,7 +14,9 @@ import pytest
 from clipsep.errors import ClipsepError
 from clipsep.media import read_audio
 from clipsep.separation.many import bulk as bulk_separation
-from clipsep.separation.many.bulk import SeparationRequest, find_recordings, separate_files
+from clipsep.separation.many.bulk import separate_files
+from clipsep.separation.many.recordings import find_recordings
+from clipsep.separation.many.request import SeparationRequest
 from tests.helpers.audio import tones, write
 
 

@@ -12,7 +12,8 @@ from clipsep.datasets.embeddings import StoredEmbeddings
 from clipsep.datasets.reader import PreparedDataset
 from clipsep.datasets.writer import DatasetWriter
 from clipsep.errors import ClipsepError
-from clipsep.training.data.mixing import MixingSettings, MixtureDataset, cut_segment
+from clipsep.training.data.mixing import MixtureDataset, cut_segment
+from clipsep.training.data.settings import MixingSettings
 from tests.helpers.datasets import LABELS, make_dataset
 
 SAMPLES = 65535

@@ -42,7 +42,7 @@ from clipsep.messages import counted, printable
 
 if TYPE_CHECKING:
     from clipsep.separation.files.outputs import FileReport
-    from clipsep.separation.many.bulk import SeparationRequest
+    from clipsep.separation.many.request import SeparationRequest
 
 
 def separate(
@@ -152,7 +152,7 @@ def separate(
         video=video,
     )
     options.wanted(queries)
-    from clipsep.separation.many.bulk import SeparationRequest
+    from clipsep.separation.many.request import SeparationRequest
 
     request = SeparationRequest(queries, model, query_encoder, options, device, engine)
     if len(inputs) > 1 or inputs[0].is_dir() or ray is not None:
@@ -229,7 +229,8 @@ def _separate_many(
     ray: str | None,
     as_json: bool,
 ) -> None:
-    from clipsep.separation.many.bulk import find_recordings, separate_files
+    from clipsep.separation.many.bulk import separate_files
+    from clipsep.separation.many.recordings import find_recordings
 
     recordings = find_recordings(inputs, output)
     with progress_bar("separating files") as progress:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from clipsep.evaluation.report.statistics import METRICS, Report, Statistic
+from clipsep.evaluation.report.statistics import METRICS, Report
 from clipsep.evaluation.report.text import TITLES
+from clipsep.evaluation.report.values import Statistic
 
 _SPECIAL = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
 _SPECIAL |= {character: f"\\{character}" for character in "&%$#_{}"}

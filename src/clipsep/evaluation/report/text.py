@@ -9,7 +9,8 @@ import math
 from collections.abc import Iterator
 from pathlib import Path
 
-from clipsep.evaluation.report.statistics import METRICS, Report, Statistic
+from clipsep.evaluation.report.statistics import METRICS, Report
+from clipsep.evaluation.report.values import Statistic
 from clipsep.evaluation.scoring import MIXTURE
 from clipsep.messages import counted, markdown_text
 

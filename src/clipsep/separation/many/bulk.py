@@ -1,28 +1,21 @@
 """Separating many recordings: each on its own, bad ones noted, finished ones not done again.
 
-It knows files and what is asked of them; how one file is separated is the Separator's business.
+How one file is separated, the Separator decides.
 """
 
 from __future__ import annotations
 
-import hashlib
 import re
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from clipsep._version import __version__
-from clipsep.checkpoint import WEIGHTS_NAME, find_checkpoint, load_config, shipped_models
 from clipsep.devices import one_thread
 from clipsep.errors import ClipsepError, UsageError
 from clipsep.files import (
-    SOUND_SUFFIXES,
-    VIDEO_SUFFIXES,
-    find_files,
     fingerprint,
     is_disk_full,
     require_text,
@@ -31,109 +24,14 @@ from clipsep.media import check_writable
 from clipsep.messages import unexpected
 from clipsep.parallel.run import local_workers, run_many
 from clipsep.parallel.task import Progress, require_shared_folder
-from clipsep.queries.parsing import IMAGE_SUFFIXES, Frame, Query
-from clipsep.separation.asked import AskedQueries, EncodedQueries
-from clipsep.separation.files.outputs import FileReport, output_paths
+from clipsep.separation.asked import EncodedQueries
+from clipsep.separation.files.outputs import FileReport
 from clipsep.separation.many.journal import SeparationReport
-from clipsep.separation.options import SeparationOptions
+from clipsep.separation.many.recordings import Recording
+from clipsep.separation.many.request import SeparationRequest
 from clipsep.separation.separator import Separator
 
 _LEFTOVER = re.compile(r"\.(.+)\.[0-9a-f]+\.part")  # how AudioWriter calls an unfinished file
-
-
-@dataclass(frozen=True)
-class Recording:
-    """A file to separate; its path below the folder that was given comes back in the output folder.
-
-    Attributes:
-        suffix: of the recording, kept in the names of its files where they would else be those of another.
-    """
-
-    folder: Path
-    name: str
-    fingerprint: str
-    suffix: str = ""
-
-    @property
-    def path(self) -> Path:
-        return self.folder / self.name
-
-
-@dataclass(frozen=True)
-class SeparationRequest:
-    """What is asked of every recording, in the words of `Separator.separate_file`."""
-
-    queries: Sequence[Query]
-    model: str = "mini"
-    query_encoder: str | None = None
-    options: SeparationOptions = field(default_factory=SeparationOptions)
-    device: str = "auto"
-    engine: str = "auto"
-
-    @cached_property
-    def names(self) -> list[str]:
-        """Of the targets; UsageError for a bad query."""
-        return AskedQueries(self.queries, self.options).names
-
-    @cached_property
-    def digest(self) -> str:
-        """Changes with everything that the outputs depend on, but for the recording itself."""
-        folder = find_checkpoint(self.model)
-        config = load_config(folder)
-        weights = config.sha256 or fingerprint(folder / WEIGHTS_NAME)
-        images = [fingerprint(path) for path in map(_image_path, self._all_queries) if path]
-        asked = {
-            **asdict(replace(self, options=replace(self.options, skip_existing=False))),
-            "device": None,
-            "engine": None,
-            "model": config.model_dump(mode="json"),
-        }
-        content = repr([__version__, asked, weights, images])
-        return hashlib.sha256(content.encode()).hexdigest()[:16]
-
-    def options_for(self, recording: Recording) -> SeparationOptions:
-        """With file names in which the recording keeps its suffix, if it needs that."""
-        template = self.options.filename.replace("{stem}", "{stem}" + recording.suffix)
-        return self.options.changed(filename=template)
-
-    def outputs(self, recording: Recording, output: Path) -> list[Path]:
-        """The files that a recording becomes."""
-        folder = (output / recording.name).parent
-        options = self.options_for(recording)
-        tracks, figure = output_paths(recording.path, folder, self.names, options)
-        return [*tracks.values(), *([figure] if figure else [])]
-
-    def is_written(self, recording: Recording, output: Path) -> bool:
-        """Whether all files that a recording becomes are there."""
-        return all(path.is_file() for path in self.outputs(recording, output))
-
-    def with_absolute_paths(self) -> SeparationRequest:
-        """The same for workers, which have working folders of their own."""
-        options = replace(
-            self.options,
-            exclude=_with_absolute(self.options.exclude),
-            remove=_with_absolute(self.options.remove),
-            gain={_absolute(query): gain for query, gain in self.options.gain.items()},
-        )
-        model = self.model
-        if model not in shipped_models() and Path(model).is_dir():
-            model = str(Path(model).absolute())
-        encoder = self.query_encoder
-        family, _, place = (encoder or "").partition(":")
-        if place and Path(place).is_dir():
-            encoder = f"{family}:{Path(place).absolute()}"
-        return replace(
-            self,
-            queries=_with_absolute(self.queries),
-            options=options,
-            model=model,
-            query_encoder=encoder,
-        )
-
-    @property
-    def _all_queries(self) -> list[Query]:
-        options = self.options
-        return [*self.queries, *options.exclude, *options.remove, *options.gain]
 
 
 @dataclass
@@ -163,40 +61,6 @@ class BulkReport:
         tracks = [*entry["targets"], *filter(None, [entry["residual"]])]
         self.clipped += sum(track["clipped_samples"] for track in tracks)
         self.resampled += any(track["sample_rate"] != entry["sample_rate"] for track in tracks)
-
-
-def find_recordings(inputs: Iterable[Path], output: Path) -> list[Recording]:
-    """The files among ``inputs``: files, or folders searched at any depth for sound and videos.
-
-    Args:
-        output: folder for what becomes of them; where it lies in an input, it is not searched.
-
-    Raises:
-        UsageError: for an input that does not exist, or if there is nothing to separate.
-    """
-    inputs, output = list(inputs), output.resolve()
-    recordings: dict[Path, Recording] = {}
-    for source in inputs:
-        if source.resolve() == output:
-            raise UsageError(f"'{source}' is the output folder, too: choose another with -o.")
-        holds_output = source.resolve() in output.parents
-        for folder, name in find_files(source, SOUND_SUFFIXES | VIDEO_SUFFIXES):
-            path = folder / name
-            if not (holds_output and output in path.resolve().parents):
-                recordings.setdefault(path, Recording(folder, name, fingerprint(path)))
-    if not recordings:
-        named = ", ".join(f"'{source}'" for source in inputs)
-        raise UsageError(f"There is no sound or video file in {named}.")
-    return _told_apart([recordings[path] for path in sorted(recordings)])
-
-
-def _told_apart(recordings: list[Recording]) -> list[Recording]:
-    """Of b.wav beside b.mp4, each keeps its suffix."""
-    stems = Counter(Path(recording.name).with_suffix("") for recording in recordings)
-    return [
-        replace(one, suffix=one.path.suffix) if stems[Path(one.name).with_suffix("")] > 1 else one
-        for one in recordings
-    ]
 
 
 def separate_files(
@@ -349,26 +213,6 @@ def _outputs(
                 )
             owners[path] = recording
     return owners.keys()
-
-
-def _image_path(query: Query) -> Path | None:
-    """The file that a query names; None for a text."""
-    if isinstance(query, Frame):
-        raise UsageError("A frame is a query for the one video file that it is taken from.")
-    if isinstance(query, Path):
-        return query
-    if isinstance(query, str) and Path(query).suffix.lower() in IMAGE_SUFFIXES:
-        return Path(query)
-    return None
-
-
-def _absolute(query: Query) -> Query:
-    path = _image_path(query)
-    return path.absolute() if path else query
-
-
-def _with_absolute(queries: Sequence[Query]) -> list[Query]:
-    return [_absolute(query) for query in queries]
 
 
 @contextmanager

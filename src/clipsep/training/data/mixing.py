@@ -9,12 +9,10 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
-import torch
-from pydantic import BaseModel, ConfigDict, Field, field_validator
-from torch.utils.data import Dataset, default_collate
+from torch.utils.data import Dataset
 
 from clipsep.datasets.embeddings import StoredEmbeddings
 from clipsep.datasets.index import INDEX_FILE, Clip
@@ -22,109 +20,16 @@ from clipsep.datasets.reader import SAMPLE_RATE, PreparedDataset
 from clipsep.errors import ClipsepError, UsageError
 from clipsep.messages import counted
 from clipsep.plugins import SAMPLERS, load_plugin
+from clipsep.training.data.batches import MixtureItem
 from clipsep.training.data.clip_order import ClipOrder, Window
 from clipsep.training.data.other_clips import OtherClipQueries
+from clipsep.training.data.settings import MAX_EXTRA_SOURCES, MixingSettings
 
 REMOTE_WINDOW = 16  # shards that are shuffled together where each has to be fetched
-MAX_EXTRA_SOURCES = 2  # sources beside the queried ones
 _DRAWS = 3  # of a clip that should be unlike others; data of one kind have no such clip
 _ALIKE = 0.5  # clips whose frames have a higher cosine are taken to sound alike, as in losses.py
 _FPS = 1  # frames per second in a data set
 _LOUDEST_GAIN = 100.0  # of the RMS normalisation: silence stays silence
-
-
-class MixingSettings(BaseModel):
-    """How mixtures are drawn; the defaults are the published ones.
-
-    Attributes:
-        n_sources: N, clips in a mixture.
-        query_frames: frames around the segment's centre whose mean embedding is the query.
-        frame_stride: seconds from one of them to the next.
-        margin: seconds kept clear of a clip's ends when the centre is drawn.
-        extra_frames: a clip counts as having so many frames more than seconds when its centre is drawn.
-            The published extraction gives 2 more, which moves centres towards the end of clips.
-        jitter: the segment's centre moves by up to this many seconds off its frame.
-        target_rms: root mean square that every segment is scaled to before the random gain; None leaves it
-            as it is.
-        gain_range: lowest and highest random gain of a source in training.
-        speed_perturb: largest relative change of a segment's speed in training, pitch included
-            (Ko et al., 2015); 0.1 for 0.9 to 1.1 times.
-        single_source_prob: probability that all queried sources of a training mixture but the first are
-            silenced. They are still queried, with silence as the target. Extra sources are not silenced.
-        extra_source_prob: probability p that a training mixture gets a source that is not queried; a
-            second one joins it with probability p ** 2.
-        sampler: what chooses the clips of a training mixture, of another package (`clipsep.plugins`); by
-            default every clip comes first once per epoch, with any others.
-        sampler_options: keyword arguments of its class.
-        audio_query: whose audio is the query of a training by audio: that of an ``other_clip`` with the
-            same label, or that around the segment itself, ``own_clip``, which needs no labels.
-        validation_partner: what a validation clip is mixed with: ``any`` other clip, as published, or
-            one of an ``other_label``.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    n_sources: int = Field(2, ge=2)
-    query_frames: int = Field(3, ge=1)
-    frame_stride: int = Field(1, ge=1)
-    margin: float = Field(3.0, ge=0)
-    extra_frames: int = Field(0, ge=0)
-    jitter: float = Field(0.0, ge=0)
-    target_rms: float | None = Field(None, gt=0)
-    gain_range: tuple[float, float] = (0.5, 1.5)
-    speed_perturb: float = Field(0.0, ge=0, lt=1)
-    single_source_prob: float = Field(0.0, ge=0, le=1)
-    extra_source_prob: float = Field(0.0, ge=0, le=1)
-    audio_query: Literal["other_clip", "own_clip"] = "other_clip"
-    validation_partner: Literal["any", "other_label"] = "any"
-    sampler: str | None = None
-    sampler_options: dict[str, Any] = {}
-
-    @field_validator("gain_range")
-    @classmethod
-    def _rising(cls, gain: tuple[float, float]) -> tuple[float, float]:
-        low, high = gain
-        if not 0 <= low <= high or high == 0:
-            raise ValueError("must be two numbers from 0 on, the lower one first and not both 0")
-        return gain
-
-
-class MixtureItem(NamedTuple):
-    """The sources of one mixture and what asks for them.
-
-    Attributes:
-        sources: float32 [N, samples], already divided by N; the mixture is their sum. With
-            `MixingSettings.extra_source_prob` rows follow for the extra sources, or for silence.
-        clip_query: the query of each source, mean embedding of its frames or one of audio, float32 [N, D].
-        label: index of each source's label, int64 [N]; -1 if it has none.
-        position: of the mixture in its data set.
-    """
-
-    sources: np.ndarray
-    clip_query: np.ndarray
-    label: np.ndarray
-    position: int
-
-
-class MixtureBatch(NamedTuple):
-    """B mixtures as tensors: `MixtureItem` with a batch dimension in front.
-
-    Attributes:
-        sources: float32 [B, N or more, samples].
-        clip_query: float32 [B, N, D].
-        label: int64 [B, N].
-        position: int64 [B].
-    """
-
-    sources: torch.Tensor
-    clip_query: torch.Tensor
-    label: torch.Tensor
-    position: torch.Tensor
-
-
-def collate(items: list[MixtureItem]) -> MixtureBatch:
-    """Stack mixtures of the same shape; the ``collate_fn`` of every loader of mixtures."""
-    return MixtureBatch(*default_collate(items))
 
 
 class Sampler(Protocol):
