@@ -1,51 +1,17 @@
-// The page: collects a recording and queries, waits for the server, and shows what came out.
+// The page: collects a recording and queries, and waits for what the server makes of them.
 
 import { getJson, Problem, sleep, upload } from "./api.js";
-import { feedbackLine, showFound } from "./found.js";
+import { showFound } from "./found.js";
 import { frameBox } from "./frame.js";
-import { Mix, MUTED_DB, Players } from "./players.js";
+import { $, say, sayError } from "./messages.js";
+import { forgetResult, showResult } from "./result.js";
 
-const $ = (id) => document.getElementById(id);
-const players = new Players();
 let limits = { upload_bytes: Infinity, queries: 8, query_characters: 200 };
 let recording = null; // a File
 let queries = []; // {text} or {image: File, address}
-let job = null; // the finished job that is shown
-let mix = null;
 let running = null; // an AbortController while a request runs
 let recorder = null;
 let known = []; // sounds that the model was trained with
-
-// ---- messages
-
-function say(sentence, isError = false) {
-  $("status").textContent = sentence;
-  $("status").classList.toggle("error", isError);
-}
-
-function sayError(error) {
-  if (error.name === "AbortError") say("Cancelled.");
-  else if (error instanceof Problem && error.status === 401) askForToken();
-  else say(error.message, true);
-}
-
-function askForToken() {
-  $("token-form").hidden = false;
-  $("request").hidden = true;
-  $("token").focus();
-}
-
-$("token-form").addEventListener("submit", async (event) => {
-  event.preventDefault();
-  try {
-    await getJson("login", { method: "POST", body: $("token").value });
-    location.reload();
-  } catch (error) {
-    $("token").setCustomValidity(error.message);
-    $("token").reportValidity();
-    $("token").setCustomValidity("");
-  }
-});
 
 // ---- the recording
 
@@ -244,6 +210,7 @@ async function addFrame() {
 
 $("pick").addEventListener("click", () => ($("frame-area").hidden ? openFrame() : closeFrame()));
 $("add-frame").addEventListener("click", addFrame);
+$("watch-part").addEventListener("change", closeFrame);
 
 // ---- the work
 
@@ -256,14 +223,16 @@ $("request").addEventListener("submit", async (event) => {
   addText();
   if (!recording) return say("Choose a recording first.", true);
   if (!queries.length) return say("Name at least one sound, or add an image.", true);
-  forget();
+  $("found").hidden = true;
+  forgetResult();
   let id = null;
+  const isVideo = recording.type.startsWith("video/");
   await work(async (signal) => {
     const form = formOf();
     form.append("binary", $("binary").checked);
     const sent = await upload("v1/jobs", form, sending, signal);
     id = sent.id;
-    show(await wait(sent, signal));
+    showResult(await wait(sent, signal), isVideo);
   }, () => id && getJson(`v1/jobs/${id}`, { method: "DELETE" }).catch(() => {}));
 });
 
@@ -342,137 +311,6 @@ async function wait(status, signal) {
   if (status.state !== "done") throw new Problem(0, status.error || "The request was cancelled.");
   return status;
 }
-
-// ---- the result
-
-function forget() {
-  $("result").hidden = $("found").hidden = true;
-  players.clear();
-  mix?.close();
-  mix = null;
-  if (job) getJson(`v1/jobs/${job.id}`, { method: "DELETE" }).catch(() => {});
-  job = null;
-}
-
-function show(status) {
-  job = status;
-  const at = `v1/jobs/${job.id}`;
-  const addresses = job.parts.map((_, number) => `${at}/parts/${number}`);
-  mix = new Mix(addresses.slice(1), job.seconds, job.channels);
-  $("parts").replaceChildren(...job.parts.map((part, number) => partCard(part, number, addresses[number])));
-  $("play-mix").disabled = mix.tooLong;
-  $("mix-hint").textContent = mix.tooLong
-    ? "The recording is too long to mix in the browser: download the mix to hear it."
-    : "The parts above, each at the level that its slider says.";
-  $("zip").href = `${at}/archive`;
-  linkMix();
-  showWatch();
-  $("result").hidden = false;
-  say("Done.");
-  $("result-title").focus({ preventScroll: true });
-  $("result").scrollIntoView({ block: "start" });
-}
-
-function partCard(part, number, address) {
-  const card = $("part-template").content.firstElementChild.cloneNode(true);
-  const find = (selector) => card.querySelector(selector);
-  const names = { mixture: "The recording", residual: "Everything else" };
-  const name = names[part.kind] || part.name;
-  card.dataset.kind = part.kind;
-  find(".name").textContent = name;
-  const level = part.level_dbfs === null ? "silent" : `${part.level_dbfs.toFixed(1)} dBFS`;
-  find(".facts").textContent = part.kind === "mixture" ? level : `${level}, ${(100 * part.energy_share).toFixed(1)} % of the energy`;
-  if (part.kind === "target") feedbackLine(find(".feedback"), part);
-  find("img").src = `${address}/spectrogram`;
-  find("img").alt = `Spectrogram of ${name}`;
-  const audio = find("audio");
-  audio.src = address;
-  audio.setAttribute("aria-label", name);
-  players.add(audio, (share) => {
-    find(".playhead").style.left = `${100 * share}%`;
-  });
-  audio.addEventListener("play", stopMix);
-  find(".picture").addEventListener("click", (event) => {
-    const bounds = find(".picture").getBoundingClientRect();
-    if (audio.duration) audio.currentTime = ((event.clientX - bounds.left) / bounds.width) * audio.duration;
-  });
-  for (const format of ["wav", "flac"]) {
-    find(`.${format}`).href = `${address}?format=${format}`;
-    find(`.${format}`).setAttribute("aria-label", `Download ${name} as ${format.toUpperCase()}`);
-  }
-  const slider = find("input[type=range]");
-  if (part.kind === "mixture") find(".level").remove();
-  else {
-    slider.setAttribute("aria-label", `Level of ${name} in the mix`);
-    slider.addEventListener("input", () => {
-      const db = Number(slider.value);
-      const text = db <= MUTED_DB ? "off" : `${db > 0 ? "+" : ""}${db} dB`;
-      find("output").textContent = text;
-      slider.setAttribute("aria-valuetext", text);
-      mix.setGain(number - 1, db);
-      linkMix();
-    });
-  }
-  return card;
-}
-
-function linkMix() {
-  const gains = mix.gains.map((db) => `gain=${db}`).join("&");
-  for (const format of ["wav", "flac"]) $(`mix-${format}`).href = `v1/jobs/${job.id}/mix?${gains}&format=${format}`;
-}
-
-$("play-mix").addEventListener("click", async () => {
-  if ($("play-mix").getAttribute("aria-pressed") === "true") return stopMix();
-  players.pauseAll();
-  $("play-mix").setAttribute("aria-pressed", "true");
-  $("play-mix").textContent = "Stop the mix";
-  try {
-    await mix.play(stopMix);
-  } catch (error) {
-    stopMix();
-    sayError(error);
-  }
-});
-
-function stopMix() {
-  mix?.stop();
-  $("play-mix").setAttribute("aria-pressed", "false");
-  $("play-mix").textContent = "Play the mix";
-}
-
-// ---- the video with a part as its sound
-
-function showWatch() {
-  const isVideo = recording?.type.startsWith("video/");
-  $("watch").hidden = !isVideo;
-  if (!isVideo) return;
-  const options = [...document.querySelectorAll("#parts .name")].map((name, number) => new Option(name.textContent, number));
-  $("watch-part").replaceChildren(...options);
-  $("video").muted = false;
-}
-
-$("watch-part").addEventListener("change", () => {
-  const number = Number($("watch-part").value);
-  const video = $("video");
-  closeFrame();
-  players.pauseAll();
-  video.muted = number > 0;
-  video.scrollIntoView({ block: "center" });
-  video.play();
-});
-
-// The picture is the clock; the chosen part follows it.
-function followVideo() {
-  const number = Number($("watch-part").value || 0);
-  const audio = document.querySelectorAll("#parts audio")[number];
-  if (!job || !number || !audio || $("watch").hidden) return;
-  const video = $("video");
-  if (Math.abs(audio.currentTime - video.currentTime) > 0.08) audio.currentTime = video.currentTime;
-  if (video.paused !== audio.paused) video.paused ? audio.pause() : audio.play();
-}
-for (const name of ["play", "pause", "seeked", "timeupdate"]) $("video").addEventListener(name, followVideo);
-
-addEventListener("pagehide", () => job && fetch(`v1/jobs/${job.id}`, { method: "DELETE", keepalive: true }));
 
 // ---- start
 
