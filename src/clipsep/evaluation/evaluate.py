@@ -97,21 +97,7 @@ def evaluate(
     """
     check_device(device)
     sensitivity_bias(sensitivity)
-    if (model is None) == (estimates is None):
-        raise UsageError("Give a model or a folder of estimates, and not both.")
-    folder: Path | None = None
-    config: CheckpointConfig | None = None
-    kinds: tuple[str, ...] = ()
-    if model is not None:
-        folder = find_checkpoint(model)
-        config = load_config(folder)
-        kinds = _kinds(config, query)
-        if noise_heads and not config.model.noise_heads:
-            raise UsageError(
-                f"The model '{config.name}' has no noise heads: leave out --noise-heads."
-            )
-    elif noise_heads:
-        raise UsageError("Noise heads are a model's: leave out --noise-heads with --estimates.")
+    folder, config, kinds = _judged(model, estimates, query, noise_heads)
     listed = read_any(mixtures, Path(root) if root else None)
     chosen = listed[::every]
     finished = Path(estimates) if estimates is not None else None
@@ -171,6 +157,24 @@ def evaluate(
             if queries and job.keep_sounds and IMAGE in kinds
         },
     )
+
+
+def _judged(
+    model: str | Path | None, estimates: str | Path | None, query: str | None, noise_heads: bool
+) -> tuple[Path | None, CheckpointConfig | None, tuple[str, ...]]:
+    """The model's folder, its config and the kinds of queries; nothing of these for estimates."""
+    if (model is None) == (estimates is None):
+        raise UsageError("Give a model or a folder of estimates, and not both.")
+    if model is None:
+        if noise_heads:
+            raise UsageError("Noise heads are a model's: leave out --noise-heads with --estimates.")
+        return None, None, ()
+    folder = find_checkpoint(model)
+    config = load_config(folder)
+    kinds = _kinds(config, query)
+    if noise_heads and not config.model.noise_heads:
+        raise UsageError(f"The model '{config.name}' has no noise heads: leave out --noise-heads.")
+    return folder, config, kinds
 
 
 def _describe(

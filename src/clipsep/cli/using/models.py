@@ -156,7 +156,7 @@ def push(
     ] = None,
 ) -> None:
     """Send a model to the Hugging Face hub, with a card."""
-    from clipsep.hub import push_to_hub, save_pretrained
+    from clipsep.workflows.hub import push_to_hub, save_pretrained
 
     if output:
         for path in save_pretrained(model, output, license):

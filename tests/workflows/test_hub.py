@@ -13,7 +13,7 @@ import yaml
 from clipsep import ClipsepError, Separator, UsageError
 from clipsep.checkpoint import find_checkpoint
 from clipsep.cli import main
-from clipsep.hub import push_to_hub, save_pretrained
+from clipsep.workflows.hub import push_to_hub, save_pretrained
 
 pytest.importorskip("huggingface_hub")
 
