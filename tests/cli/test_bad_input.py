@@ -177,7 +177,10 @@ def test_a_model_whose_encoder_is_unknown_here(refused, recording, model, tmp_pa
     refused(2, *argv, names="bert")
 
 
-@pytest.mark.parametrize("device", ["frob", "cuda:999"])
+NO_MPS = pytest.mark.skipif(sys.platform == "darwin", reason="there is an Apple GPU")
+
+
+@pytest.mark.parametrize("device", ["frob", "cuda:999", pytest.param("mps", marks=NO_MPS)])
 def test_unknown_device(refused, recording, model, device):
     refused(2, "separate", recording, "-q", "rain", "--model", model, "--device", device)
 
