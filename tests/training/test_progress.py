@@ -11,7 +11,7 @@ import torch
 from clipsep.checkpoint import load_checkpoint
 from clipsep.errors import UsageError
 from clipsep.training.config import load_config
-from clipsep.training.progress import StepLines, _duration
+from clipsep.training.progress import StepLines, _duration, describe_start
 from clipsep.training.resume import initial_model
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -31,6 +31,30 @@ def test_lines_without_a_terminal(capsys):
     assert [line.split(":")[0] for line in said[:3]] == [f"step {n} of 5" for n in (2, 4, 5)]
     assert all("loss 0.2500" in line and "steps/s" in line and "left" in line for line in said[:3])
     assert said[3] == "validated at step 5: val/sdr_text 4.500"
+
+
+def test_on_a_terminal_one_line_is_kept_up_to_date(capsys, monkeypatch):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    trainer = SimpleNamespace(global_step=40, callback_metrics={})
+    lines = StepLines(steps=42, every=1000)
+    lines.on_train_start(trainer, None)
+    for step in (41, 42):
+        trainer.global_step = step
+        trainer.callback_metrics = {"train/loss": torch.tensor(0.25)}
+        lines.on_train_batch_end(trainer)
+    said = capsys.readouterr().err
+    assert [text.split(":")[0].strip() for text in said.split("\r")[1:]] == [
+        "Continuing from step 40 of 42.",
+        "step 41 of 42",
+        "step 42 of 42",
+    ]
+    assert said.count("\n") == 2, "the first and the last line stay"
+
+
+def test_the_start_says_what_is_trained_with_what_and_where():
+    model = torch.nn.Linear(1000, 500)
+    said = describe_start(model, torch.device("cpu"), 36, Path("runs/mine"))
+    assert said == "Training 0.5 million parameters on cpu, with 36 clips, in 'runs/mine'."
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(12, "12 s"), (200, "3 min"), (7500, "2 h 05 min")])
