@@ -222,7 +222,7 @@ def load_config(folder: Path) -> CheckpointConfig:
         part_of_a_model = path.exists() or (folder / WEIGHTS_NAME).exists()
         kind = ClipsepError if part_of_a_model else UsageError
         raise kind(
-            f"'{folder}' is no model: its {CONFIG_NAME} cannot be read ({error.strerror})."
+            f"'{folder}' is not a model: its {CONFIG_NAME} cannot be read ({error.strerror})."
         ) from error
     except (ValueError, RecursionError) as error:
         raise ClipsepError(f"'{path}' is damaged: it is not the JSON text of a model.") from error
@@ -247,7 +247,7 @@ def find_checkpoint(name: str | Path) -> Path:
     if str(name).strip() and folder.is_dir():
         return folder
     if isinstance(name, str) and _HUB_ID.fullmatch(name) and not name.startswith("."):
-        if folder.parent.is_dir():  # a path with a mistake in it, which is nobody else's business
+        if folder.parent.is_dir():  # a path with a mistake in it, which must not be sent to the hub
             raise UsageError(
                 f"There is no model '{name}': the folder '{folder.parent}' has no folder "
                 f"'{folder.name}'. (For a model of that name on the Hugging Face hub, start elsewhere.)"
@@ -289,13 +289,13 @@ class ModelSummary:
 
 
 def summarize(folder: Path) -> ModelSummary:
-    """Summary of a checkpoint folder; ClipsepError if it is none or lacks its weights."""
+    """Summary of a checkpoint folder; ClipsepError if it is not one or lacks its weights."""
     config = load_config(folder)
     try:
         n_bytes = (folder / WEIGHTS_NAME).stat().st_size
     except OSError as error:
         raise ClipsepError(
-            f"'{folder}' is no model: its {WEIGHTS_NAME} cannot be read ({error.strerror})."
+            f"'{folder}' is not a model: its {WEIGHTS_NAME} cannot be read ({error.strerror})."
         ) from error
     parameters = _parameters(folder / WEIGHTS_NAME)
     return ModelSummary(config.name, parameters, n_bytes, config.query_encoder, _purpose(config))

@@ -20,7 +20,7 @@ _NAMES = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
 def check_device(name: str) -> None:
     """Raise UsageError for a name that no device can have."""
     if not _NAMES.fullmatch(name):
-        raise UsageError(f"There is no device '{name}': choose auto, cpu, cuda or mps.")
+        raise UsageError(f"Unknown device '{name}': choose auto, cpu, cuda or mps.")
 
 
 def torch_device(name: str) -> str:
@@ -34,7 +34,7 @@ def torch_device(name: str) -> str:
         return "cuda" if torch_has("cuda") else "cpu"
     if name != "cpu" and not torch_has(name):
         kind = "Apple GPU (mps)" if name == "mps" else "CUDA device"
-        raise UsageError(f"There is no {kind} that PyTorch can use: choose the device cpu or auto.")
+        raise UsageError(f"PyTorch finds no {kind}: choose the device cpu or auto.")
     return name
 
 
@@ -51,7 +51,7 @@ def onnx_device(name: str) -> str:
         raise UsageError("ONNX Runtime does not run on an Apple GPU: choose the engine pytorch.")
     if name != "cpu" and not onnx_has_cuda():
         raise UsageError(
-            "There is no CUDA device that ONNX Runtime can use (it takes the package onnxruntime-gpu): "
+            "ONNX Runtime finds no CUDA device (it needs the package onnxruntime-gpu): "
             "choose the device cpu or auto, or the engine pytorch."
         )
     return name
@@ -93,7 +93,7 @@ def has_nvidia_driver() -> bool:
 
 
 def means_gpu(device: str) -> bool:
-    """Whether work on a device of this name is a GPU's, here."""
+    """Whether work on a device of this name runs on a GPU here."""
     check_device(device)
     if device == "auto":
         return onnx_has_cuda() or torch_has("cuda")
@@ -104,7 +104,7 @@ def means_gpu(device: str) -> bool:
 def one_thread() -> Iterator[None]:
     """Let PyTorch, if it is in use, compute with one thread.
 
-    Many workers share the cores, and all round alike.
+    Many workers then share the cores, and all of them round alike.
     """
     torch = sys.modules.get("torch")
     if torch is None:

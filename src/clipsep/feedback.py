@@ -40,7 +40,7 @@ class KnownSettings(BaseModel):
     """How queries compare with what a model was trained on.
 
     Attributes:
-        wordings: other ways to ask for a known sound that it was trained with, by its label.
+        wordings: other texts for a known sound that it was trained with, by its label.
         temperature: of the softmax over the cosines with the known sounds, by which a query is drawn.
         share: how far a query is drawn towards their weighted mean: 0 leaves it as it is.
         thresholds: of texts and of images, whose embeddings lie at other distances.

@@ -32,7 +32,7 @@ def find_files(source: Path, suffixes: frozenset[str]) -> Iterator[tuple[Path, s
         an absolute folder and the file's path below it, with slashes; in no particular order.
 
     Raises:
-        UsageError: if the source does not exist, or a name is no text.
+        UsageError: if the source does not exist, or a name is not text.
     """
     source = source.absolute()
     if source.is_file():
@@ -74,7 +74,7 @@ def write_whole(path: Path, data: bytes) -> None:
 
 
 def is_file(path: Path) -> bool:
-    """Whether there is such a file; not if its name is one that no file can have."""
+    """Whether there is such a file; False for a name that no file can have."""
     try:
         return path.is_file()
     except (OSError, ValueError):
@@ -105,7 +105,7 @@ def is_disk_full(error: BaseException, folder: Path) -> bool:
 def hold(path: Path) -> int | None:
     """Hold a file or folder for as long as this process lives, or until the descriptor is closed.
 
-    The system lets go of it when the process dies in any way, so nothing stays behind.
+    The system releases it when the process ends in any way, so nothing stays behind.
 
     Returns:
         the descriptor; None if another process holds it, or if it is not there.

@@ -37,7 +37,7 @@ def markdown_text(text: object) -> str:
 
 
 def unexpected(subject: object, error: Exception) -> str:
-    """A sentence about a failure that nothing in this package foresaw, for the one file it befell."""
+    """Make a sentence about one file for a failure that nothing in this package foresaw."""
     what = " ".join(f"{type(error).__name__}: {error}".split())
     return f"'{subject}' cannot be processed, for an unexpected reason ({what[:300]}): please report it."
 

@@ -1,6 +1,6 @@
 """Parts from other packages, found by the name of an entry point or by a dotted path that the user trusts.
 
-It knows names and how to import them, not what the parts do.
+What the parts do is their users' concern.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def is_dotted(name: str) -> bool:
 def trust(*names: str) -> None:
     """Allow dotted paths that the user wrote, here and in the processes that this one starts.
 
-    What follows a colon is not part of a name, and names that are no paths pass unnoticed. What a
+    What follows a colon is not part of a name, and names that are not dotted paths are ignored. What a
     checkpoint names must never come here: it may be somebody else's.
     """
     paths = [name.partition(":")[0] for name in names]

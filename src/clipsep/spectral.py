@@ -1,7 +1,7 @@
-"""From waveforms to the image a network sees, and from its masks back to any recording's bins.
+"""From waveforms to the bands that a network sees, and from its masks back to any recording's bins.
 
 NumPy alone: `clipsep.models.transforms` has the same in PyTorch, for training. The logarithmic frequency
-scale and its inverse are linear interpolations; nothing here knows of models or files.
+scale and its inverse are linear interpolations.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class SpectralSettings(BaseModel):
     """How a waveform becomes the network's input; part of every checkpoint.
 
     Attributes:
-        sample_rate: of the sound the network sees, in Hz.
+        sample_rate: of the waveform that the network sees, in Hz.
         n_fft: STFT size and window length (periodic Hann), in samples.
         hop_length: distance of STFT frames, in samples.
         n_bands: F, the number of log-frequency bands.

@@ -185,8 +185,8 @@ def test_unknown_engines_and_devices_that_are_not_there_are_refused(exported: Pa
         ("jax", "auto", "no engine 'jax': choose auto, onnx, pytorch"),
         ("auto", "tpu", "no device 'tpu': choose auto, cpu, cuda or mps"),
         ("onnx", "mps", "ONNX Runtime does not run on an Apple GPU"),
-        ("onnx", "cuda:99", "no CUDA device that ONNX Runtime can use"),
-        ("pytorch", "cuda:99", "no CUDA device that PyTorch can use"),
+        ("onnx", "cuda:99", "ONNX Runtime finds no CUDA device"),
+        ("pytorch", "cuda:99", "PyTorch finds no CUDA device"),
     ):
         with pytest.raises(UsageError, match=sentence):
             load_engine(exported, config, engine, device)

@@ -16,7 +16,7 @@ ENGINES = ("auto", ONNX, PYTORCH)
 
 
 class Engine(Protocol):
-    """What the rest of the package knows of an engine.
+    """Runs a mask network.
 
     Attributes:
         name: ``onnx`` or ``pytorch``.
@@ -31,8 +31,8 @@ class Engine(Protocol):
 
         Args:
             log_magnitude: of the mixtures, float32 [B, 1, F, T].
-            queries: embeddings float32 [N, D] that hold for all of them; None for a model that takes
-                no queries.
+            queries: embeddings float32 [N, D], the same for all mixtures; None for a model without
+                queries.
 
         Returns:
             float32 [B, N, F, T].
@@ -41,7 +41,7 @@ class Engine(Protocol):
 
 
 def engines_of(folder: Path) -> list[str]:
-    """The engines that can run a checkpoint here."""
+    """List the engines that can run a checkpoint here."""
     found = [ONNX] if (folder / ONNX_NAME).is_file() else []
     return [*found, PYTORCH] if is_installed("torch") else found
 
@@ -53,7 +53,7 @@ def load_engine(
     device: str = "auto",
     threads: int | None = None,
 ) -> Engine:
-    """A checkpoint, ready to be run.
+    """Load a checkpoint into an engine.
 
     Args:
         engine: ``auto`` takes PyTorch if a GPU is there that only PyTorch can use, else ONNX Runtime if
@@ -66,7 +66,7 @@ def load_engine(
         ClipsepError: if the checkpoint cannot run here, or is damaged.
     """
     if engine not in ENGINES:
-        raise UsageError(f"There is no engine '{engine}': choose {', '.join(ENGINES)}.")
+        raise UsageError(f"Unknown engine '{engine}': choose {', '.join(ENGINES)}.")
     check_device(device)
     has_export = (folder / ONNX_NAME).is_file()
     if engine == "auto":

@@ -1,4 +1,4 @@
-"""What a model costs: parameters, and multiplications for each second of sound."""
+"""What a model costs: parameters, and multiplications for each second of audio."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from clipsep.errors import is_installed
 
 @dataclass(frozen=True)
 class Cost:
-    """Of a model.
+    """What running a model costs.
 
     Attributes:
         parameters: of the mask network and what belongs to it; the query encoder is not counted.
         macs_per_second: multiply-accumulate operations of the mask network with one query for a second of
-            sound, without transforms; None without PyTorch, which counts them.
+            audio, without transforms; None without PyTorch, which counts them.
     """
 
     parameters: int
@@ -24,7 +24,7 @@ class Cost:
 
 
 def model_cost(folder: Path) -> Cost:
-    """The cost of a checkpoint; UsageError or ClipsepError if it cannot be loaded."""
+    """Count a checkpoint's cost; UsageError or ClipsepError if it cannot be loaded."""
     return Cost(summarize(folder).parameters, _macs(folder) if is_installed("torch") else None)
 
 

@@ -273,7 +273,7 @@ def _difference(model: SeparationModel, config: CheckpointConfig, folder: Path) 
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """The exporter tells users of its progress, of torchvision, and of its own future."""
+    """Silence the exporter's progress, deprecations and advice about torchvision."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)

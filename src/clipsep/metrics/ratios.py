@@ -1,6 +1,6 @@
 """How well a sound was separated, in dB: plain functions of arrays.
 
-Nothing here knows of models, files or lists.
+They take no models, files or lists.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def si_sdr_improvement(
 def leakage(mixture: ArrayLike, estimate: ArrayLike) -> np.ndarray:
     """Energy of an estimate over the mixture's, where the query names a sound that is not in it.
 
-    0 is right, 1 lets everything pass; infinite if only the mixture is silent, NaN if both are.
+    0 is right, 1 means that everything passes; infinite if only the mixture is silent, NaN if both are.
 
     Args:
         mixture, estimate: [..., T].

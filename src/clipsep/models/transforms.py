@@ -12,8 +12,7 @@ import torch
 from clipsep.spectral import SpectralSettings, band_positions, bin_positions
 
 _CPU = torch.device("cpu")
-# What is kept must not be made by inference mode, where it may be first needed: it could not serve in
-# training afterwards.
+# Cached tensors may first be needed in inference mode; made there, they could not be used in training.
 _usable_in_training = torch.inference_mode(False)
 
 

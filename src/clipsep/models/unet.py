@@ -1,6 +1,6 @@
 """The published separation network: a U-Net over the log-frequency spectrogram (Dong et al., 2023).
 
-It maps a spectrogram to features and knows nothing of queries beyond a dot product with them.
+It maps a spectrogram to features; a query only multiplies them.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """3x3 convolution of a bilinearly enlarged map that mixes channels before it enlarges.
 
-The results are those of the two steps one after the other; nothing here knows of networks or spectrograms.
+The results are those of the two steps one after the other; networks and spectrograms live elsewhere.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class UpsampledConv2d(nn.Conv2d):
     def _mixes_first(self, x: torch.Tensor) -> bool:
         """Whether mixing first is the faster way.
 
-        It is where enlarging is no dearer than mixing, so that at most half of the multiplications
+        It is where enlarging costs at most as much as mixing, so that at most half of the multiplications
         remain. GPUs compute convolutions at a higher rate than matrix products in single precision
         (PyTorch allows TF32 in the former only), so there it was left out.
         """

@@ -1,6 +1,6 @@
 """YAML with bounds, so that a few lines cannot become gigabytes, hours, or anything but plain values.
 
-It must not know what the values mean.
+What the values mean is checked elsewhere.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ def read_yaml(text: str) -> Any:
     """The plain values in a YAML text.
 
     Raises:
-        ValueError: saying what is wrong: no YAML, nested too deeply, aliases (of which a few lines can make
-            as much as they like), or a value that is not what its tag says.
+        ValueError: saying what is wrong: invalid YAML, nested too deeply, aliases (with which a few lines
+            can make gigabytes), or a value that does not fit its tag.
     """
     try:
         _check(text)
@@ -28,8 +28,8 @@ def read_yaml(text: str) -> Any:
     except (yaml.YAMLError, RecursionError) as error:
         raise ValueError(str(error)) from error
     except (TypeError, AttributeError, KeyError, OverflowError) as error:
-        # PyYAML's constructors of numbers, dates and tags raise whatever comes of odd ones.
-        raise ValueError(f"a value is not what its form says ({error})") from error
+        # PyYAML's constructors of numbers, dates and tags raise these for malformed ones.
+        raise ValueError(f"a value does not fit its tag ({error})") from error
 
 
 def _check(text: str) -> None:
@@ -38,7 +38,9 @@ def _check(text: str) -> None:
     depth = 0
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
         if isinstance(event, yaml.AliasEvent):
-            raise ValueError("aliases (*name) are not taken: write the value again, or use extends")
+            raise ValueError(
+                "aliases (*name) are not supported: write the value again, or use extends"
+            )
         depth += isinstance(event, _STARTS) - isinstance(event, _ENDS)
         if depth > _MOST_DEPTH:
             raise ValueError(f"it is nested more than {_MOST_DEPTH} deep")

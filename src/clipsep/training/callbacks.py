@@ -29,7 +29,7 @@ class ExportModel(Callback):
     """Writes the checkpoint folders ``last/`` and ``best/``.
 
     It must stand before weight averaging in the list of callbacks, because that takes the averaged
-    weights out of the model when its turn at the end of a validation comes.
+    weights out of the model at the end of a validation.
     """
 
     def __init__(self, output: Path, config: CheckpointConfig, best_by: str = "loss"):
@@ -76,7 +76,7 @@ class ExportModel(Callback):
         return {"best": self.best, "scores": scores}
 
     def load_state_dict(self, state_dict: dict) -> None:
-        """See `state_dict`."""
+        """Take over what `state_dict` gave."""
         self.best = state_dict.get("best", self.best)
         scores = dict(state_dict.get("scores", {}))
         self._note(scores.pop("step", None), scores)

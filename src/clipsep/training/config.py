@@ -1,4 +1,4 @@
-"""A training run as data: YAML in, validated settings out; it knows nothing of torch."""
+"""A training run as data: YAML in, validated settings out, without torch."""
 
 from __future__ import annotations
 
@@ -72,8 +72,8 @@ class LossSettings(_Settings):
         sdr_weight: weight of a signal-to-distortion term beside the cross-entropy.
         query_only_weight: of ``nit``: share of the cost on the query masks without noise masks.
         weighted: positions count by the mixture's loudness there; otherwise all alike.
-        drop_closest: of ``mask``, from step ``drop_closest_steps`` on: so many mixtures of a pass, those
-            whose queries are most alike, count nothing; -1 weights them by how alike they are.
+        drop_closest: of ``mask``, from step ``drop_closest_steps`` on: this number of mixtures of a pass,
+            those whose queries are most alike, do not count; -1 weights mixtures by how alike they are.
         drop_closest_steps: see ``drop_closest``.
         clamp: of ``mask`` and ``pit``: ``published`` or ``none``, see `clipsep.training.losses.mask_loss`.
     """
@@ -260,7 +260,7 @@ class TrainingConfig(_Settings):
                 )
 
     def parts(self, world_size: int) -> int:
-        """Equal parts into which each batch is dealt on so many devices."""
+        """Number of equal parts of each batch on ``world_size`` devices."""
         return world_size * self.accumulate
 
     def part_size(self, world_size: int) -> int:
@@ -276,7 +276,7 @@ class TrainingConfig(_Settings):
             )
         if self.loss.absent_query_prob and self.batch_size == parts:
             raise ValueError(
-                "loss.absent_query_prob asks for another mixture's sound: batch_size must be at least "
+                "loss.absent_query_prob takes the query of another mixture: batch_size must be at least "
                 f"twice devices x nodes x accumulate, which is {parts}"
             )
         return self.batch_size // parts
@@ -308,7 +308,7 @@ def _read(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
         reason = " ".join(str(error).split())
         raise UsageError(f"Cannot read the config '{path}': {reason}.") from error
     if not isinstance(data, dict):
-        raise UsageError(f"The config '{path}' is no mapping of keys to values.")
+        raise UsageError(f"The config '{path}' is not a mapping of keys to values.")
     base = data.pop("extends", None)
     if base is None:
         return data
@@ -332,7 +332,9 @@ def _merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
 def _override(data: dict[str, Any], override: str) -> None:
     key, separator, value = override.partition("=")
     if not separator:
-        raise UsageError(f"'{override}' is no override: write key=value, for example steps=1000.")
+        raise UsageError(
+            f"'{override}' is not an override: write key=value, for example steps=1000."
+        )
     *parents, last = key.split(".")
     for parent in parents:
         data = data.setdefault(parent, {})
@@ -341,4 +343,4 @@ def _override(data: dict[str, Any], override: str) -> None:
     try:
         data[last] = read_yaml(value)
     except ValueError as error:
-        raise UsageError(f"'{override}': the value is not YAML that can be read.") from error
+        raise UsageError(f"'{override}': the value is not valid YAML.") from error

@@ -1,7 +1,7 @@
 """What a run is trained and validated on: data sets, embeddings, text queries; refused here if unfit.
 
-Everything that can be known to go wrong is found before the first step. How batches are dealt out to
-devices is sampling.py's business.
+Everything that can be known to go wrong is found before the first step. `clipsep.training.data.sampling`
+deals batches out to devices.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class TrainingInputs:
     Attributes:
         labels: of training, then those that only validation has, if training takes no texts.
         encoder: of the queries; None for models that take none.
-        text_queries: embeddings of the labels [labels, D]; None where nothing can be asked in words.
+        text_queries: embeddings of the labels [labels, D]; None where texts cannot be queries.
         mixtures: of training, as many as the run will see.
         validation: the fixed mixtures that are scored, if there are validation data.
     """
@@ -103,8 +103,8 @@ def _labels(
     unknown = sorted(set(validation.labels) - set(dataset.labels))
     if unknown and config.query in ("text", "hybrid"):
         raise UsageError(
-            f"The validation data have labels that training has not: {unknown[0]}; leave them out, or "
-            "train with query=image."
+            f"The validation set has labels that the training set lacks ({unknown[0]}): remove those "
+            "clips, or train with query=image."
         )
     return [*dataset.labels, *unknown]
 

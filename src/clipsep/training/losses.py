@@ -1,6 +1,6 @@
 """What the networks are trained for: masks of known mixtures, with or without noise heads.
 
-Everything here works on mask logits and `Targets`; it knows nothing of networks, files or optimizers.
+Everything here works on mask logits and `Targets`; networks, files and optimizers live elsewhere.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from clipsep.models.clipsep import MaskLogits
 from clipsep.models.transforms import log_magnitude, magnitude, to_bands, unwarp_matrix
 from clipsep.spectral import SpectralSettings
 
-# Queries with a higher cosine are taken to ask for the same sound: a rule of thumb for the embedded
-# encoder. Encoders whose embeddings all lie close together would leave little to ask for.
+# Queries with a higher cosine are taken to name the same sound: a rule of thumb for the embedded
+# encoder. Where all embeddings of an encoder lie close together, few mixtures would get an absent query.
 _DISSIMILAR = 0.5
 
 
@@ -56,8 +56,8 @@ def make_targets(
     """Targets of mixtures from the complex spectra of their sources, [B, N, n_fft // 2 + 1, T].
 
     Args:
-        n_targets: the first so many sources are targets; the others are only part of the mixture. Default:
-            all are targets.
+        n_targets: how many sources, from the first on, are targets; the others are only part of the
+            mixture. By default all are targets.
         mixture: complex [B, 1, n_fft // 2 + 1, T], where it is not the sum of these sources.
     """
     if mixture is None:
@@ -152,15 +152,15 @@ def mask_loss(
 
 
 def similarity_weight(query: torch.Tensor, closest: int) -> torch.Tensor:
-    """How much mixtures count whose queries may ask for the same sound, as the published ``drop_closest``.
+    """Weigh mixtures down whose queries may name the same sound, as the published ``drop_closest``.
 
     Args:
         query: embeddings [B, N, D]; of each mixture the two that are most alike decide.
-        closest: so many mixtures of the batch, those with the highest cosine, count nothing; -1 lets each
-            count relu(1 - 2 relu(cosine - 0.5)).
+        closest: this number of mixtures of the batch, those with the highest cosine, get the weight 0; with
+            -1 each gets relu(1 - 2 relu(cosine - 0.5)).
 
     Returns:
-        [B, N]; all alike if none would count.
+        [B, N]; ones if all weights would be 0.
     """
     unit = F.normalize(query.float(), dim=-1)
     cosine = unit @ unit.mT  # [B, N, N]
@@ -273,7 +273,7 @@ def _log_probabilities(x: torch.Tensor, clamp: str) -> tuple[torch.Tensor, torch
 
 def _clamped(p: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Log p and log(1 - p) with the limits, and the gradients, of torch's binary cross-entropy."""
-    # NaN is refused there (on a GPU with the end of the process), and is to be noticed in the loss.
+    # There NaN raises an error, which on a GPU ends the process; here the loss is to become NaN.
     undefined = p.isnan()
     p = p.masked_fill(undefined, 0.5)
     with torch.autocast(p.device.type, enabled=False):

@@ -1,6 +1,6 @@
 """What a training tells a person: what it trains with at the start, then how far it is.
 
-On a terminal one line is kept up to date; elsewhere a line is written every so many steps.
+On a terminal one line is kept up to date; elsewhere a line is written every few steps.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ from clipsep.training.config import TrainingConfig
 from clipsep.training.load import TrainingInputs
 
 RESUME = "resume.ckpt"
-# What a run that goes on may change: none of it decides what a step learns from which mixtures.
+# What may change when a run resumes: none of it decides what a step learns from which mixtures.
 _MAY_CHANGE = {
     *("steps", "validate_every", "validation_mixtures", "save_every", "log_every", "examples"),
     *("accumulate", "device", "devices", "nodes", "loader_workers", "compile"),
@@ -31,7 +31,7 @@ _MAY_CHANGE = {
 
 
 class RunRecord(Callback):
-    """Keeps in the saved state what fixes the run, so that no other run goes on from it."""
+    """Keeps in the saved state what fixes the run, so that no other run resumes from it."""
 
     def __init__(
         self, checkpoint: CheckpointConfig, config: TrainingConfig, inputs: TrainingInputs
@@ -52,10 +52,10 @@ class RunRecord(Callback):
 
 
 class SaveState(Callback):
-    """Saves what a run needs to go on, ``resume.ckpt``: every so many steps, and at the end.
+    """Saves ``resume.ckpt``, what a run needs to resume: every ``save_every`` steps, and at the end.
 
-    At a step that is validated it waits for that, or a kill in between would lose the validation. It
-    must stand behind weight averaging in the list of callbacks.
+    At a step that is validated it saves after the validation, which a kill in between would lose otherwise.
+    It must stand behind weight averaging in the list of callbacks.
 
     Args:
         validate: whether there is something to validate with.
@@ -68,7 +68,7 @@ class SaveState(Callback):
         self._saved = 0  # the last step that was
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """A run that goes on starts from what was saved."""
+        """Remember the step that a resumed run starts from."""
         self._saved = trainer.global_step
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
@@ -90,7 +90,7 @@ class SaveState(Callback):
 
 @dataclass(frozen=True)
 class ResumePoint:
-    """A saved state to go on from: its file, the steps that were made, and what is in it."""
+    """A saved state to resume from: its file, the steps that were made, and what is in it."""
 
     path: Path
     step: int
@@ -99,7 +99,7 @@ class ResumePoint:
 
 
 def resume_point(config: TrainingConfig, task: nn.Module, run: RunRecord) -> ResumePoint | None:
-    """State to go on from, if there is one. Nothing in it is run.
+    """Load the state to resume from, if there is one; no code in it is run.
 
     Raises:
         ClipsepError: if it is damaged, or holds more than numbers, texts and tensors.
@@ -113,8 +113,8 @@ def resume_point(config: TrainingConfig, task: nn.Module, run: RunRecord) -> Res
         state = ResumePoint(path, saved["global_step"], saved["state_dict"], saved["callbacks"])
     except Exception as error:  # torch.load raises whatever the damage leads to
         raise ClipsepError(
-            f"'{path}' is damaged and the run cannot go on: delete it to start again; the models beside "
-            "it are untouched."
+            f"'{path}' is damaged, so the run cannot resume: delete it to start again. The models beside "
+            "it are intact."
         ) from error
     other = _first_difference(run.record, state.callbacks.get(run.state_key, {}))
     if other:

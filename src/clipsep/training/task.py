@@ -130,7 +130,7 @@ class SeparationTask(pl.LightningModule):
         return targets._replace(weight=torch.ones_like(targets.weight))
 
     def _query_weight(self, query: torch.Tensor) -> torch.Tensor | None:
-        """Of queries [B, N, D] that may ask for the same sound, in the step that training has reached."""
+        """Weigh down queries [B, N, D] that may name the same sound, from the config's step on."""
         closest = self.config.loss.drop_closest
         if not closest or self.global_step < self.config.loss.drop_closest_steps:
             return None
@@ -225,9 +225,9 @@ class SeparationTask(pl.LightningModule):
 
 
 def diverged(step: int) -> ClipsepError:
-    """What to raise when numbers are no longer finite."""
+    """Make the error for a loss, score or weight that is not finite."""
     return ClipsepError(
-        f"The training diverged: at step {step} its numbers are no longer finite; begin anew in another "
+        f"The training diverged: at step {step} its numbers are not finite. Train again into another "
         "output with a lower optimizer.learning_rate."
     )
 

@@ -42,7 +42,7 @@ def train(
     callbacks: Sequence[Callback] = (),
     logger: Logger | Sequence[Logger] = (),
 ) -> Path:
-    """Run a training to its end; the same call again goes on after a kill.
+    """Run a training to its end; after a kill, the same call resumes it.
 
     On several devices it is called in a process for each; all return the same.
 
@@ -253,7 +253,7 @@ def _named_loggers(config: TrainingConfig) -> list[Logger]:
 
 @contextmanager
 def _failures_explained(config: TrainingConfig) -> Iterator[None]:
-    """Turn what can befall a good config on a real machine into one sentence."""
+    """Turn the failures of a good config on a real machine into one sentence each."""
     try:
         yield
     except ClipsepError as error:
@@ -265,7 +265,7 @@ def _failures_explained(config: TrainingConfig) -> Iterator[None]:
     except OSError as error:
         raise ClipsepError(
             f"Cannot write to '{config.output}': {error.strerror or error}. What was saved before is "
-            "intact: run the same command again to go on from it."
+            "intact: run the same command again to resume from it."
         ) from error
     except torch.OutOfMemoryError as error:
         raise ClipsepError(
@@ -273,7 +273,7 @@ def _failures_explained(config: TrainingConfig) -> Iterator[None]:
             f"{2 * config.accumulate} takes the batch in smaller passes."
         ) from error
     except MisconfigurationException as error:
-        raise UsageError(f"This machine cannot train as asked: {error}") from error
+        raise UsageError(f"This machine cannot run the config: {error}") from error
     except Exception as error:
         if config.compile and type(error).__module__.startswith("torch._"):
             raise ClipsepError(

@@ -10,7 +10,7 @@ from torch.utils.data import default_collate
 
 
 class MixtureItem(NamedTuple):
-    """The sources of one mixture and what asks for them.
+    """The sources of one mixture and their queries.
 
     Attributes:
         sources: float32 [N, samples], already divided by N; the mixture is their sum. With

@@ -1,6 +1,6 @@
 """The order in which training visits clips: a pure function of (seed, index), so that runs resume exactly.
 
-It knows clips and shards as numbers only.
+Clips and shards are numbers here.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Window(NamedTuple):
 
 
 class ClipOrder:
-    """Visits every clip once per epoch, window by window, in an order that every epoch draws anew.
+    """Visits every clip once per epoch, window by window, in a new order each epoch.
 
     An epoch deals all shards into windows of nearly equal numbers of shards. As long as one window is
     in use, no other clips are needed, so that they may lie far away.

@@ -1,7 +1,7 @@
 """Mix-and-separate: training and validation mixtures of known sources, drawn from prepared videos.
 
-Every item is a pure function of (seed, index), so a run that was cut off goes on with exactly the
-mixtures it would have seen.
+Every item is a pure function of (seed, index), so a resumed run sees exactly the mixtures
+that an unbroken one would have seen.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Sampler(Protocol):
     """What chooses the clips of training mixtures; its class is called with a data set and options.
 
     ``Sampler(dataset, n_sources=N, seed=seed, **options)`` makes one. What it draws may depend on ``index``
-    and the seed alone, so that a training that was cut off goes on with the same mixtures.
+    and the seed alone, so that a resumed training sees the same mixtures.
     """
 
     def __call__(self, index: int) -> Sequence[int]:
@@ -62,8 +62,8 @@ class MixtureDataset(Dataset):
         train: random centres, gains and partners that change with every epoch; otherwise (validation)
             the middle of each clip, no gain, and a partner drawn once per clip.
         length: number of items; in training usually steps * batch size.
-        shuffle_shards: clips are shuffled and mixed among those of so many shards at a time (`ClipOrder`);
-            by default among all, or, where shards have to be fetched, of `REMOTE_WINDOW`.
+        shuffle_shards: shards among whose clips training shuffles and mixes at a time (`ClipOrder`); by
+            default all, or `REMOTE_WINDOW` where shards have to be fetched.
 
     Raises:
         ClipsepError: if the data set has too few clips to mix.
@@ -245,7 +245,7 @@ class MixtureDataset(Dataset):
         return partner
 
     def _enter(self, window: Window) -> None:
-        """Let go of the last window; fetch this one, as far as it is not there yet, and the next."""
+        """Release the last window; fetch what is missing of this one and of the next."""
         self._entered = window.number
         self.dataset.unmap()
         following = self._order.window(window.number + 1)
@@ -255,7 +255,7 @@ class MixtureDataset(Dataset):
         )
 
     def _claim_room(self, n_shards: int) -> None:
-        """Refuse a cache in which so many shards cannot be kept: they would be fetched over and over."""
+        """Refuse a cache that cannot hold ``n_shards`` shards: they would be fetched over and over."""
         root = self.dataset.root
         sizes = [sum(map(root.size, self._files(shard))) for shard in self.dataset.shards]
         needed = root.size(INDEX_FILE) + sum(sorted(sizes, reverse=True)[:n_shards])
@@ -290,7 +290,7 @@ class MixtureDataset(Dataset):
         return _Source(segment, self._query(clip, frame, rng), self._text_of(clip, rng))
 
     def _text_of(self, clip: Clip, rng: np.random.Generator) -> int:
-        """Index of the text that asks for a clip; -1 if there is none."""
+        """Index of the text that is a clip's query; -1 if it has none."""
         if self._captions is None:
             return -1 if clip.label is None else self._label_index.get(clip.label, -1)
         texts = self._captions[clip.id]
@@ -323,15 +323,15 @@ def _cosine(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def _stretch(segment: np.ndarray, samples: int) -> np.ndarray:
-    """Play a segment in another time: linear interpolation, whose faint aliasing is of no matter here."""
+    """Stretch a segment by linear interpolation; its faint aliasing does not matter here."""
     positions = np.linspace(0, len(segment) - 1, samples)
     return np.interp(positions, np.arange(len(segment)), segment).astype(np.float32)
 
 
 def cut_segment(audio: np.ndarray, centre: int, samples: int) -> np.ndarray:
-    """A segment of int16 sound as float32 in [-1, 1], centred on sample ``centre``.
+    """Cut a segment of int16 audio, centred on sample ``centre``, as float32 in [-1, 1].
 
-    Sound shorter than the segment is repeated to fill it; beyond the ends of longer sound is silence.
+    Audio shorter than the segment is repeated to fill it; beyond the ends of longer audio is silence.
     """
     if len(audio) < samples:
         audio = np.tile(audio, samples // len(audio) + 1)

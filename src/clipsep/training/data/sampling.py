@@ -22,7 +22,7 @@ class StepSampler(Sampler[int]):
         steps: of the whole run.
         batch_size: mixtures of one step, over all devices and passes.
         parts: equal parts of a step, devices x passes.
-        first_step: where the run stands, asked when a pass over the data begins.
+        first_step: where the run stands, called when a pass over the data begins.
         rank: (number of this device, number of devices), likewise.
     """
 

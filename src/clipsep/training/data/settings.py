@@ -17,7 +17,7 @@ class MixingSettings(BaseModel):
         query_frames: frames around the segment's centre whose mean embedding is the query.
         frame_stride: seconds from one of them to the next.
         margin: seconds kept clear of a clip's ends when the centre is drawn.
-        extra_frames: a clip counts as having so many frames more than seconds when its centre is drawn.
+        extra_frames: frames that a clip is taken to have beyond its seconds when its centre is drawn.
             The published extraction gives 2 more, which moves centres towards the end of clips.
         jitter: the segment's centre moves by up to this many seconds off its frame.
         target_rms: root mean square that every segment is scaled to before the random gain; None leaves it
@@ -61,5 +61,7 @@ class MixingSettings(BaseModel):
     def _rising(cls, gain: tuple[float, float]) -> tuple[float, float]:
         low, high = gain
         if not 0 <= low <= high or high == 0:
-            raise ValueError("must be two numbers from 0 on, the lower one first and not both 0")
+            raise ValueError(
+                "must be two numbers of at least 0, the lower one first and not both 0"
+            )
         return gain
