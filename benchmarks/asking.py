@@ -17,7 +17,7 @@ import numpy as np
 
 from clipsep import Separator
 from clipsep.media import read_audio
-from clipsep.separation.combining import MaskPlan
+from clipsep.separation.masking.combining import MaskPlan
 from clipsep.separation.masking.query_masks import QueryMasks
 from clipsep.spectral import from_bands, log_magnitude, stft
 

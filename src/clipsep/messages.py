@@ -1,11 +1,13 @@
-"""Parts of sentences for people: numbers with their nouns, and what pydantic finds wrong."""
+"""What people are told: parts of sentences, what pydantic finds wrong, and how far work has come."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from pydantic import ValidationError
+
+Progress = Callable[[float, float | None], None]  # (done, of how much; None if that is not known)
 
 
 def counted(number: int, noun: str, plural: str | None = None) -> str:

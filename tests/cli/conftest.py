@@ -30,7 +30,7 @@ def fake_encoder(monkeypatch: pytest.MonkeyPatch) -> None:
             FakeEncoder(known[name]) if name in known else load_query_encoder(name, device, threads)
         )
 
-    monkeypatch.setattr("clipsep.separation.separator.load_query_encoder", load)
+    monkeypatch.setattr("clipsep.separation.query_reader.load_query_encoder", load)
     monkeypatch.setattr("clipsep.queries.load_query_encoder", load)
 
 

@@ -208,3 +208,74 @@ def test_a_recording_asks_for_what_sounds_like_it(tmp_path):
     assert not np.array_equal(*encoded.embeddings)
     with pytest.raises(UsageError, match="'hash' does not read audio"):
         make_separator(checkpoint(), HashEncoder()).encode([path])
+
+
+def test_a_list_gives_what_one_by_one_gives(separator, tmp_path):
+    path = write(tmp_path / "in.wav", noise(2, 70001), 22050)
+    recordings = [noise(2, 40000), noise(9000), path, str(path)]
+    rates = [RATE, 8000, None, None]
+    together = separator.separate(recordings, rates, ["dog", "rain"], sensitivity=0.6)
+    queries = separator.encode(["dog", "rain"])
+    for result, recording, rate in zip(together, recordings, rates, strict=True):
+        alone = separator.separate(recording, rate, queries, sensitivity=0.6)
+        assert result.sample_rate == alone.sample_rate
+        assert np.abs(result.residual - alone.residual).max() <= 1e-5
+        for name, target in alone.targets.items():
+            assert result.targets[name].shape == target.shape
+            assert np.abs(result.targets[name] - target).max() <= 1e-5
+    assert separator.separate([], RATE, ["dog"]) == []
+
+
+def test_queries_of_a_list_are_read_once(monkeypatch):
+    encoder = HashEncoder()
+    texts = []
+    encode = encoder.encode_texts
+    monkeypatch.setattr(encoder, "encode_texts", lambda given: texts.append(given) or encode(given))
+    make_separator(checkpoint(), encoder).separate([noise(9000)] * 3, RATE, ["dog"])
+    assert len(texts) == 1
+
+
+def test_a_file_in_memory_is_its_waveform(separator, tmp_path):
+    mixture = 0.1 * noise(2, 50000)
+    path = write(tmp_path / "in.wav", mixture, RATE)
+    expected = separator.separate(mixture[:, 16000:32000], RATE, ["dog"])
+    part = separator.separate(path, queries=["dog"], start=1.0, end=2.0)
+    assert part.sample_rate == RATE
+    assert np.abs(part.targets["dog"] - expected.targets["dog"]).max() < 1e-3  # 16 bits
+
+
+def test_what_is_wrong_in_a_list_is_named(separator, tmp_path):
+    with pytest.raises(ClipsepError, match=r"^Recording 2 of 2: .* too short, 3 samples"):
+        separator.separate([noise(9000), noise(3)], RATE, ["dog"])
+    with pytest.raises(UsageError, match=r"^Recording 1 of 1: .*missing\.wav does not exist"):
+        separator.separate([tmp_path / "missing.wav"], queries=["dog"])
+    with pytest.raises(UsageError, match=r"^Recording 1 of 1: .* needs its sample rate"):
+        separator.separate([noise(9000)], queries=["dog"])
+    with pytest.raises(UsageError, match="1 recording and 2 sample rates"):
+        separator.separate([noise(9000)], [RATE, RATE], ["dog"])
+
+
+def test_progress_rises_to_the_length_of_what_is_separated(separator, tmp_path):
+    heard = []
+
+    def note(done: float, total: float | None) -> None:
+        heard.append((done, total))
+
+    separator.separate(noise(80000), RATE, ["dog"], progress=note)
+    _check_progress(heard, 5.0, 5.0)
+    path = write(tmp_path / "in.wav", noise(1, 32000), RATE)
+    separator.separate([noise(2, 16000), path], RATE, ["dog"], progress=note)
+    _check_progress(heard, 3.0, 3.0)
+    blocks = np.array_split(noise(80000), 7)
+    for _ in separator.stream(blocks, RATE, ["dog"], progress=note):
+        assert heard  # before each result
+    _check_progress(heard, 5.0, None)
+
+
+def _check_progress(heard: list[tuple[float, float | None]], end: float, total: float | None):
+    done = [seconds for seconds, _ in heard]
+    assert len(done) > 1
+    assert done == sorted(done)
+    assert done[-1] == pytest.approx(end)
+    assert {whole for _, whole in heard} == {total}
+    heard.clear()

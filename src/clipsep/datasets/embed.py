@@ -20,8 +20,9 @@ from clipsep.datasets.reader import SAMPLE_RATE, PreparedDataset
 from clipsep.datasets.storage.folders import is_address
 from clipsep.devices import one_thread
 from clipsep.errors import ClipsepError
+from clipsep.messages import Progress
 from clipsep.parallel.run import local_workers, run_many
-from clipsep.parallel.task import Progress, require_shared_folder
+from clipsep.parallel.task import require_shared_folder
 from clipsep.plugins import trust
 
 _FRAMES_PER_BATCH = 64

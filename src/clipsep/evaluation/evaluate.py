@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import platform
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import datetime, timezone
 from importlib.metadata import version
@@ -27,6 +27,7 @@ from clipsep.evaluation.queries import AUDIO, MixtureQueries, absent_sounds
 from clipsep.evaluation.report.statistics import Report
 from clipsep.evaluation.scoring import MixtureJob, MixtureScorer, MixtureScores, find_estimate
 from clipsep.feedback import IMAGE, TEXT
+from clipsep.messages import Progress
 from clipsep.parallel.run import local_workers, run_many
 from clipsep.plugins import trust
 from clipsep.queries import QueryEncoder, load_query_encoder
@@ -34,7 +35,6 @@ from clipsep.queries.known import KnownSounds
 from clipsep.queries.labels import LabelEncoder
 from clipsep.separation.masking.query_masks import SENSITIVITY, sensitivity_bias
 
-Progress = Callable[[float, float | None], None]  # (done, of how many)
 QUERIES = {TEXT: (TEXT,), IMAGE: (IMAGE,), AUDIO: (AUDIO,), "both": (TEXT, IMAGE)}
 _ESTIMATES = {kind: f"{kind} query" for kind in (TEXT, IMAGE, AUDIO)}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,12 +12,13 @@ import numpy as np
 from clipsep.errors import UsageError
 from clipsep.finding.presence import Presence
 from clipsep.finding.spans import THRESHOLD, Span, spans_of
-from clipsep.media import AudioReader
+from clipsep.messages import Progress
 from clipsep.queries.parsing import Query
 from clipsep.separation.asked import EncodedQueries, as_asked
 from clipsep.separation.options import SeparationOptions
-from clipsep.separation.separator import Progress, Separator
-from clipsep.separation.waveforms import as_sample_rate, as_waveform, check_samples
+from clipsep.separation.pieces import pieces_of
+from clipsep.separation.separator import Separator
+from clipsep.separation.waveforms import Source
 
 
 @dataclass(frozen=True)
@@ -118,10 +119,9 @@ def find(
         raise UsageError(
             "Sounds are found one by one: together, not, remove and gain do not apply."
         )
-    with _Source(source, sample_rate, options) as recording:
-        video = None if isinstance(source, np.ndarray) else Path(source)
+    with Source(source, sample_rate, options.start, options.end) as recording:
         # Bad queries fail before the model is loaded.
-        asked = as_asked(queries, options, video)
+        asked = as_asked(queries, options, recording.path)
         separator = separator or Separator()
         encoded = separator.encoded(asked)
         presence = Presence(
@@ -134,12 +134,18 @@ def find(
             separator.overlap,
             exclusive,
         )
-        for block in recording:
+        channels, samples = 1, 0
+        for block, _ in pieces_of(recording, recording.sample_rate):
             presence.push(block)
+            channels, samples = len(block), samples + block.shape[1]
             if progress:
-                progress(recording.read_seconds, recording.seconds)
-        presence.push(np.zeros((recording.channels, 0), np.float32), last=True)
-        return _result(recording, presence, encoded, threshold)
+                progress(samples / recording.sample_rate, recording.seconds)
+        presence.push(np.zeros((channels, 0), np.float32), last=True)
+    name, start = "waveform", 0.0
+    if recording.path is not None:
+        name, start = str(recording.path), options.start or 0.0
+    sounds = _found(presence, encoded, threshold, samples / recording.sample_rate, start)
+    return FindResult(name, samples / recording.sample_rate, presence.step_seconds, sounds, start)
 
 
 def scan(
@@ -169,65 +175,19 @@ def scan(
     return FindResult(found.source, found.seconds, found.step_seconds, heard, found.start)
 
 
-def _result(
-    recording: _Source, presence: Presence, queries: EncodedQueries, threshold: float
-) -> FindResult:
-    curves, seconds = presence.curves(), recording.read_seconds
-    sure = presence.confidence
+def _found(
+    presence: Presence, queries: EncodedQueries, threshold: float, seconds: float, start: float
+) -> list[FoundSound]:
+    """What was found of each query in the ``seconds`` that were searched from ``start`` on."""
+    curves, sure = presence.curves(), presence.confidence
     familiarity = queries.familiarity or [None] * len(queries.names)
     sounds = []
     for number, (name, curve) in enumerate(zip(queries.names, curves, strict=True)):
         spans = [
-            Span(
-                round(span.start + recording.start, 3),
-                round(span.end + recording.start, 3),
-                span.confidence,
-            )
+            Span(round(span.start + start, 3), round(span.end + start, 3), span.confidence)
             for span in spans_of(curve, presence.step_seconds, seconds, threshold)
         ]
         confidence = float(curve.max() if sure is None else min(sure[number], curve.max()))
         known = familiarity[number]
         sounds.append(FoundSound(name, confidence, spans, curve, known.level if known else None))
-    return FindResult(recording.name, seconds, presence.step_seconds, sounds, recording.start)
-
-
-class _Source:
-    """A file or a waveform, as blocks [C, n]."""
-
-    def __init__(
-        self, source: str | Path | np.ndarray, sample_rate: int | None, options: SeparationOptions
-    ):
-        self.start, self.read_seconds, self.channels = 0.0, 0.0, 1
-        self._reader: AudioReader | None = None
-        if isinstance(source, str | Path):
-            self._reader = AudioReader(source, start=options.start, end=options.end)
-            self.name, self.start = str(source), options.start or 0.0
-            self.sample_rate, self.seconds = (
-                self._reader.info.sample_rate,
-                self._reader.info.seconds,
-            )
-            return
-        if sample_rate is None:
-            raise UsageError("A waveform needs its sample rate beside it.")
-        self.name, self.sample_rate = "waveform", as_sample_rate(sample_rate)
-        self._samples = np.atleast_2d(as_waveform(source))
-        check_samples(self._samples, 0, self.sample_rate)
-        self.seconds = self._samples.shape[1] / self.sample_rate
-
-    def __enter__(self) -> _Source:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._reader:
-            self._reader.close()
-
-    def __iter__(self) -> Iterator[np.ndarray]:
-        blocks = self._reader or self._pieces()
-        for block in blocks:
-            self.channels = len(block)
-            self.read_seconds += block.shape[1] / self.sample_rate
-            yield block
-
-    def _pieces(self) -> Iterator[np.ndarray]:
-        for first in range(0, self._samples.shape[1], self.sample_rate):
-            yield self._samples[:, first : first + self.sample_rate]
+    return sounds

@@ -20,6 +20,7 @@ from queue import SimpleQueue
 from clipsep.errors import ClipsepError
 from clipsep.files import atomic_write
 from clipsep.media import probe
+from clipsep.messages import Progress
 from clipsep.paper.public_sets import SPLITS, ListedClip
 from clipsep.paper.rate_limiter import RateLimiter
 from clipsep.paper.youtube import FetchFailed, VideoMissing
@@ -27,7 +28,6 @@ from clipsep.paper.youtube import FetchFailed, VideoMissing
 # (clip, folder for its files, set when all is called off) -> the finished file; raises VideoMissing
 # and FetchFailed.
 Fetch = Callable[[ListedClip, Path, threading.Event], Path]
-Progress = Callable[[int, int], None]  # (finished, total)
 Outcome = VideoMissing | FetchFailed | None  # what kept a clip away, or None
 
 

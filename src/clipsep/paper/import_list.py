@@ -18,9 +18,9 @@ from clipsep.errors import ClipsepError
 from clipsep.files import fingerprint
 from clipsep.media import read_audio, square_image
 from clipsep.media.images import open_image
-from clipsep.messages import unexpected
+from clipsep.messages import Progress, unexpected
 from clipsep.paper.lists import ListRow, find_file, read_list
-from clipsep.parallel.task import Progress, require_shared_folder
+from clipsep.parallel.task import require_shared_folder
 
 FRAME_SIZE = 224
 

@@ -14,7 +14,7 @@ import numpy as np
 from clipsep.errors import UsageError
 from clipsep.queries.known import Familiarity
 from clipsep.queries.parsing import Query, named_queries
-from clipsep.separation.combining import MaskPlan
+from clipsep.separation.masking.combining import MaskPlan
 from clipsep.separation.options import MIX, SeparationOptions
 
 

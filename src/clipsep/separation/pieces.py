@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
+from clipsep.messages import Progress
 from clipsep.separation.asked import EncodedQueries
 from clipsep.separation.masking.query_masks import QueryMasks
 from clipsep.separation.result import SeparationResult
@@ -62,3 +63,33 @@ def result_of(
     targets = dict(zip(queries.names, arrays, strict=True))
     feedback = dict(zip(queries.queries or queries.names, masks.feedback, strict=True))
     return SeparationResult(targets, residual, sample_rate, feedback)
+
+
+def reported(
+    results: Iterable[SeparationResult], progress: Progress | None, seconds: float | None = None
+) -> Iterator[SeparationResult]:
+    """The same results; before each, ``progress`` hears how many seconds are done.
+
+    Args:
+        seconds: of the whole recording, if known.
+    """
+    samples = 0
+    for result in results:
+        samples += result.residual.shape[-1]
+        if progress:
+            progress(samples / result.sample_rate, seconds)
+        yield result
+
+
+def joined(results: Iterable[SeparationResult]) -> SeparationResult:
+    """The results of a recording, one after the other, as one."""
+    blocks = list(results)
+    return SeparationResult(
+        {
+            name: np.concatenate([block.targets[name] for block in blocks], axis=-1)
+            for name in blocks[0].targets
+        },
+        np.concatenate([block.residual for block in blocks], axis=-1),
+        blocks[0].sample_rate,
+        blocks[-1].feedback,
+    )

@@ -6,37 +6,33 @@ Waveforms, blocks and files take the same path; the command line only parses and
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 
-from clipsep._version import __version__
 from clipsep.checkpoint import CheckpointConfig, find_checkpoint, load_config
 from clipsep.engines import Engine, load_engine
 from clipsep.errors import ClipsepError, UsageError
-from clipsep.feedback import IMAGE, TEXT
 from clipsep.files import require_text
 from clipsep.media import AudioReader, Tags, check_writable, read_tags
-from clipsep.messages import counted
+from clipsep.messages import Progress, counted
 from clipsep.plugins import trust
-from clipsep.queries import QueryEncoder, load_query_encoder, reads_audio
-from clipsep.queries.cache import QueryCache
-from clipsep.queries.known import Familiarity, KnownSounds
-from clipsep.queries.labels import LabelEncoder
-from clipsep.queries.parsing import AUDIO_RATE, Content, Query
-from clipsep.queries.prompts import encode_prompted
+from clipsep.queries import QueryEncoder, load_query_encoder
+from clipsep.queries.known import KnownSounds
+from clipsep.queries.parsing import Query
 from clipsep.separation.asked import AskedQueries, EncodedQueries, as_asked
 from clipsep.separation.files.outputs import FileReport, SeparationFiles, written
 from clipsep.separation.masking.query_masks import QueryMasks
 from clipsep.separation.masking.streaming import StreamingFilter
 from clipsep.separation.options import SeparationOptions
-from clipsep.separation.pieces import SampleQueue, pieces_of, result_of
+from clipsep.separation.pieces import SampleQueue, joined, pieces_of, reported, result_of
+from clipsep.separation.query_reader import QueryReader
 from clipsep.separation.result import SeparationResult
-from clipsep.separation.waveforms import as_sample_rate, as_waveform
+from clipsep.separation.several import SampleRates, separate_each
+from clipsep.separation.waveforms import Source, as_sample_rate, is_list_of_recordings
 
-Progress = Callable[[float, float | None], None]  # (seconds done, seconds in all if known)
 SHORTEST_SECONDS = 0.02
 
 
@@ -50,6 +46,7 @@ class Separator:
         encoder: the query encoder it was trained with; loaded when needed if not given.
         overlap: share of the model's segments that is cross-faded, 0 to 0.5.
         known: the sounds that the model was trained with; None if that is not known.
+        threads: of one operation of an encoder that is loaded here; by default one per core.
 
     Raises:
         UsageError: if the encoder is another than the model's, or the model takes no queries.
@@ -62,6 +59,7 @@ class Separator:
         encoder: QueryEncoder | None = None,
         overlap: float = 0.125,
         known: KnownSounds | None = None,
+        threads: int | None = None,
     ):
         if not isinstance(config, CheckpointConfig):
             folder = find_checkpoint(config)
@@ -70,20 +68,10 @@ class Separator:
             known = known or KnownSounds.load(folder, config)
         if engine is None:
             raise UsageError("A model's config needs an engine beside it: see load_engine.")
-        if config.model.kind == "pit":
-            raise UsageError(f"The model '{config.name}' takes no queries (it is a PIT baseline).")
-        if encoder is not None and encoder.id != config.query_encoder:
-            raise UsageError(
-                f"The model '{config.name}' was trained with the query encoder "
-                f"'{config.query_encoder}' and works with no other, not '{encoder.id}'."
-            )
         self.config = config
         self.engine = engine
         self.overlap = overlap
-        self.known = known
-        self._encoder = encoder
-        self._threads: int | None = None
-        self._cache = _cache_of(config) if encoder is None else None
+        self._queries = QueryReader(config, encoder, known, threads)
 
     @classmethod
     def from_pretrained(
@@ -112,48 +100,77 @@ class Separator:
         trust(query_encoder or "")
         encoder = load_query_encoder(query_encoder, threads=threads) if query_encoder else None
         runs = load_engine(folder, config, engine, device, threads)
-        separator = cls(config, runs, encoder, overlap, KnownSounds.load(folder, config))
-        separator._threads = threads
-        return separator
+        return cls(config, runs, encoder, overlap, KnownSounds.load(folder, config), threads)
+
+    @overload
+    def separate(
+        self,
+        recording: np.ndarray | str | Path,
+        sample_rate: int | None = None,
+        queries: Sequence[Query] | EncodedQueries = (),
+        options: SeparationOptions | None = None,
+        progress: Progress | None = None,
+        **settings: Any,
+    ) -> SeparationResult: ...
+
+    @overload
+    def separate(
+        self,
+        recording: list[Any] | tuple[Any, ...],
+        sample_rate: SampleRates = None,
+        queries: Sequence[Query] | EncodedQueries = (),
+        options: SeparationOptions | None = None,
+        progress: Progress | None = None,
+        **settings: Any,
+    ) -> list[SeparationResult]: ...
 
     def separate(
         self,
-        waveform: np.ndarray,
-        sample_rate: int,
+        recording: Any,
+        sample_rate: SampleRates = None,
         queries: Sequence[Query] | EncodedQueries = (),
         options: SeparationOptions | None = None,
+        progress: Progress | None = None,
         **settings: Any,
-    ) -> SeparationResult:
-        """Separate a recording in memory.
+    ) -> SeparationResult | list[SeparationResult]:
+        """Separate a recording, or each of a list of recordings, in memory.
+
+        Recordings of a list are separated one after the other, with queries that are encoded once:
+        on a CPU thread, a pass of the network with segments of several recordings saves no time.
 
         Args:
-            waveform: [T] or [C, T], at any rate: floating-point, or integers of up to 32 bits, which
-                are scaled to [-1, 1]; a NumPy array or a PyTorch tensor. soundfile's arrays are [T, C]:
-                pass ``waveform.T``.
-            sample_rate: in Hz.
+            recording: a waveform [T] or [C, T], a file, or a list of them. Waveforms are NumPy arrays or
+                PyTorch tensors of any rate: floating-point, or integers of up to 32 bits, which are scaled
+                to [-1, 1]. soundfile's arrays are [T, C]: pass ``waveform.T``.
+            sample_rate: of waveforms, in Hz; of a list, one for all or one for each. Files have their own.
             queries: texts, PIL images or paths of images, or what `encode` made of them; a ``Path`` of
-                audio asks for what sounds like it, if the model's encoder reads audio.
+                audio is a query for what sounds like it, if the model's encoder reads audio.
             options, settings: see `SeparationOptions`: ``binary``, ``sensitivity``, ``together``,
-                ``exclude``, and in place of queries ``remove`` or ``gain``; what concerns files has no
-                effect here.
+                ``exclude``, and in place of queries ``remove`` or ``gain``; ``start`` and ``end`` of files.
+            progress: is called with the seconds that are done, and those of all recordings together (None
+                if a file does not state its length).
+
+        Returns:
+            the parts; for a list, those of each recording, in its order.
 
         Raises:
             UsageError: for a bad query or option, or an array of another shape.
-            ClipsepError: if the sound is empty, too short, or has samples that are NaN, infinite or
-                beyond 1e12, or if the model gives no numbers.
+            ClipsepError: if a recording cannot be read, is empty or too short, or has samples that are
+                NaN, infinite or beyond 1e12, or if the model gives no numbers. In a list, the message
+                says which recording it was.
         """
-        sample_rate = as_sample_rate(sample_rate)
-        waveforms = [as_waveform(waveform)]
-        blocks = list(self.stream(waveforms, sample_rate, queries, options, **settings))
-        return SeparationResult(
-            {
-                name: np.concatenate([block.targets[name] for block in blocks], axis=-1)
-                for name in blocks[0].targets
-            },
-            np.concatenate([block.residual for block in blocks], axis=-1),
-            sample_rate,
-            blocks[-1].feedback,
-        )
+        options = (options or SeparationOptions()).changed(**settings)
+        if is_list_of_recordings(recording):
+            encoded = self.encode(queries, options)
+
+            def separate_one(one: Any, rate: int | None, part: Progress | None) -> SeparationResult:
+                return self.separate(one, rate, encoded, options, part)
+
+            return separate_each(separate_one, recording, sample_rate, options, progress)
+        with Source(recording, sample_rate, options.start, options.end) as source:
+            encoded = self._queries.read(as_asked(queries, options, source.path))
+            results = self._stream(source, source.sample_rate, encoded, options, source.title)
+            return joined(reported(results, progress, source.seconds))
 
     def stream(
         self,
@@ -162,15 +179,18 @@ class Separator:
         queries: Sequence[Query] | EncodedQueries = (),
         options: SeparationOptions | None = None,
         latency: float | None = None,
+        progress: Progress | None = None,
         **settings: Any,
     ) -> Iterator[SeparationResult]:
-        """Separate sound that arrives in blocks, in constant memory.
+        """Separate audio that arrives in blocks, in constant memory.
 
         Args:
             blocks: float [T] or [C, T] of any lengths; all of the same shape but for T.
             queries, options, settings: as `separate`.
             latency: for live audio, the longest time from a sample to its separated sample in seconds,
                 0.25 or more; by default one segment of the model (4.1 s), which separates best.
+            progress: is called before each result with the seconds that are done, and None: nobody knows
+                how many will come.
 
         Yields:
             results that, one after the other, are as long as the blocks; the first one comes after
@@ -182,7 +202,8 @@ class Separator:
         sample_rate = as_sample_rate(sample_rate)
         options = (options or SeparationOptions()).changed(**settings)
         encoded = self.encode(queries, options)
-        return self._stream(blocks, sample_rate, encoded, options, latency=latency)
+        results = self._stream(blocks, sample_rate, encoded, options, latency=latency)
+        return reported(results, progress)
 
     def separate_file(
         self,
@@ -244,39 +265,8 @@ class Separator:
         return self.encoded(as_asked(queries, options or SeparationOptions()))
 
     def encoded(self, asked: AskedQueries | EncodedQueries) -> EncodedQueries:
-        """What was asked, with its queries encoded; errors as `encode`."""
-        if isinstance(asked, EncodedQueries):
-            return asked
-        read = [self._read(content) for content in asked.contents]
-        embeddings, familiarity = zip(*read, strict=True)
-        return EncodedQueries(
-            asked.names, np.stack(embeddings), list(familiarity), asked.plan, asked.queries
-        )
-
-    def _read(self, query: Content) -> tuple[np.ndarray, Familiarity | None]:
-        """The embedding [D] that the network gets, and what it is like."""
-        embedding = self._embedding(query)
-        if self.known is None or isinstance(query, np.ndarray):
-            return embedding, None
-        kind = TEXT if isinstance(query, str) else IMAGE
-        return self.known.draw(embedding[None], kind)[0], self.known.compare(embedding, kind)
-
-    def _embedding(self, query: Content) -> np.ndarray:
-        """[D], from the cache if the model's own encoder has read the query before."""
-        known = self._cache.get(query) if self._cache else None
-        if known is not None and len(known) == self.config.model.query_dim:
-            return known
-        encoder = self._query_encoder()
-        if isinstance(query, str):
-            rows = encode_prompted(encoder, [query], self.config.prompts)
-        elif isinstance(query, np.ndarray):
-            rows = reads_audio(encoder).encode_audios([query], AUDIO_RATE)
-        else:
-            rows = encoder.encode_images([query])
-        embedding = np.asarray(rows[0], np.float32)
-        if self._cache:
-            self._cache.put(query, embedding)
-        return embedding
+        """Encode what was asked; errors as `encode`."""
+        return self._queries.read(asked)
 
     def _stream(
         self,
@@ -284,7 +274,7 @@ class Separator:
         sample_rate: int,
         queries: EncodedQueries,
         options: SeparationOptions,
-        source: str = "The sound",
+        source: str = "The recording",
         latency: float | None = None,
     ) -> Iterator[SeparationResult]:
         masks = QueryMasks(
@@ -320,14 +310,6 @@ class Separator:
         for targets in filtered.pieces(block[:, :0], last=True):
             yield result_of(queries, targets, waiting, sample_rate, ndim, masks)
 
-    def _query_encoder(self) -> QueryEncoder:
-        if self._encoder is None:
-            if self.config.model.kind == "labelsep":
-                self._encoder = LabelEncoder(self.config.labels)
-            else:
-                self._encoder = load_query_encoder(self.config.query_encoder, threads=self._threads)
-        return self._encoder
-
 
 def _tags_of(path: Path, options: SeparationOptions) -> Tags | None:
     """Tags of a recording; chapters have no place in a part of it, and a pipe is read only once."""
@@ -335,11 +317,3 @@ def _tags_of(path: Path, options: SeparationOptions) -> Tags | None:
         return None
     tags = read_tags(path)
     return tags.without_chapters() if options.start or options.end is not None else tags
-
-
-def _cache_of(config: CheckpointConfig) -> QueryCache | None:
-    """Of the model's own encoder; None for a table of labels, which is quick to read."""
-    if config.model.kind == "labelsep":
-        return None
-    space = (config.query_encoder, config.query_encoder_revision, config.prompts, __version__)
-    return QueryCache(repr(space))

@@ -1,4 +1,4 @@
-"""What a caller may pass as sound: arrays of any kind, checked and brought to float32 in [-1, 1].
+"""What a caller may pass as a recording: files, and arrays of any kind, as float32 in [-1, 1].
 
 It knows shapes, types and ranges; it must not know what is done with the samples.
 """
@@ -6,16 +6,73 @@ It knows shapes, types and ranges; it must not know what is done with the sample
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Iterator
 from numbers import Real
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from clipsep.errors import ClipsepError, UsageError
+from clipsep.media import AudioReader
 from clipsep.messages import counted
 
 LOUDEST_SAMPLE = 1e12  # full scale is 1; sums of squares stay far from the limits of float32
 _MOST_CHANNELS = 64
+
+
+class Source:
+    """A file, or a waveform [T] or [C, T], as blocks.
+
+    Args:
+        sample_rate: of a waveform, in Hz; a file has its own.
+        start, end: of the part of a file that counts, in seconds.
+
+    Attributes:
+        path: of a file; None for a waveform.
+        title: what a message calls it.
+        seconds: its length; None for a file that does not state it.
+
+    Raises:
+        UsageError: for what is neither, a wrong rate, or a part that lies after a file's end.
+        ClipsepError: if a file cannot be read.
+    """
+
+    def __init__(
+        self, recording: Any, sample_rate: Any, start: float | None = None, end: float | None = None
+    ):
+        self._reader: AudioReader | None = None
+        self._blocks: Iterable[np.ndarray]
+        self.path: Path | None = None
+        self.seconds: float | None
+        if isinstance(recording, str | Path):
+            self.path, self.title = Path(recording), str(recording)
+            self._blocks = self._reader = AudioReader(self.path, start=start, end=end)
+            self.sample_rate = self._reader.info.sample_rate
+            self.seconds = self._reader.info.seconds
+            return
+        if sample_rate is None:
+            raise UsageError("A waveform needs its sample rate beside it.")
+        self.title, self.sample_rate = "The recording", as_sample_rate(sample_rate)
+        waveform = as_waveform(recording)
+        self._blocks, self.seconds = [waveform], waveform.shape[-1] / self.sample_rate
+
+    def __enter__(self) -> Source:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._reader:
+            self._reader.close()
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        return iter(self._blocks)
+
+
+def is_list_of_recordings(value: Any) -> bool:
+    """Whether it is a list or tuple of recordings; one of numbers, or of lists of them, is a waveform."""
+    return isinstance(value, list | tuple) and not any(
+        isinstance(one, Real | list | tuple) for one in value
+    )
 
 
 def as_waveform(sound: Any) -> np.ndarray:
@@ -67,7 +124,7 @@ def check_samples(block: np.ndarray, received: int, sample_rate: int) -> None:
         finite = np.isfinite(block[:, first]).all()
         problem = f"samples beyond {LOUDEST_SAMPLE:.0e}" if finite else "NaN or infinite samples"
         raise ClipsepError(
-            f"The sound has {problem}, first at {(received + first) / sample_rate:.3f} s: repair it "
+            f"The recording has {problem}, first at {(received + first) / sample_rate:.3f} s: repair it "
             "first."
         )
 

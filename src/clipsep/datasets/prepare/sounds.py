@@ -22,8 +22,8 @@ from clipsep.files import SOUND_SUFFIXES, VIDEO_SUFFIXES, find_files, fingerprin
 from clipsep.media import read_audio
 from clipsep.media.images import open_image, to_rgb
 from clipsep.media.video import square_image
-from clipsep.messages import unexpected
-from clipsep.parallel.task import Progress, require_shared_folder
+from clipsep.messages import Progress, unexpected
+from clipsep.parallel.task import require_shared_folder
 from clipsep.queries.parsing import IMAGE_SUFFIXES
 
 _IMAGE_SIZE = 224  # pixels, as the frames of videos

@@ -20,9 +20,9 @@ from clipsep.datasets.writer import STAGING, DatasetWriter, shuffle_key, stage_c
 from clipsep.errors import ClipsepError, UsageError
 from clipsep.files import VIDEO_SUFFIXES, find_files, fingerprint, hold
 from clipsep.media import read_video
-from clipsep.messages import unexpected
+from clipsep.messages import Progress, unexpected
 from clipsep.parallel.run import run_many
-from clipsep.parallel.task import Progress, Task, require_shared_folder
+from clipsep.parallel.task import Task, require_shared_folder
 
 SILENCE = 1e-4  # peak below which a video counts as silent: three steps of 16 bits
 

@@ -21,9 +21,9 @@ from clipsep.files import (
     require_text,
 )
 from clipsep.media import check_writable
-from clipsep.messages import unexpected
+from clipsep.messages import Progress, unexpected
 from clipsep.parallel.run import local_workers, run_many
-from clipsep.parallel.task import Progress, require_shared_folder
+from clipsep.parallel.task import require_shared_folder
 from clipsep.separation.asked import EncodedQueries
 from clipsep.separation.files.outputs import FileReport
 from clipsep.separation.many.journal import SeparationReport

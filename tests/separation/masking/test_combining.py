@@ -9,9 +9,9 @@ import pytest
 
 from clipsep import SeparationOptions, Separator, UsageError
 from clipsep.media import read_audio
-from clipsep.separation.combining import MaskPlan
+from clipsep.separation.masking.combining import MaskPlan
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "speech-and-violin.flac"
+EXAMPLE = Path(__file__).parents[3] / "examples" / "speech-and-violin.flac"
 MASKS = np.random.default_rng(0).random((3, 4, 5)).astype(np.float32)
 
 
