@@ -8,6 +8,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Tests run in two processes, with one thread each.
+IN_PROCESSES := -n 2 --dist loadgroup
 PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
 
 .PHONY: demo check test lint types light plugin docs fuzz licences clean
@@ -17,10 +19,10 @@ demo: $(VENV)/installed
 		--model mini --residual -o demo-output
 
 check: lint
-	$(BIN)/python -m pytest -p no:randomly -m "not slow and not ray and not remote"
+	$(BIN)/python -m pytest $(IN_PROCESSES) -p no:randomly -m "not slow and not ray and not remote"
 
 test: $(VENV)/installed-dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(IN_PROCESSES)
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .

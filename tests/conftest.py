@@ -11,6 +11,9 @@ from pathlib import Path
 
 import pytest
 
+# Before PyTorch is imported, here and in processes that tests start: more threads would only wait.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 _CLUSTER = """
 import sys, ray
 ray.init("local", num_cpus=2, include_dashboard=False, object_store_memory=100 * 2**20)
@@ -54,8 +57,9 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return None
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Set the markers by which `make check` chooses."""
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Set the markers by which `make check` chooses, and by which processes share the tests."""
     for item in items:
         path = Path(item.path).relative_to(Path(__file__).parent).as_posix()
         if "ray_address" in getattr(item, "fixturenames", ()) or "Ray]" in item.name:
@@ -64,6 +68,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("remote")
         if _is_slow(Path(item.path)) or "processes]" in item.name:
             item.add_marker("slow")
+        if config.pluginmanager.hasplugin("xdist"):
+            item.add_marker(pytest.mark.xdist_group(_group(item, path)))
+
+
+def _group(item: pytest.Item, path: str) -> str:
+    """Tests of one group run in one process, so that what they share is made once."""
+    if item.get_closest_marker("ray"):
+        return "ray"  # one cluster
+    return "serving" if path.startswith("serving/") else path  # one server
 
 
 @pytest.fixture(autouse=True)
