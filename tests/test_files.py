@@ -10,7 +10,15 @@ from pathlib import Path
 import pytest
 
 from clipsep.errors import ClipsepError
-from clipsep.files import SOUND_SUFFIXES, atomic_write, find_files, hold, is_disk_full
+from clipsep.files import (
+    SOUND_SUFFIXES,
+    atomic_write,
+    find_files,
+    hold,
+    is_disk_full,
+    unfinished,
+    unfinished_in,
+)
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes")
@@ -59,3 +67,10 @@ def test_a_file_is_written_complete_or_not_at_all(tmp_path: Path):
         raise OSError("full")
     assert path.read_text() == "first"
     assert [file.name for file in path.parent.iterdir()] == ["a.txt"], "nothing is left over"
+
+
+def test_unfinished_files_are_known_by_the_name_that_they_get(tmp_path):
+    path = tmp_path / "a.b.wav"
+    for name in (unfinished(path).name, unfinished(path).name, "a.b.wav", ".other.part", "x.part"):
+        (tmp_path / name).touch()
+    assert [name for _, name in unfinished_in(tmp_path)] == ["a.b.wav", "a.b.wav"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import secrets
 import shutil
 import stat
@@ -21,6 +22,7 @@ except ImportError:  # Windows
 _VIDEO = ".3gp .avi .flv .m4v .mkv .mov .mp4 .mpeg .mpg .ogv .ts .webm .wmv"
 _SOUND = ".aac .ac3 .aif .aiff .amr .au .caf .flac .m4a .mka .mp2 .mp3 .oga .ogg .opus .wav .wma"
 VIDEO_SUFFIXES = frozenset(_VIDEO.split())
+_UNFINISHED = re.compile(r"\.(.+)\.[0-9a-f]+\.part")  # as `unfinished` names files
 _NO_ROOM_BYTES = 1 << 16
 SOUND_SUFFIXES = frozenset(_SOUND.split())
 
@@ -50,6 +52,19 @@ def find_files(source: Path, suffixes: frozenset[str]) -> Iterator[tuple[Path, s
                 yield source, (below / name).as_posix()
 
 
+def unfinished(path: Path) -> Path:
+    """A new name beside ``path``, for its file until it is complete."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+
+
+def unfinished_in(folder: Path) -> Iterator[tuple[Path, str]]:
+    """The unfinished files in a folder, each with the name that it was to get."""
+    for path in folder.glob(".*.part"):
+        match = _UNFINISHED.fullmatch(path.name)
+        if match:
+            yield path, match[1]
+
+
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
     """A new name beside ``path`` to write to; the file takes the place of ``path`` when all went well.
@@ -58,7 +73,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
     file do not meet. After an error nothing is left. The folder is made if it is missing.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    temporary = unfinished(path)
     try:
         yield temporary
         os.replace(temporary, path)

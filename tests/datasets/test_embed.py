@@ -124,5 +124,5 @@ def test_batches_of_a_shard_may_be_finished_in_any_order(dataset, encoder, monke
 
 
 def test_a_data_set_that_is_none_is_named(tmp_path: Path, encoder):
-    with pytest.raises(ClipsepError, match="is no data set"):
+    with pytest.raises(ClipsepError, match="is not a data set"):
         embed(tmp_path, "colour", workers=1)

@@ -256,7 +256,7 @@ def test_a_changed_byte_in_the_header_of_embeddings_does_no_harm_or_is_named(tmp
 
 
 def test_damage_is_one_sentence(tmp_path: Path):
-    with pytest.raises(ClipsepError, match="is no data set"):
+    with pytest.raises(ClipsepError, match="is not a data set"):
         PreparedDataset(tmp_path)
     dataset = make_dataset(tmp_path, clips=2)
     shard = tmp_path / "shards" / f"{dataset.shards[0]}.arrow"

@@ -186,7 +186,7 @@ def test_progress_ends_where_it_said(model, mixtures):
 
 
 def test_what_cannot_be_evaluated_is_named(model, mixtures, tmp_path):
-    with pytest.raises(UsageError, match="'smell' is no kind of query"):
+    with pytest.raises(UsageError, match="'smell' is not a kind of query"):
         evaluate(model(), mixtures, "smell")
     with pytest.raises(UsageError, match="There is no model"):
         evaluate(tmp_path / "none", mixtures)

@@ -119,7 +119,7 @@ def test_audio_that_asks_is_another_recording_of_the_class(mixture, sounds):
     mixtures[1] = replace(mixtures[1], target=sounds["church bell"])
     assert other_recording(mixtures[0], mixtures) is mixtures[1]
     assert other_recording(mixtures[1], mixtures) is mixtures[0]
-    with pytest.raises(UsageError, match=r"0002 cannot be asked for by audio: .* of 'tuba'"):
+    with pytest.raises(UsageError, match=r"0002 cannot be found by audio: .* of 'tuba'"):
         other_recording(mixtures[2], mixtures)
     # What is heard in the mixture is not what asks for it.
     with pytest.raises(UsageError, match="no other recording of 'dog'"):

@@ -1,6 +1,6 @@
 """`embed`: one embedding for each second of a data set, so that training never runs the encoder.
 
-What an embedding means is the encoder's business, spreading the work that of workers.
+What an embedding means is known to the encoder; how work is spread, to `parallel`.
 """
 
 from __future__ import annotations

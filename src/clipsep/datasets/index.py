@@ -64,7 +64,7 @@ class ShardSize(NamedTuple):
 
 
 class ClipIndex(Sequence[Clip]):
-    """The clips of a data set in order of their ids; a `Clip` is made when it is asked for.
+    """The clips of a data set in order of their ids; a `Clip` is made when it is read.
 
     Args:
         table: columns id, label, seconds, n_frames, shard and row; names may be plain strings.

@@ -53,7 +53,7 @@ class PreparedDataset:
             unfinished = self.root.sizes("shards") or self.root.sizes("staging")
             kind = ClipsepError if unfinished else UsageError
             raise kind(
-                f"'{self.root}' {'was not finished' if unfinished else 'is no data set'} (there is no "
+                f"'{self.root}' {'was not finished' if unfinished else 'is not a data set'} (there is no "
                 f"{INDEX_FILE}): {self.root.if_empty}."
             )
         self._open()

@@ -1,4 +1,4 @@
-"""`rejected.csv` of a data set: the videos of no use, and why, for people and for the next run.
+"""`rejected.csv` of a data set: the videos that cannot be used, and why, for people and for the next run.
 
 What makes a video useless is decided elsewhere.
 """
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from clipsep.errors import ClipsepError
+from clipsep.files import atomic_write
 
 _COLUMNS = ("id", "fingerprint", "reason")
 
@@ -23,7 +24,7 @@ class Rejection(NamedTuple):
 
 
 class RejectedList(Mapping[str, Rejection]):
-    """By the ids of videos; there is no file as long as there is nothing to list.
+    """By the ids of videos; without entries there is no file.
 
     Raises:
         ClipsepError: if the file is damaged.
@@ -56,13 +57,14 @@ class RejectedList(Mapping[str, Rejection]):
             writer.writerow([clip_id, *rejection])
 
     def tidy(self) -> None:
-        """Write the file anew: in order, and without what a killed run left half-written."""
-        temporary = self._path.with_suffix(".tmp")
-        with open(temporary, "w", newline="", encoding="utf-8") as file:
+        """Write the whole file again: in order, and without what a killed run left half-written."""
+        with (
+            atomic_write(self._path) as temporary,
+            open(temporary, "w", newline="", encoding="utf-8") as file,
+        ):
             writer = csv.writer(file)
             writer.writerow(_COLUMNS)
             writer.writerows([clip_id, *self[clip_id]] for clip_id in sorted(self))
-        temporary.replace(self._path)
 
     def _read(self) -> dict[str, Rejection]:
         if not self._path.is_file():

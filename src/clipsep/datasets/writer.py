@@ -122,7 +122,7 @@ class DatasetWriter:
         self._write_full_shards()
 
     def reject(self, clip_id: str, fingerprint: str, reason: str) -> None:
-        """Remember that a video is of no use, and why."""
+        """Remember that a video cannot be used, and why."""
         self.rejected.add(clip_id, Rejection(fingerprint, reason))
         self._useless.add(clip_id)
         self._write_full_shards()

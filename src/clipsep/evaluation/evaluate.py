@@ -191,7 +191,7 @@ def _describe(
 
 def _kinds(config: CheckpointConfig, query: str | None) -> tuple[str, ...]:
     if query is not None and query not in QUERIES:
-        raise UsageError(f"'{query}' is no kind of query: choose {', '.join(QUERIES)}.")
+        raise UsageError(f"'{query}' is not a kind of query: choose {', '.join(QUERIES)}.")
     if config.model.kind != "pit":
         return QUERIES[query or TEXT]
     if query is not None:

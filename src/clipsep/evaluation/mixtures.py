@@ -241,7 +241,7 @@ def _open(path: Path) -> Image.Image:
 
 def _check_columns(path: Path, columns: Iterable[str]) -> None:
     if missing := [name for name in _COLUMNS if name not in columns and name not in _MAY_BE_ABSENT]:
-        raise UsageError(f"'{path}' is no list of mixtures: it lacks the column '{missing[0]}'.")
+        raise UsageError(f"'{path}' is not a list of mixtures: it lacks the column '{missing[0]}'.")
 
 
 def _cells(mixture: Mixture, folder: Path) -> dict[str, object]:
@@ -317,4 +317,6 @@ class _Row:
                 raise ValueError
             return number
         except ValueError:
-            raise UsageError(f"{self._where}: '{text}' is no number: correct '{column}'.") from None
+            raise UsageError(
+                f"{self._where}: '{text}' is not a number: correct '{column}'."
+            ) from None

@@ -1,6 +1,6 @@
 """The queries of test mixtures as embeddings: texts, images, audio, and sounds that are not there.
 
-What is separated by them, and how it is scored, is none of its business.
+Separation and scoring are elsewhere.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def other_recording(mixture: Mixture, mixtures: Sequence[Mixture]) -> Mixture:
     ]
     if not fit:
         raise UsageError(
-            f"Mixture {mixture.id} cannot be asked for by audio: the list has no other recording of "
+            f"Mixture {mixture.id} cannot be found by audio: the list has no other recording of "
             f"'{class_of(mixture)}'. Use --query text, or a list with more of each."
         )
     return random.Random(mixture.id).choice(fit)

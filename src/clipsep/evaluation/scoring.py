@@ -67,7 +67,7 @@ class MixtureScores:
 
     Attributes:
         scores: by the estimate: the mixture itself, ideal masks, and the model's.
-        absent: text of a sound that is not in the mixture; None if it was not asked for one.
+        absent: text of a sound that is not in the mixture; None without such a query.
         levels: energy of each of the model's estimates over the mixture's.
         target_level: energy of the target over the mixture's.
         noise_activation: mean over all bins of the sum of the noise masks, by the query's estimate.

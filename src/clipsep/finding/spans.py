@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 THRESHOLD = 0.5
-_HOLD = 0.6  # a span goes on until the curve falls below this share of the threshold
+_HOLD = 0.6  # a span lasts until the curve falls below this share of the threshold
 _SHORTEST_SECONDS = 0.2
 _GAP_SECONDS = 0.4  # a shorter pause does not end a span
 

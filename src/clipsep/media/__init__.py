@@ -1,6 +1,6 @@
 """Sound and video in and out of files: decode, resample and encode, in blocks where it matters.
 
-It knows files, samples and images; it knows nothing of spectra, models or torch.
+It knows files, samples and images; it must not know spectra, models or torch.
 """
 
 from __future__ import annotations

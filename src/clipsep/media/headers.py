@@ -193,7 +193,7 @@ def _mov_data(file: BinaryIO, size: int) -> _Found:
         if length == 1:
             length = struct.unpack(">Q", _exactly(file, 8))[0]
         if length < 8 or not all(32 <= byte < 127 or byte == 0xA9 for byte in name):
-            return None  # the last box, which goes on to the end; or what follows it
+            return None  # the last box, which reaches to the end; or what follows it
         if start + length > size:
             return start, length
         file.seek(start + length)

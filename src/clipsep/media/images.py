@@ -14,7 +14,7 @@ from PIL import Image, ImageOps
 from clipsep.errors import ClipsepError, UsageError
 
 MOST_PIXELS = 50_000_000
-# Others are not asked for, and some of their readers start other programs.
+# Others are not tried, and some of their readers start other programs.
 _FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
 
 

@@ -1,6 +1,6 @@
 """Reading sound of any kind: probe a file, stream it in blocks or load it whole.
 
-It only arranges what sound_track.py decodes; it knows nothing of what the sound is used for.
+It only arranges what sound_track.py decodes; it must not know what the audio is used for.
 """
 
 from __future__ import annotations

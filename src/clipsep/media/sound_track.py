@@ -1,6 +1,6 @@
 """One sound track: packets in, float32 samples out, and a verdict on whether it is whole.
 
-It takes decoded frames as ffmpeg gives them; it knows nothing of blocks or of what follows.
+It takes decoded frames as ffmpeg gives them; it must not know blocks or what follows.
 """
 
 from __future__ import annotations

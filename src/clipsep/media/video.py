@@ -1,6 +1,6 @@
 """Reading a video for the data set: one pass gives mono sound and evenly spaced frames.
 
-It knows time lines and frames; what the frames are embedded with is none of its business.
+It knows time lines and frames; it must not know what they are embedded with.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def read_video(
     Frame i (0-based) is the one shown at (i + 0.5) / fps seconds, its short side scaled to
     ``size`` pixels (bicubic), then the centre cut to size x size. There are
     max(1, floor(seconds * fps)) of them, where seconds is the length of the sound; the last frame
-    is held if the sound goes on. Time 0 is the first frame: sound that starts later is padded,
+    is held if the audio is longer. Time 0 is the first frame: sound that starts later is padded,
     sound that starts earlier is cut. Raises ClipsepError: unreadable, no frames, no sound,
     truncated, damaged.
     """

@@ -28,7 +28,7 @@ _CONNECT_SECONDS = 5
 _START_SECONDS = {LOCAL: 120}  # a Ray that is started on a busy machine takes its time
 _ANSWER_SECONDS = 40  # for one that is there
 _STOP_SECONDS = 30
-_SHARE_OF_BLOCK = 8  # of what is left, divided by all workers, a block has one part in so many
+_SHARE_OF_BLOCK = 8  # of what is left, divided by all workers, a block has the n-th part
 _ITEMS_PER_BLOCK = 64  # at most: what a worker that dies leaves to be done again
 _BLOCKS_AT_HAND = 4  # of a worker: Ray gives out new ones ten times a second only
 _RETRIES = 1  # by Ray itself, before an item is put aside and tried alone
@@ -53,7 +53,7 @@ def run_on_ray(
     """As `clipsep.parallel.run.run_many`, on Ray; returns the items that kill their workers.
 
     Raises:
-        UsageError: for an address that is none, or if a GPU is asked for and the cluster has none.
+        UsageError: for a wrong address, or if a GPU is needed and the cluster has none.
         ClipsepError: if no cluster answers, or the work on it fails.
     """
     if find_spec("ray") is None:
@@ -71,11 +71,11 @@ def run_on_ray(
 
 
 def check_address(address: str) -> None:
-    """Raise UsageError for what is no address of a Ray cluster."""
+    """Raise UsageError for what is not the address of a Ray cluster."""
     host, _, port = address.rpartition(":")
     if address not in (LOCAL, AUTO) and (not host or not port.isdigit() or "/" in host):
         raise UsageError(
-            f"'{address}' is no address of a Ray cluster: give local, auto or HOST:PORT."
+            f"'{address}' is not the address of a Ray cluster: give local, auto or HOST:PORT."
         )
 
 
@@ -253,7 +253,7 @@ def _one_pass(
     context.max_errored_blocks = -1  # what a dead worker leaves is for the caller to see
     context.execution_no_progress_timeout_s = -1  # a long recording may take an hour
     context.enable_progress_bars = False
-    # Of items that kill, the next one at hand would pay for a death, too.
+    # Of items that kill, the next one would pay for a death, too.
     pool = ray.data.ActorPoolStrategy(
         size=workers, max_tasks_in_flight_per_actor=1 if alone else _BLOCKS_AT_HAND
     )

@@ -23,9 +23,9 @@ from clipsep.parallel.task import Item, Result, Run, Task, interrupts_deferred
 if TYPE_CHECKING:
     from multiprocessing.synchronize import Event
 
-_WAITING_PER_WORKER = 2  # items handed out: one in work, one at hand
+_WAITING_PER_WORKER = 2  # items handed out: one in work, one waiting
 _SECONDS_BETWEEN_LOOKS = 1.0  # of a worker for its parent
-_HOPELESS_DEATHS = 3  # so many before the first result: it is not the items' fault
+_HOPELESS_DEATHS = 3  # deaths before the first result: it is not the items' fault
 
 
 def in_processes(task: Task[Item, Result], items: Sequence[Item], workers: int) -> Run:

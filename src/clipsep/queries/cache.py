@@ -1,6 +1,6 @@
 """Embeddings of queries that were read before, on disk, so that a repeated query loads no encoder.
 
-File names are hashes: nobody can read in them what was asked for.
+File names are hashes: nobody can read the queries in them.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _MOST = 2000  # embeddings; beyond, the half that was used longest ago is remove
 class QueryCache:
     """Embeddings [D] of one encoder's texts, images and audio.
 
-    A folder that cannot be read or written is no error: nothing is found there then.
+    A folder that cannot be read or written is not an error: then nothing is found there.
 
     Args:
         space: whatever an embedding depends on besides the query: encoder, revision, prompts.

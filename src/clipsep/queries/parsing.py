@@ -23,7 +23,7 @@ from clipsep.media.images import open_image
 
 @dataclass(frozen=True)
 class Frame:
-    """A moment of the video that is separated, or a part of its picture, as a query.
+    """A moment of the video that is separated, or a part of its frame, as a query.
 
     Attributes:
         seconds: after the first frame.
@@ -69,7 +69,7 @@ class Frame:
         return f"frame {self.seconds:g}{where}"
 
     def read(self, video: Path) -> Image.Image:
-        """The picture; errors as `clipsep.media.read_frame`."""
+        """The image; errors as `clipsep.media.read_frame`."""
         image = read_frame(video, self.seconds)
         if self.box is None:
             return image

@@ -1,6 +1,6 @@
-"""What is asked of a separation, in one object for waveforms, streams, files and folders of files.
+"""How something is separated, in one object for waveforms, streams, files and folders of files.
 
-It checks each wish and whether they fit together; nothing here is separated or written.
+It checks each option and whether they fit together; nothing here is separated or written.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ class SeparationOptions:
 
     Attributes:
         binary: masks of 0 and 1 instead of soft ones.
-        sensitivity: between 0 and 1: more finds more of each sound and lets more of the others
-            through; 0.5 takes masks as the model gives them. The odds that a spot of the spectrogram
+        sensitivity: between 0 and 1: more finds more of each sound, and more of the others
+            with it; 0.5 takes masks as the model gives them. The odds that a spot of the spectrogram
             belongs to the sound are multiplied by sensitivity / (1 - sensitivity).
         together: one target with everything that the queries name.
         exclude: queries for what the targets must not contain (``--not``).
@@ -99,7 +99,7 @@ class SeparationOptions:
             )
 
     def changed(self, **settings: Any) -> SeparationOptions:
-        """The same with other values; UsageError for a name that there is not."""
+        """The same with other values; UsageError for an unknown name."""
         names = [one.name for one in fields(self)]
         for name in settings:
             if name not in names:

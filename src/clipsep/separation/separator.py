@@ -214,7 +214,7 @@ class Separator:
         progress: Progress | None = None,
         **settings: Any,
     ) -> FileReport | None:
-        """Separate a sound or video file of any length into one file per query.
+        """Separate an audio or video file of any length into one file per query.
 
         The files are called ``<input>.<query>.<format>`` if ``filename`` does not say otherwise, keep the
         recording's tags and chapters, and appear only when they are complete.
@@ -227,7 +227,7 @@ class Separator:
             what was written; None if ``skip_existing`` is set and all files are there.
 
         Raises:
-            UsageError, ClipsepError: if the input, the queries or the output are of no use.
+            UsageError, ClipsepError: if the input, the queries or the output cannot be used.
         """
         path, output_dir = require_text(Path(path)), require_text(Path(output_dir))
         options = (options or SeparationOptions()).changed(**settings)

@@ -82,10 +82,10 @@ def as_waveform(sound: Any) -> np.ndarray:
     precision, and part of a graph.
 
     Raises:
-        UsageError: if it is no array of real numbers, or of another shape.
+        UsageError: if it is not an array of real numbers, or of another shape.
     """
     if isinstance(sound, str | bytes) or hasattr(sound, "__fspath__"):
-        raise UsageError("A file is no waveform: pass an array, or use separate_file.")
+        raise UsageError("A file is not a waveform: pass an array, or use separate_file.")
     if hasattr(sound, "detach"):  # a tensor, known without importing PyTorch
         sound = sound.detach().cpu()
         sound = sound.float() if sound.is_floating_point() else sound

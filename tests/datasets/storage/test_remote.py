@@ -200,7 +200,7 @@ def test_damage_is_found_at_opening(root: Path, url: str, tmp_path: Path):
         damaged(INDEX_FILE, None)
     with pytest.raises(ClipsepError, match=r"index\.arrow' is damaged"):
         damaged(INDEX_FILE, bytes(100))
-    with pytest.raises(ClipsepError, match="is no data set"):
+    with pytest.raises(ClipsepError, match="is not a data set"):
         PreparedDataset("memory://bucket/elsewhere", cache)
 
 

@@ -57,5 +57,5 @@ def test_a_bucket_gives_what_the_folder_gives(bucket: str, tmp_path: Path):
 
 def test_empty_places_are_named(bucket: str, tmp_path: Path):
     for place in (f"{bucket}/elsewhere", "s3://no-such-bucket/train"):
-        with pytest.raises(ClipsepError, match=rf"'{place}' is no data set.*check the address"):
+        with pytest.raises(ClipsepError, match=rf"'{place}' is not a data set.*check the address"):
             PreparedDataset(place, FileCache(tmp_path))

@@ -79,7 +79,7 @@ def find_videos(sources: Iterable[Path], labels: Path | None = None) -> list[Vid
 
 
 def labels_without_video(labels: Path, videos: Iterable[VideoFile]) -> list[str]:
-    """The paths in a CSV of labels that belong to none of the videos; UsageError if it is no such CSV."""
+    """The paths in a CSV of labels that match no video; UsageError if it is not such a CSV."""
     return sorted(_read_labels(labels).keys() - {video.id for video in videos})
 
 
@@ -92,7 +92,8 @@ def prepare(
 ) -> PrepareReport:
     """Decode every video once into a data set; finished ones are not done again.
 
-    A video that cannot be used is recorded in ``rejected.csv`` with its reason and the rest goes on.
+    A video that cannot be used is recorded in ``rejected.csv`` with its reason; the others are still
+    prepared.
     The files are the same whatever the workers, and however often the work was interrupted.
 
     Args:
@@ -110,7 +111,7 @@ def prepare(
 
 @dataclass(frozen=True)
 class _Stage:
-    """Decodes and stages a video; the result is why it is of no use, or None."""
+    """Decodes and stages a video; the result is why it cannot be used, or None."""
 
     output: Path
     device: ClassVar[str] = "cpu"
@@ -147,7 +148,7 @@ def _read_labels(path: Path) -> dict[str, str]:
                 return {row["path"]: row["label"] or "" for row in reader}
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         problem = str(error)
-    raise UsageError(f"'{path}' is no CSV file with the columns path,label: {problem}.")
+    raise UsageError(f"'{path}' is not a CSV file with the columns path,label: {problem}.")
 
 
 class Source(Protocol):
@@ -192,7 +193,7 @@ def fill_dataset(
     """Stage every source that is not in the data set yet, and move what was staged into shards.
 
     Args:
-        stage: stages the clip of a source; gives None, or why the source is of no use.
+        stage: stages the clip of a source; gives None, or why the source cannot be used.
         workers, ray: see `clipsep.parallel.run.run_many`.
 
     Raises:
@@ -212,7 +213,7 @@ def fill_dataset(
         waiting = [one for one in sources if not writer.finished(one.id, one.fingerprint)]
         waiting.sort(
             key=lambda source: shuffle_key(source.id)
-        )  # so that shards can be written as it goes on
+        )  # so that shards can be written meanwhile
         writer.expect(source.id for source in waiting)
         finished = len(sources) - len(waiting)
         with closing(run_many(stage, waiting, workers, ray)) as outcomes:
@@ -228,8 +229,8 @@ def fill_dataset(
         report.lost = writer.close()
     except OSError as error:
         raise ClipsepError(
-            f"Cannot write to '{output}': {error.strerror or error}; what is finished stays, the same "
-            "command goes on from there."
+            f"Cannot write to '{output}': {error.strerror or error}; what is finished stays, and the "
+            "same command continues from there."
         ) from error
     finally:
         if held is not None:

@@ -46,7 +46,7 @@ class FileCache:
         """Make sure that files of ``needed`` bytes, used in turn, fit beside what was claimed before.
 
         Raises:
-            UsageError: if they do not; every use would then fetch a file anew.
+            UsageError: if they do not; every use would then fetch a file again.
         """
         self._claims[purpose] = needed
         if sum(self._claims.values()) > self.limit:

@@ -160,7 +160,7 @@ class RemoteFolder:
         self.cache.claim(f"{user} with '{self}'", n_bytes)
 
     def read(self, name: str, reader: Callable[[Path], _T]) -> _T:
-        fetched_anew = False
+        fetched_again = False
         while True:
             path = self._fetch(name)
             try:
@@ -168,13 +168,13 @@ class RemoteFolder:
             except (OSError, ClipsepError) as error:
                 if not path.exists():
                     continue  # another process has just made room for its own files
-                if fetched_anew:
+                if fetched_again:
                     raise ClipsepError(
                         f"'{self.url}/{name}' is damaged ({error.__cause__ or error}): delete it and "
                         f"{self.repair}."
                     ) from error
                 path.unlink(missing_ok=True)  # perhaps only the copy is damaged
-                fetched_anew = True
+                fetched_again = True
 
     def write(self, name: str, content: bytes) -> None:
         # Object stores show no object that is not complete.
@@ -239,7 +239,7 @@ class RemoteFolder:
         address = f"{self.url}/{name}"
         for pause in (*_PAUSES, None):
             try:
-                # Made anew each time (from fsspec's own cache): it must not cross threads and forks.
+                # Made each time (from fsspec's own cache): it must not cross threads and forks.
                 return request(*url_to_fs(address))
             except FileNotFoundError:
                 raise

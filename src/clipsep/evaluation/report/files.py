@@ -1,6 +1,6 @@
 """The files of a report: report.json, mixtures.csv, report.md, report.tex, two figures and examples.html.
 
-It knows formats; what the numbers mean is the report's business.
+It knows formats; what the numbers mean is in `statistics`.
 """
 
 from __future__ import annotations

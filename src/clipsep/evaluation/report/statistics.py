@@ -32,9 +32,9 @@ class Report:
 
     Attributes:
         model: name, kind, SHA-256 of the weights, query encoder.
-        mixture_list: path and SHA-256 of the list of mixtures, how many it has, and of how many every
-            how manieth was scored.
-        settings: what the evaluation was asked for.
+        mixture_list: path and SHA-256 of the list of mixtures, how many it has, how many were
+            scored, and n where only every n-th was.
+        settings: how it was evaluated.
         environment: versions, and when it was done.
         mixtures: in the order of the list.
         images: of the image queries of examples, by the mixture's id.
@@ -166,7 +166,7 @@ class Report:
         """How well the level of an estimate tells sounds that are there from absent ones.
 
         An estimate is heard if its energy is at least ``threshold_db`` over the mixture's. Over the
-        mixtures that were also asked for an absent sound; None if there are none.
+        mixtures with a query for an absent sound, too; None if there are none.
         """
         limit = 10 ** (threshold_db / 10)
         asked = [s for s in self.mixtures if estimate in s.leakage and estimate in s.levels]

@@ -25,7 +25,7 @@ TITLES = {
 
 
 def decibel_text(value: float | None, digits: int = 2) -> str:
-    """With so many digits behind the point; a dash for what is undefined."""
+    """With this many digits after the point; a dash for what is undefined."""
     if value is None or math.isnan(value):
         return "–"
     return f"{round(value, digits) + 0.0:.{digits}f}"  # no minus before a zero
@@ -45,7 +45,7 @@ def absent_sound_text(report: Report, estimate: str) -> str:
     if share.mean is None or share.median is None:
         return ""
     text = (
-        f"{estimate} of an absent sound: {100 * share.mean:.1f} % of the mixture's energy let through "
+        f"{estimate} of an absent sound: {100 * share.mean:.1f} % of the mixture's energy "
         f"(median {100 * share.median:.1f} %)"
     )
     if level.n:

@@ -44,7 +44,7 @@ class Detection:
         false_alarm_rate: share of the queries for absent sounds whose estimate is heard.
         miss_rate: share of the targets which are as loud as that, but whose estimate is not.
         class_aware_sdr_improvement: CA-SDRi (DCASE 2025, task 4) over the two classes that each mixture was
-            asked for, the target's and an absent one: the SDR improvement of a target that is heard, 0 dB
+            queried for, the target's and an absent one: the SDR improvement of a target that is heard, 0 dB
             for a missed one, halved where the absent sound is heard.
     """
 

@@ -7,9 +7,7 @@ where a format does not have it (Opus has no 44.1 kHz).
 from __future__ import annotations
 
 import contextlib
-import glob
 import os
-import secrets
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,7 +17,7 @@ import soundfile
 from av.error import FFmpegError
 
 from clipsep.errors import ClipsepError, UsageError
-from clipsep.files import hold
+from clipsep.files import hold, unfinished, unfinished_in
 from clipsep.media.resampling import StreamingResampler
 from clipsep.media.sound_track import AudioStreamInfo
 from clipsep.media.writing.formats import OutputFormat, output_format
@@ -71,7 +69,7 @@ class AudioWriter:
         self._resamplers: list[StreamingResampler] = []  # one per channel, if the rate changes
         if self._description:
             self._check_limits(self._description)
-        self._temporary = self.path.with_name(f".{self.path.name}.{secrets.token_hex(4)}.part")
+        self._temporary = unfinished(self.path)
         self._sink: FfmpegSink | VorbisSink | VideoSink | None = None
         self._held: int | None = None
         try:
@@ -155,8 +153,8 @@ class AudioWriter:
 
     def _remove_leftovers(self) -> None:
         """Unfinished files of this name, of processes that were killed and hold them no more."""
-        for path in self.path.parent.glob(f".{glob.escape(self.path.name)}.*.part"):
-            held = hold(path)
+        for path, name in unfinished_in(self.path.parent):
+            held = hold(path) if name == self.path.name else None
             if held is not None:
                 with contextlib.suppress(OSError):
                     path.unlink()

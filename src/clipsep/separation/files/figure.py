@@ -63,7 +63,7 @@ class SpectrogramFigure:
         """
         try:
             with atomic_write(path) as temporary, warnings.catch_warnings():
-                # A query in a script that the font lacks is drawn as boxes; that is no alarm.
+                # A query in a script that the font lacks is drawn as boxes; that is not an error.
                 warnings.simplefilter("ignore")
                 self._draw().savefig(temporary, format="png")
         except OSError as error:
@@ -89,7 +89,7 @@ class SpectrogramFigure:
         for axis, (name, level) in zip(axes, levels.items(), strict=True):
             seconds = self._spectrograms[name].seconds
             image = _show(axis, level, seconds, top, self._sample_rate)
-            # parse_math: a dollar sign in a query is no formula.
+            # parse_math: a dollar sign in a query does not begin a formula.
             title = shorten(name, 110, placeholder=" ...")
             axis.set_title(title, loc="left", fontsize=10, parse_math=False)
         _label_time(axes[-1], self._samples / self._sample_rate)

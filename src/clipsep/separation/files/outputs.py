@@ -49,7 +49,7 @@ class TrackReport:
 
 @dataclass
 class FileReport:
-    """What `Separator.separate_file` wrote: one track per query, and the residual if asked for.
+    """What `Separator.separate_file` wrote: one track per query, and the residual if the options say so.
 
     ``feedback`` says of each query whether the model knows such a sound and whether it is there.
     """

@@ -5,7 +5,6 @@ How one file is separated, the Separator decides.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from clipsep.files import (
     fingerprint,
     is_disk_full,
     require_text,
+    unfinished_in,
 )
 from clipsep.media import check_writable
 from clipsep.messages import Progress, unexpected
@@ -30,8 +30,6 @@ from clipsep.separation.many.journal import SeparationReport
 from clipsep.separation.many.recordings import Recording
 from clipsep.separation.many.request import SeparationRequest
 from clipsep.separation.separator import Separator
-
-_LEFTOVER = re.compile(r"\.(.+)\.[0-9a-f]+\.part")  # how AudioWriter calls an unfinished file
 
 
 @dataclass
@@ -74,7 +72,7 @@ def separate_files(
     """Separate every recording; those that a former call has finished are not done again.
 
     What became of each is noted in ``report.jsonl`` in the output folder. A recording that cannot be
-    separated is noted with the reason, the rest goes on, and the next call tries it again.
+    separated is noted with the reason; the others are still separated, and the next call tries it again.
 
     Args:
         workers, ray: see `clipsep.parallel.run.run_many`.
@@ -85,7 +83,7 @@ def separate_files(
     """
     request, output = request.with_absolute_paths(), output.absolute()
     outputs = _outputs(recordings, request, output)
-    request.digest  # noqa: B018 - names a model that is of no use before anything is written
+    request.digest  # noqa: B018 - names a model that cannot be used before anything is written
     with _made_folder(output):
         notes = SeparationReport(output)
         report = BulkReport(notes)
@@ -180,7 +178,7 @@ def _failure(recording: Recording, reason: str) -> dict[str, Any]:
 
 
 def _state(recording: Recording, request: SeparationRequest, output: Path) -> dict[str, Any]:
-    """By which a finished separation is known to be the one that is asked for, and untouched."""
+    """By which a finished separation is known to be the one that is wanted, and untouched."""
     return {
         "input": recording.fingerprint,
         "request": request.digest,
@@ -236,7 +234,6 @@ def _remove_leftovers(outputs: Iterable[Path]) -> None:
     for path in outputs:
         names.setdefault(path.parent, set()).add(path.name)
     for folder, wanted in names.items():
-        for path in folder.glob(".*.part"):
-            match = _LEFTOVER.fullmatch(path.name)
-            if match and match[1] in wanted:
+        for path, name in unfinished_in(folder):
+            if name in wanted:
                 path.unlink(missing_ok=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from clipsep.errors import ClipsepError, UsageError
+from clipsep.files import atomic_write
 
 NAME = "report.jsonl"
 _KEYS = {"input", "status", "state"}  # of every entry
@@ -71,14 +72,14 @@ class SeparationReport:
 
     def tidy(self) -> None:
         """One line for each recording, in order, in one step."""
-        temporary = self.path.with_suffix(".tmp")
         lines = (self._lines[name] + "\n" for name in sorted(self._lines))
         try:
-            with open(temporary, "w", encoding="utf-8") as file:
+            with (
+                atomic_write(self.path) as temporary,
+                open(temporary, "w", encoding="utf-8") as file,
+            ):
                 file.writelines(lines)
-            temporary.replace(self.path)
         except OSError as error:
-            temporary.unlink(missing_ok=True)
             raise self._failed(error) from error
 
     def _failed(self, error: OSError) -> ClipsepError:
