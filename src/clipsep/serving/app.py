@@ -1,6 +1,6 @@
 """The web application: which addresses there are, and what goes in and comes out of each.
 
-It must not know how a recording is separated; parts.py and jobs.py do the work.
+It must not know how a recording is separated; work/ does that.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ def build_app(
     """The page and the API around one loaded model, as an ASGI application.
 
     Args:
-        limits: bounds on what is taken.
-        token: that requests must bring; None lets everybody in who reaches the server.
-        hosts: names under which the server may be addressed; None for any.
+        limits: bounds on what the server takes.
+        token: that requests must bring; with None, anyone who can reach the server can use it.
+        hosts: names by which the server may be addressed; None for any.
         frame_ancestors: sites that may show the page inside theirs, as in a content security policy.
         temporary: folder for uploads and results; by default the system's.
     """

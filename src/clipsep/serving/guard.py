@@ -33,8 +33,8 @@ class Guard:
         app: what stands behind.
         limits: bounds on bodies.
         token: that requests must bring, as "Authorization: Bearer TOKEN" or in the page's cookie.
-        hosts: names under which the server may be addressed; None for any. With the loopback
-            address this keeps other sites' scripts out that point a name of theirs at it.
+        hosts: names by which the server may be addressed; None for any. On the loopback
+            address this stops other sites from reaching it through a name that points there.
         frame_ancestors: sites that may show the page inside theirs.
         admit: given a client's address before its upload is received; returns a refusal or None.
     """
@@ -101,7 +101,7 @@ class Guard:
         origin = headers.get("origin")
         changes = scope["method"] not in ("GET", "HEAD", "OPTIONS")
         if changes and origin is not None and urlsplit(origin).netloc != host:
-            return problem(403, "Requests from pages of other sites are not taken.")
+            return problem(403, "This server refuses requests from pages of other sites.")
         path = scope["path"]
         is_open = path in _OPEN_PATHS or path.startswith(_OPEN_FOLDER)
         if not is_open and not self.knows_token(headers, Request(scope).cookies):
@@ -117,7 +117,9 @@ class Guard:
             return None
         if self._receiving >= self._limits.uploads:
             return problem(
-                503, "The server receives too many uploads: try again soon.", {"retry-after": "5"}
+                503,
+                "The server is receiving too many uploads: try again soon.",
+                {"retry-after": "5"},
             )
         # Refused before the upload is received, not after.
         return self._admit(client_of(scope)) if path.startswith(_QUEUED_FOLDER) else None
@@ -144,7 +146,7 @@ class _BoundedBody:
         self.on_end: Callable[[], None] | None = None
 
     def end(self) -> None:
-        """The body is complete, or nobody wants the rest."""
+        """Note that the body is complete, or that nobody wants the rest."""
         self._complete = True
         if self.on_end is not None:
             self.on_end()
@@ -174,7 +176,7 @@ def problem(status: int, sentence: str, headers: dict[str, str] | None = None) -
 
 
 def too_large(limits: Limits) -> str:
-    """What is said of a body over the limit."""
+    """The sentence for a body over the limit."""
     return (
         f"The upload is larger than the {limits.upload_bytes / MIB:g} MiB that this server takes."
     )
@@ -188,5 +190,5 @@ def _host_name(host: str) -> str:
 
 
 def client_of(scope: Scope) -> str:
-    """Address of who asks, without the port."""
+    """Address of the client, without the port."""
     return scope["client"][0] if scope.get("client") else ""

@@ -1,4 +1,4 @@
-"""What one server takes at most, in one place; whoever starts the server may change it."""
+"""What one server takes at most, in one place; `clipsep serve` has options for the common ones."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Limits:
         waiting: requests in the queue, the running one not counted.
         per_client: unfinished requests of one address.
         job_seconds: that one request may run.
-        kept: finished results that are kept for download; the oldest goes first.
+        kept: finished results that are kept for download; the oldest is removed first.
         keep_seconds: that a finished result is kept.
         shutdown_seconds: that running requests get to finish when the server is stopped.
     """

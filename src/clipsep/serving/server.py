@@ -68,7 +68,9 @@ def serve(
 
     address, limits = address or Address(), limits or Limits()
     if token is not None and len(token) < 8:
-        raise UsageError("A token has at least 8 characters, so that nobody guesses it.")
+        raise UsageError(
+            "The token is too short: use at least 8 characters, so that nobody can guess it."
+        )
     listening = _listen(address)
     try:
         separator = Separator.from_pretrained(model, device, query_encoder)
@@ -103,7 +105,7 @@ def _announce(address: Address, protected: bool) -> None:
     """Once the server answers, and can be stopped cleanly."""
     print(f"clipsep is at {address.url} (API: {address.url}/docs). Ctrl-C stops it.", flush=True)
     if not address.is_loopback and not protected:
-        print("Anyone who reaches this address can use it: --token sets a password.", flush=True)
+        print("Anyone who can reach this address can use it: --token sets a password.", flush=True)
 
 
 def _listen(address: Address) -> socket.socket:

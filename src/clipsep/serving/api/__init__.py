@@ -5,8 +5,10 @@ from __future__ import annotations
 from fastapi import FastAPI
 
 from clipsep import Separator
+from clipsep.serving.api.intake import Intake
+from clipsep.serving.api.jobs import jobs_router
 from clipsep.serving.api.results import results_router
-from clipsep.serving.api.separation import separation_router
+from clipsep.serving.api.separation import finding_router, separation_router
 from clipsep.serving.api.server_info import info_router
 from clipsep.serving.limits import Limits
 from clipsep.serving.work.queue import JobQueue
@@ -15,5 +17,7 @@ from clipsep.serving.work.queue import JobQueue
 def add_routes(app: FastAPI, separator: Separator, queue: JobQueue, limits: Limits) -> None:
     """Add the API to an application."""
     app.include_router(info_router(separator, queue, limits))
-    app.include_router(separation_router(separator, queue, limits))
+    intake = Intake(separator, queue, limits)
+    for make_router in (separation_router, finding_router, jobs_router):
+        app.include_router(make_router(intake))
     app.include_router(results_router(queue))

@@ -119,11 +119,13 @@ class JobStatus(BaseModel):
     parts: list[PartEntry] = []
 
 
+_NO_JOB = "This job does not exist, or is not kept any more."
+_FAILED = "The server failed at this request; its log says why."
 _TEXTS = {
     400: "The request is not well formed.",
     401: "The token is missing or wrong.",
     403: "The request comes from a page of another site.",
-    404: "There is no such job, or it is not kept any more.",
+    404: _NO_JOB,
     408: "The upload was too slow.",
     409: "The job is not finished, or it failed.",
     413: "The upload is too large.",
@@ -149,7 +151,7 @@ def find_job(queue: JobQueue, job_id: str) -> Job:
     """The job of an id; 404 if there is none."""
     job = queue.get(job_id)
     if job is None:
-        raise HTTPException(404, "There is no such job, or it is not kept any more.")
+        raise HTTPException(404, _NO_JOB)
     return job
 
 
@@ -160,17 +162,17 @@ def outcome_of(job: Job) -> Separation:
     if job.state == "failed" and job.error is not None:
         raise job.error
     if job.state == "failed":
-        raise HTTPException(500, "The server failed at this request; its log says why.")
+        raise HTTPException(500, _FAILED)
     raise HTTPException(409, f"The job is {job.state}.")
 
 
 def status_of(job: Job, queue: JobQueue) -> JobStatus:
-    """What is said of a job."""
+    """The state of a job, and its parts at the end."""
     status = JobStatus(
         id=job.id, state=job.state, ahead=queue.ahead(job), progress=round(job.progress, 4)
     )
     if status.state == "failed":
-        status.error = str(job.error or "The server failed at this request; its log says why.")
+        status.error = str(job.error or _FAILED)
     if status.state == "done":
         separation = cast(Separation, job.outcome)
         status.progress = 1.0

@@ -1,4 +1,4 @@
-"""Routes that hand out what a finished job holds."""
+"""Routes that send what a finished job holds."""
 
 from __future__ import annotations
 
@@ -30,20 +30,25 @@ from clipsep.serving.work.parts import (
 from clipsep.serving.work.queue import JobQueue
 
 FormatQuery = Annotated[Format, Query(description="Format of the file.")]
+FAILURES = problems(*JOB_ERRORS)
 
 
 def results_router(queue: JobQueue) -> APIRouter:
     """Downloads: parts, images of them, mixes, and everything at once."""
     router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["results"])
-    failures = problems(*JOB_ERRORS)
+    _add_parts(router, queue)
+    _add_whole(router, queue)
+    return router
 
+
+def _add_parts(router: APIRouter, queue: JobQueue) -> None:
     @router.get(
         "/parts/{number}",
         response_class=Response,
-        responses={200: {"content": AUDIO_CONTENT}, 206: {"content": AUDIO_CONTENT}, **failures},
+        responses={200: {"content": AUDIO_CONTENT}, 206: {"content": AUDIO_CONTENT}, **FAILURES},
     )
     def part(job_id: JobId, number: int, format: FormatQuery = "wav") -> Response:
-        """One part as a sound file."""
+        """One part as an audio file."""
         separation = outcome_of(find_job(queue, job_id))
         one = _part(separation, number)
         return FileResponse(
@@ -55,7 +60,7 @@ def results_router(queue: JobQueue) -> APIRouter:
     @router.get(
         "/parts/{number}/spectrogram",
         response_class=Response,
-        responses={200: {"content": {"image/png": BINARY_CONTENT}}, **failures},
+        responses={200: {"content": {"image/png": BINARY_CONTENT}}, **FAILURES},
     )
     def spectrogram(job_id: JobId, number: int) -> Response:
         """An image of one part: time to the right, frequency upwards, 70 dB of colours."""
@@ -63,10 +68,12 @@ def results_router(queue: JobQueue) -> APIRouter:
         part = _part(separation, number)
         return FileResponse(spectrogram_file(separation, part), media_type="image/png")
 
+
+def _add_whole(router: APIRouter, queue: JobQueue) -> None:
     @router.get(
         "/mix",
         response_class=Response,
-        responses={200: {"content": AUDIO_CONTENT}, 206: {"content": AUDIO_CONTENT}, **failures},
+        responses={200: {"content": AUDIO_CONTENT}, 206: {"content": AUDIO_CONTENT}, **FAILURES},
     )
     def mix(
         job_id: JobId,
@@ -80,7 +87,9 @@ def results_router(queue: JobQueue) -> APIRouter:
         separation = outcome_of(find_job(queue, job_id))
         expected = len(separation.parts) - 1
         if len(gain) != expected:
-            raise UsageError(f"There are {expected} parts, and {len(gain)} gains for them.")
+            raise UsageError(
+                f"This job has {expected} parts that can be mixed, but {len(gain)} gains were given."
+            )
         return FileResponse(
             mix_file(separation, gain, format),
             filename=f"{separation.stem}.mix.{format}",
@@ -90,7 +99,7 @@ def results_router(queue: JobQueue) -> APIRouter:
     @router.get(
         "/archive",
         response_class=Response,
-        responses={200: {"content": {"application/zip": BINARY_CONTENT}}, 206: {}, **failures},
+        responses={200: {"content": {"application/zip": BINARY_CONTENT}}, 206: {}, **FAILURES},
     )
     def archive(job_id: JobId, format: FormatQuery = "wav") -> Response:
         """All targets and the residual as a ZIP, with report.json."""
@@ -101,10 +110,8 @@ def results_router(queue: JobQueue) -> APIRouter:
             media_type="application/zip",
         )
 
-    return router
-
 
 def _part(separation: Separation, number: int) -> Part:
     if not 0 <= number < len(separation.parts):
-        raise HTTPException(404, f"There is no part {number}.")
+        raise HTTPException(404, f"This job does not have a part {number}.")
     return separation.parts[number]

@@ -1,4 +1,4 @@
-// What came out: the parts with their spectrograms and levels, the mix, and the video with a part as its sound.
+// What came out: the parts with their spectrograms and levels, the mix, and the video with a part as its audio.
 
 import { getJson } from "./api.js";
 import { feedbackLine } from "./found.js";
@@ -57,8 +57,8 @@ function partCard(part, number, address) {
     find(".playhead").style.left = `${100 * share}%`;
   });
   audio.addEventListener("play", stopMix);
-  find(".picture").addEventListener("click", (event) => {
-    const bounds = find(".picture").getBoundingClientRect();
+  find(".spectrogram").addEventListener("click", (event) => {
+    const bounds = find(".spectrogram").getBoundingClientRect();
     if (audio.duration) audio.currentTime = ((event.clientX - bounds.left) / bounds.width) * audio.duration;
   });
   for (const format of ["wav", "flac"]) {
@@ -105,7 +105,7 @@ function stopMix() {
   $("play-mix").textContent = "Play the mix";
 }
 
-// ---- the video with a part as its sound
+// ---- the video with a part as its audio
 
 function showWatch(isVideo) {
   $("watch").hidden = !isVideo;
@@ -124,7 +124,7 @@ $("watch-part").addEventListener("change", () => {
   video.play();
 });
 
-// The picture is the clock; the chosen part follows it.
+// The video is the clock; the chosen part follows it.
 function followVideo() {
   const number = Number($("watch-part").value || 0);
   const audio = document.querySelectorAll("#parts audio")[number];

@@ -1,4 +1,4 @@
-"""The program that opens what a client sent: it runs apart, under limits, and writes plain samples.
+"""Opens an upload in a process of its own, under limits, and writes plain samples.
 
     python -m clipsep.serving.work.decoder '{"task": "audio", "source": ..., ...}'
 
@@ -37,10 +37,10 @@ def main(argument: str) -> int:
 
 
 def decode_audio(source: Path, target: Path, request: dict[str, Any]) -> dict[str, Any]:
-    """Write the sound of ``source`` to a WAV file of 32-bit floats at its own rate.
+    """Write the audio of ``source`` to a WAV file of 32-bit floats at its own rate.
 
     Returns:
-        its name, rate and length.
+        Its length, sample rate and channels.
 
     Raises:
         ClipsepError: if it cannot be read, or is longer or larger than the request allows.

@@ -32,7 +32,7 @@ _rendering = threading.Lock()  # one file is made at a time, whoever wants it
 
 @dataclass(frozen=True)
 class SeparationRequest:
-    """What a client wants of a recording.
+    """What a client wants from a recording.
 
     Attributes:
         stem: of the names under which the files are downloaded; never of a path on this machine.
@@ -168,7 +168,7 @@ def finding_work(
 def _received(
     job: Job, request: SeparationRequest, limits: Limits
 ) -> tuple[Recording, list[Image], Callable[[float, float | None], None]]:
-    """What was sent, decoded, and how the progress of the work on it is noted."""
+    """The decoded uploads, and a function that records the progress of the work on them."""
     recording = decode_recording(job.folder, limits, job.check)
     images = [
         decode_image(job.folder, number, limits, job.check)
@@ -185,7 +185,7 @@ def _received(
 
 @contextmanager
 def _private(recording: Recording) -> Iterator[None]:
-    """A client learns nothing of this machine's folders."""
+    """Keep the folders of this machine out of the sentences that a client reads."""
     try:
         yield
     except TimeIsUp:
@@ -200,7 +200,7 @@ def _said(feedback: QueryFeedback) -> dict[str, Any]:
 
 
 def part_file(part: Part, format: str) -> Path:
-    """A part in a format; made now if it is not there yet.
+    """A part in a format; made now if it does not exist yet.
 
     Raises:
         UsageError: if the format cannot hold it.

@@ -24,7 +24,8 @@ def draw_spectrogram(path: Path, top_db: float | None, target: Path) -> None:
         top_db: level of the brightest colour; by default the loudest point of this file.
     """
     with AudioReader(path) as reader:
-        pooled = PooledSpectrogram(reader.info.sample_rate, reader.info.seconds or 0.0)
+        rate = reader.info.sample_rate
+        pooled = PooledSpectrogram(rate, rate * (reader.info.seconds or 0.0))
         for block in reader:
             pooled.push(block.mean(axis=0))
     levels = 10 * np.log10(pooled.finish() + _SILENCE)  # [rows, columns], low frequencies first

@@ -1,0 +1,48 @@
+"""Routes of the queue: put a recording in it, ask what became of it, stop it."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
+
+from clipsep.serving.api.answers import (
+    UPLOAD_ERRORS,
+    JobId,
+    JobStatus,
+    find_job,
+    problems,
+    status_of,
+)
+from clipsep.serving.api.intake import Binary, Images, Intake, Recording, Sensitivity, Texts
+
+
+def jobs_router(intake: Intake) -> APIRouter:
+    """Uploads that do not wait for their result."""
+    router = APIRouter(tags=["separation"])
+
+    @router.post("/v1/jobs", status_code=202, responses=problems(*UPLOAD_ERRORS[:-1]))
+    async def start_job(
+        request: Request,
+        file: Recording,
+        query: Texts = [],  # noqa: B006
+        image: Images = [],  # noqa: B006
+        binary: Binary = False,
+        sensitivity: Sensitivity = 0.5,
+    ) -> JobStatus:
+        """Put a recording in the queue; GET /v1/jobs/ID says what became of it."""
+        wanted = intake.wanted_of(file, query, image, binary, sensitivity)
+        job = await intake.submit(request, file, image, wanted)
+        return status_of(job, intake.queue)
+
+    @router.get("/v1/jobs/{job_id}", responses=problems(400, 401, 404))
+    def job_status(job_id: JobId) -> JobStatus:
+        """State, place in the queue, progress and, at the end, the parts."""
+        return status_of(find_job(intake.queue, job_id), intake.queue)
+
+    @router.delete("/v1/jobs/{job_id}", status_code=204, responses=problems(400, 401, 403, 404))
+    def delete_job(job_id: JobId) -> Response:
+        """Stop a job if it runs, and remove its files."""
+        intake.queue.cancel(find_job(intake.queue, job_id))
+        return Response(status_code=204)
+
+    return router
