@@ -3,7 +3,7 @@
     python -m benchmarks.asking CORPUS [--list pairs_test.csv] [--count 60] [--sensitivity 0.5]
 
 The masks that are made for a mixture are applied to its two sounds apart, which shows exactly what of each
-is let through. "not" is the difference that the negative query makes.
+is in the estimate. "not" is the difference that the negative query makes.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def main() -> None:
 
 
 def passed(separator, target, other, queries, plan, sensitivity) -> tuple[float, float]:
-    """What of the target and of the other sound is let through, in dB."""
+    """How much of the target and of the other sound is in the estimate, in dB."""
     settings = separator.config.spectral
     make, numbers = plan
     encoded = separator.encode([queries[number] for number in numbers])

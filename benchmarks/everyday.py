@@ -1,6 +1,6 @@
 """What a model makes of everyday sounds: `python -m benchmarks.everyday CORPUS [--model mini]`.
 
-For each list of mixtures: the target asked for by its label, by other words that it was not trained with,
+For each list of mixtures: the query is the target's label, by other words that it was not trained with,
 and by an image; and sounds that are not there. Waveforms are scored as `clipsep evaluate` scores them; all
 queries on a mixture share one pass of the network. Prints Markdown; --json keeps every number.
 """
@@ -37,7 +37,7 @@ from recipes.feedback.regression import auc, reliability
 
 LISTS = ("pairs_test_wide", "pairs_test")
 LABEL, WORDS, PHOTO, ABSENT = "label", "other words", "image", "absent sound"
-FEWEST_IMAGES = 10  # to learn from, for a class to be asked for by image
+FEWEST_IMAGES = 10  # to learn from, for a class to be queried by image
 
 
 @dataclass(frozen=True, eq=False)

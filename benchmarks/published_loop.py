@@ -56,7 +56,7 @@ class PublishedClips(Dataset):
         self.random = np.random.default_rng(0)
 
     def __len__(self) -> int:
-        return 1_000_000  # drawn anew each time
+        return 1_000_000  # drawn again each time
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         spectra, images = [], []

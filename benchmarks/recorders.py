@@ -31,7 +31,7 @@ Change = Callable[
 
 
 def coded(suffix: str, kilobits: int) -> Change:
-    """Through an encoder and back, as so many samples as before."""
+    """Through an encoder and back, with the same number of samples."""
 
     def change(waveform: np.ndarray, sample_rate: int, folder: Path) -> np.ndarray:
         path = folder / f"coded.{suffix}"

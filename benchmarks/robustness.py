@@ -42,7 +42,7 @@ def read_wordings(path: Path) -> dict[str, dict[str, str]]:
 
 
 def with_words(rows: list[Row], words: dict[str, str]) -> list[Row]:
-    """The same mixtures, asked for by ``words[label]``."""
+    """The same mixtures, with ``words[label]`` as queries."""
     return [{**row, "query": words[row[LABEL]]} for row in rows]
 
 

@@ -109,7 +109,7 @@ class Training:
         )
 
     def run(self, steps: int) -> list[Cost]:
-        """Costs of so many steps, after one that is not counted."""
+        """Costs of ``steps`` steps, after one that is not counted."""
         times = StepTimes()
         trainer = pl.Trainer(
             accelerator="cpu",
@@ -199,7 +199,7 @@ def interleaved(ways: dict[str, Callable[[], list[Cost]]], repeats: int) -> dict
 
 
 def timed(work: Callable[[], object], times: int) -> list[Cost]:
-    """Costs of so many calls."""
+    """Costs of a number of calls."""
     costs = []
     for _ in range(times):
         start = Cost.now()

@@ -1,6 +1,6 @@
 """The table of class names that the embedded encoder explains images and texts by.
 
-It must read texts alone: no photo.
+It must read texts only, never photos.
 """
 
 from __future__ import annotations

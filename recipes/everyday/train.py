@@ -32,7 +32,7 @@ _VALIDATION_SAMPLES = 65_535
 
 DATA = (
     "Mixtures made by recipes/everyday/scenes.py of recordings with labels, whose collections and licences "
-    "docs/models/mini.md lists; asked for by texts and images."
+    "docs/models/mini.md lists; queries are texts and images."
 )
 
 

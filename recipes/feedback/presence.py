@@ -1,7 +1,7 @@
 """Fit when a sound is heard: `python -m recipes.feedback.presence CHECKPOINT CORPUS`.
 
-On mixtures with known spans of CORPUS/pairs_val_wide.csv and pairs_val.csv, each asked for its target,
-its background and a sound that is not there. Run it after `recipes.feedback.finish`; `clipsep find` and
+On mixtures with known spans of CORPUS/pairs_val_wide.csv and pairs_val.csv. The queries of each name its
+target, its background and an absent sound. Run it after `recipes.feedback.finish`; `clipsep find` and
 `clipsep scan` use what it writes into the checkpoint, and `benchmarks.finding` measures them.
 """
 

@@ -17,7 +17,7 @@ from clipsep import load_checkpoint, save_checkpoint
 def average(
     start: dict[str, torch.Tensor], end: dict[str, torch.Tensor], share: float
 ) -> dict[str, torch.Tensor]:
-    """Weights between two models; counters, and what is no longer in the end, are the end's.
+    """Weights between two models; counters, and keys that only the end has, are the end's.
 
     Where the start lacks weights, they count as zero there: steering that does nothing.
     """

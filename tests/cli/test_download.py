@@ -139,7 +139,14 @@ def test_wrong_requests_leave_no_trace(fake, music, refused):
     refused(2, "paper", "mixtures", "no.csv", "no.csv", "-o", "mixtures.csv", names="no.csv")
     Path("list.csv").write_text("y.wav,y,6,flute\n")
     refused(
-        1, "paper", "mixtures", "list.csv", "list.csv", "-o", "mixtures.csv", names="no 'y.wav'"
+        1,
+        "paper",
+        "mixtures",
+        "list.csv",
+        "list.csv",
+        "-o",
+        "mixtures.csv",
+        names="'y.wav' is missing",
     )
 
 
@@ -165,4 +172,4 @@ def test_a_published_list_becomes_a_data_set_and_pairs(tmp_path, capsys):
     assert run("paper", "mixtures", "list.csv", "others.csv", "-o", "lists/mixtures.csv") == 0
     out = capsys.readouterr().out
     assert "1 of 2 mixtures in lists/mixtures.csv." in out
-    assert "Left out for want of files: 1 mixture, the first: y.wav" in out
+    assert "Left out because files are missing: 1 mixture, the first: y.wav" in out

@@ -86,7 +86,9 @@ def test_the_command_reads_a_row_for_each_text(tmp_path, capsys, monkeypatch):
     (tmp_path / "captions.csv").write_text(rows)
     command = ["prepare", "--sounds", "sounds", "-o", "data", "--workers", "1"]
     assert main([*command, "--captions", "captions.csv"]) == 0
-    assert "has texts of 1 clip, and of 1 that are not there" in capsys.readouterr().out
+    assert (
+        "has texts for 1 clip of the data set, and for 1 that it lacks" in capsys.readouterr().out
+    )
     assert PreparedDataset("data").captions == {"rain/1.wav": ["it rains", "heavy rain"]}
 
 

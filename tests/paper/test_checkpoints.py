@@ -1,4 +1,4 @@
-"""Import of published checkpoints: every variant, full size, and files that are of no use."""
+"""Import of published checkpoints: every variant, full size, and files that cannot be imported."""
 
 from __future__ import annotations
 
@@ -270,7 +270,7 @@ def test_arguments_that_do_not_fit(folder: Path, changes: dict, match: str):
 def test_damaged_arguments(folder: Path, content: bytes):
     args = folder / "train-args.json"
     args.write_bytes(content)
-    refused(write_weights(folder, published_model()), "no JSON", args)
+    refused(write_weights(folder, published_model()), "not JSON", args)
 
 
 # Damaged and dangerous files
@@ -299,7 +299,7 @@ def test_unsafe_pickle(folder: Path, zipped: bool):
 def test_no_pytorch_file(folder: Path, content: bytes):
     path = folder / "published.pt"
     path.write_bytes(content)
-    refused(path, "damaged or no PyTorch file|it is damaged")
+    refused(path, "damaged, or not a PyTorch file|it is damaged")
 
 
 def test_truncated_file(folder: Path):

@@ -113,13 +113,13 @@ def test_any_part_of_an_index_has_all_labels(tmp_path: Path):
     ("content", "problem"),
     [
         ("abc", "cannot be read as JSON"),
-        ("[]", "no list of MUSIC"),
-        ('{"videos": {"flute": "jW_AuF6dQYY"}}', "no list of MUSIC"),
+        ("[]", "not a list of MUSIC"),
+        ('{"videos": {"flute": "jW_AuF6dQYY"}}', "not a list of MUSIC"),
         (
             '{"videos": {"flute": ["../../etc/pwd"]}}',
-            "label 'flute': '../../etc/pwd' is no YouTube",
+            "label 'flute': '../../etc/pwd' is not a YouTube",
         ),
-        ('{"videos": {"flute": [3]}}', "3 is no YouTube id"),
+        ('{"videos": {"flute": [3]}}', "3 is not a YouTube id"),
     ],
 )
 def test_other_json_is_refused_by_name(tmp_path: Path, content: str, problem: str):

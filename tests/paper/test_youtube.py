@@ -75,7 +75,7 @@ def test_ffmpeg_is_the_systems_or_the_packages(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(youtube.shutil, "which", lambda name: None)
     assert Path(youtube.find_ffmpeg()).is_file()
     monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
-    with pytest.raises(ClipsepError, match="no ffmpeg program"):
+    with pytest.raises(ClipsepError, match="needs the program ffmpeg"):
         youtube.find_ffmpeg()
 
 

@@ -85,7 +85,7 @@ def stdout() -> Console:
 
 
 def print_prepared(noun: str, report: PrepareReport, output: Path) -> None:
-    """What became of the sources of a data set, each of which is called ``noun``."""
+    """Print what became of the sources of a data set; ``noun`` says what one is."""
     for clip_id, reason in report.rejected.items():
         print(f"rejected {printable(clip_id)}: {printable(reason)}")
     print(

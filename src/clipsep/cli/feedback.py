@@ -1,4 +1,4 @@
-"""What is said on the terminal about queries and answers."""
+"""Sentences and table cells about queries and how sure the model is of its answers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from clipsep.separation.masking.confidence import QueryFeedback
 
-_HARDLY = 0.5  # a lower confidence: the sound is rather not there
+_HARDLY = 0.5  # a lower confidence: the sound is probably not there
 
 
 def feedback_cells(feedback: QueryFeedback | None) -> tuple[str, str]:

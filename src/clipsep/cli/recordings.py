@@ -71,7 +71,7 @@ def seconds_of(text: str | None) -> float | None:
 def recording_of(path: Path) -> Iterator[Path]:
     """The file itself; for ``-`` a temporary one with what comes from the standard input.
 
-    Many formats can only be read with their end at hand, so the whole of it is received first.
+    Many formats can only be read once their end is known, so all of it is received first.
     """
     if path != STDIO:
         yield path

@@ -57,7 +57,7 @@ def import_published(
 ) -> CheckpointConfig:
     """Import CLIPSep (late fusion), CLIPSep-NIT, PIT or LabelSep weights.
 
-    Which of them it is, and how large, is read off the names and shapes of the weights.
+    Which of them it is, and how large, follows from the names and shapes of the weights.
 
     Args:
         path: `.pt` file with the state dict, as the published training script saves it.
@@ -72,9 +72,8 @@ def import_published(
     Raises:
         UsageError: if one of the two files does not exist.
         ClipsepError: if a file is damaged, holds anything but weights, belongs to a model
-            that is not supported (early and middle fusion, BERTSep, whose table of embeddings was not
-            published, Sound-of-Pixels queries), or contradicts the
-            other file.
+            that is not supported (early and middle fusion, BERTSep, Sound-of-Pixels queries), or
+            contradicts the other file.
     """
     for given in filter(None, (path, args)):
         if not given.exists():
@@ -111,7 +110,7 @@ def import_published(
         model.load_state_dict({**counters, **renamed})
     except RuntimeError as error:
         raise ClipsepError(
-            f"'{path}' is no published model: the shapes of its weights do not fit together."
+            f"'{path}' is not a published model: the shapes of its weights do not fit together."
         ) from error
     save_checkpoint(output, config, model)
     return load_config(output)
@@ -136,10 +135,12 @@ def _read_weights(path: Path) -> Weights:
             "could run any code."
         ) from error
     except Exception as error:  # torch.load raises whatever the damage leads to
-        raise ClipsepError(f"'{path}' is damaged or no PyTorch file: fetch it again.") from error
+        raise ClipsepError(
+            f"'{path}' is damaged, or not a PyTorch file: download it again."
+        ) from error
     if damaged:
         # PyTorch does not look at the checksums and would load wrong numbers.
-        raise ClipsepError(f"'{path}' is damaged (wrong checksum): fetch it again.")
+        raise ClipsepError(f"'{path}' is damaged (wrong checksum): download it again.")
     return _state_dict(content, path)
 
 
@@ -150,12 +151,14 @@ def _state_dict(content: Any, path: Path) -> Weights:
     if not isinstance(content, dict) or not all(
         isinstance(v, torch.Tensor) for v in content.values()
     ):
-        raise ClipsepError(f"'{path}' holds no state dict: give the file with a model's weights.")
+        raise ClipsepError(
+            f"'{path}' does not hold a state dict: give the file with a model's weights."
+        )
     weights = {str(key).removeprefix("module."): tensor for key, tensor in content.items()}
     for key, tensor in weights.items():
         if tensor.is_floating_point() and not tensor.isfinite().all():
             raise ClipsepError(
-                f"'{path}' is of no use: its weight '{key}' has NaN or infinite values."
+                f"'{path}' cannot be imported: its weight '{key}' has NaN or infinite values."
             )
     return weights
 
@@ -173,7 +176,7 @@ def _refuse_other_fusions(weights: Weights, path: Path) -> None:
 
 
 def _model_settings(weights: Weights, path: Path) -> ModelSettings:
-    """Read kind and sizes of the model off the names and shapes of its weights."""
+    """The kind and sizes of a model, from the names and shapes of its weights."""
     try:
         levels = level_prefixes(weights)
         features, _ = weights[f"{levels[0]}4.weight"].shape[:2]
@@ -192,7 +195,7 @@ def _model_settings(weights: Weights, path: Path) -> ModelSettings:
     except (KeyError, IndexError, TypeError, ValueError) as error:
         detail = f" (it has no weight {error})" if type(error) is KeyError else ""
         raise ClipsepError(
-            f"'{path}' holds no weights of a published CLIPSep model{detail}."
+            f"'{path}' does not hold the weights of a published CLIPSep model{detail}."
         ) from error
 
 
@@ -216,7 +219,7 @@ def _rename(weights: Weights, settings: ModelSettings, path: Path) -> Weights:
     unknown = sorted(key for key in set(weights) - set(names) if not key.endswith(_COUNTER))
     if unknown:
         raise ClipsepError(
-            f"'{path}' is no supported model: it has the weight '{unknown[0]}', which a "
+            f"'{path}' is not a supported model: it has the weight '{unknown[0]}', which a "
             f"{_variant(settings)} model does not have."
         )
     renamed = {ours: weights[published] for published, ours in names.items()}
@@ -231,9 +234,9 @@ def _read_json(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise ClipsepError(f"Cannot read '{path}': {error.strerror or error}.") from error
     except ValueError as error:
-        raise ClipsepError(f"'{path}' is damaged: it is no JSON text.") from error
+        raise ClipsepError(f"'{path}' is damaged: it is not JSON.") from error
     if not isinstance(content, dict):
-        raise ClipsepError(f"'{path}' is no JSON object with names and values.")
+        raise ClipsepError(f"'{path}' is not a JSON object with names and values.")
     return content
 
 

@@ -1,7 +1,7 @@
-"""Downloading a list of clips: in parallel, resumable, with a record of what is not to be had.
+"""Download a list of clips: in parallel, resumable, with a record of what is missing and why.
 
 Layout of the folder: ``<split>/<label>/<clip>.mp4``, ``<split>/labels.csv`` for `prepare --labels`,
-``missing.csv``. It knows files and workers; yt-dlp is youtube.py's business, time is pacing.py's.
+``missing.csv``. It knows files and workers; youtube.py knows yt-dlp, rate_limiter.py knows time.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ from clipsep.paper.public_sets import SPLITS, ListedClip
 from clipsep.paper.rate_limiter import RateLimiter
 from clipsep.paper.youtube import FetchFailed, VideoMissing
 
-# (clip, folder for its files, set when all is called off) -> the finished file; raises VideoMissing
-# and FetchFailed.
+# (clip, folder for its files, event that is set when all is called off) -> the finished file; raises
+# VideoMissing and FetchFailed.
 Fetch = Callable[[ListedClip, Path, threading.Event], Path]
 Outcome = VideoMissing | FetchFailed | None  # what kept a clip away, or None
 
 
 @dataclass(frozen=True)
 class DownloadSettings:
-    """How hard to try.
+    """How fast to fetch, and when to give up.
 
     Attributes:
         workers: videos fetched at the same time.
         pause: seconds between the starts of two of them.
-        retries: new tries of a clip, and failures in a row, of any clips, that are borne.
-        retry_missing: ask again for what ``missing.csv`` lists.
+        retries: new tries of one clip, and failures in a row of any clips, before giving up.
+        retry_missing: try again to fetch what ``missing.csv`` lists.
     """
 
     workers: int = 4
@@ -72,11 +72,11 @@ def download(
     """Fetch the clips that are not in ``root`` yet.
 
     Args:
-        longer_than: seconds of sound; a clip that has no more counts as missing.
+        longer_than: seconds of audio; a shorter clip counts as missing.
 
     Raises:
         ClipsepError: if one request after the other fails, or the disk is full. What is finished is
-            kept, and the same call goes on.
+            kept, and the same call continues.
     """
     settings = settings or DownloadSettings()
     report = DownloadReport()
@@ -158,7 +158,7 @@ class _Job:
     cancelled: threading.Event
 
     def do(self, clip: ListedClip) -> Outcome:
-        """Raises ClipsepError when there is no sense in going on, Cancelled when called off."""
+        """Fetch a clip; raises ClipsepError when all must stop, Cancelled when called off."""
         sent_at = self.rate_limiter.wait()
         try:
             self._store(clip)
@@ -192,7 +192,7 @@ class _Job:
             info = probe(path)
         except ClipsepError as error:
             path.unlink()  # else it would be found and taken for finished
-            raise FetchFailed("what arrived is no video with sound") from error
+            raise FetchFailed("the file that arrived is not a video with audio") from error
         if not info.has_video:
             raise VideoMissing("has no frames")
         if info.seconds is not None and info.seconds <= self.longer_than:
@@ -224,7 +224,7 @@ def _write_labels(folder: Path, clips: Iterable[ListedClip]) -> None:
 
 
 class _MissingList:
-    """``missing.csv``: clips that are not to be had, and why; every line is on disk at once."""
+    """``missing.csv``: clips that are not available, and why; every line is on disk at once."""
 
     _HEADER = ("id", "reason")
 
@@ -252,7 +252,7 @@ class _MissingList:
 
 
 def _read_pairs(path: Path) -> Iterator[tuple[str, str]]:
-    """The lines of a CSV file of two columns, without the first; nothing if there is no file."""
+    """The rows of a CSV file of two columns, without its header; nothing if the file does not exist."""
     if path.is_file():
         with open(path, newline="", encoding="utf-8") as file:
             # The last line may be cut if the machine went down.

@@ -36,7 +36,7 @@ def import_list(
     """Store every clip of a list under the name that its wav has there; finished ones are skipped.
 
     The frame numbered i, from 1, becomes the i-th of its clip. Sound of any rate becomes mono at 16
-    kHz. A clip whose files are missing or damaged is recorded in ``rejected.csv`` and the rest goes on.
+    kHz. A clip whose files are missing or damaged is recorded in ``rejected.csv``.
 
     Args:
         root: where relative paths begin; the list's own folder is tried next.
@@ -79,7 +79,7 @@ class _ListedFiles:
 
 @dataclass(frozen=True)
 class _Stage:
-    """Reads and stages a clip; the result is why it is of no use, or None."""
+    """Reads and stages a clip; the result is why it was rejected, or None."""
 
     output: Path
     device: ClassVar[str] = "cpu"
@@ -91,7 +91,7 @@ class _Stage:
             missing = row.wav if clip.wav is None else row.frame_dir
             return f"'{missing}' does not exist: check --root."
         if not row.n_frames:
-            return f"'{row.frame_dir}' has no frames, the list says."
+            return f"'{row.frame_dir}' has no frames according to the list."
         try:
             audio, _ = read_audio(clip.wav, SAMPLE_RATE, mono=True)
             frames = [_read_frame(clip.frame_dir, i) for i in range(1, row.n_frames + 1)]

@@ -62,6 +62,6 @@ def read_list(path: Path) -> list[ListRow]:
 
 
 def find_file(name: str, roots: Iterable[Path]) -> Path | None:
-    """The file or folder that a list calls ``name``: as it stands, or below one of ``roots``."""
+    """The file or folder that a list calls ``name``: as given, or below one of ``roots``."""
     # Joining an absolute name drops the root.
     return next((path for root in roots if (path := root / name).exists()), None)

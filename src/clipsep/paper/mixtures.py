@@ -24,7 +24,7 @@ class PairsReport:
 
     Attributes:
         mixtures: those whose files are all there.
-        left_out: the others: what of them is not there, by the mixture's id.
+        left_out: the first missing file of each other mixture, by the mixture's id.
         trained_on: targets that lie among downloaded training videos.
     """
 
@@ -118,7 +118,7 @@ class _ClipFinder:
         self._videos: dict[str, list[Path]] = {}
         for folder in video_folders:
             if not folder.is_dir():
-                raise UsageError(f"--videos: '{folder}' is no folder.")
+                raise UsageError(f"--videos: '{folder}' is not a folder.")
             for path in sorted(folder.glob("*/*/*.mp4")):
                 self._videos.setdefault(path.stem[:_ID_LENGTH], []).append(path)
 

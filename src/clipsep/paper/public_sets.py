@@ -1,6 +1,6 @@
 """The paper's public data sets as lists of clips: what is in them, and which split each video is in.
 
-It reads index files and published split lists; how a video is fetched is none of its business.
+It reads index files and published split lists; fetching videos is youtube.py's work.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ def read_music(paths: Iterable[Path], rule: SplitRule) -> list[ListedClip]:
 def read_vggsound(path: Path, rule: SplitRule) -> list[ListedClip]:
     """The clips of ``vggsound.csv`` (YouTube id, start in seconds, label, split) in mixed order.
 
-    The split that the file states is not used: the paper split all clips anew.
+    The split that the file states is not used: the paper made its own split of all clips.
 
     Raises:
         UsageError: for a file of another form.
@@ -153,7 +153,7 @@ def _music_entries(path: Path) -> Iterator[tuple[str, str]]:
     videos = content.get("videos") if isinstance(content, dict) else None
     if not isinstance(videos, dict) or not all(isinstance(ids, list) for ids in videos.values()):
         raise UsageError(
-            f"'{path}' is no list of MUSIC: it has to hold 'videos', labels with lists of YouTube ids."
+            f"'{path}' is not a list of MUSIC: it must hold 'videos', labels with lists of YouTube ids."
         )
     for label, ids in videos.items():
         for video in ids:
@@ -179,4 +179,4 @@ def _checked_id(video: object, where: str) -> str:
     # An id becomes the name of a file, so nothing else may pass.
     if isinstance(video, str) and _YOUTUBE_ID.fullmatch(video):
         return video
-    raise UsageError(f"{where}: {video!r} is no YouTube id (11 letters, digits, '-' and '_').")
+    raise UsageError(f"{where}: {video!r} is not a YouTube id (11 letters, digits, '-' and '_').")

@@ -1,6 +1,6 @@
-"""Spacing the requests of many workers to one server, and backing off when it refuses them.
+"""Space the requests of many workers to one server, and back off when it refuses them.
 
-It knows time and failures only; nothing of videos.
+It knows time and failures only.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class RateLimiter:
     """
 
     def __init__(self, pause: float, patience: int, cancelled: threading.Event):
-        """``pause``: seconds between two requests; ``patience``: failures in a row that are borne."""
+        """``pause``: seconds between two requests; ``patience``: failures in a row before giving up."""
         self._pause = pause
         self._patience = patience
         self._cancelled = cancelled
@@ -53,7 +53,7 @@ class RateLimiter:
         """The request that went out at ``sent_at`` failed: hold everyone back.
 
         Raises:
-            ClipsepError: if there were more failures in a row than are borne.
+            ClipsepError: if there were too many failures in a row.
         """
         with self._lock:
             if sent_at <= self._held_since:
@@ -62,7 +62,7 @@ class RateLimiter:
             if self._failures > self._patience:
                 raise ClipsepError(
                     f"Downloading stopped ({reason}): what is finished is kept, run the same command "
-                    "again later to go on."
+                    "again later to continue."
                 )
             self._held_since = time.monotonic()
             self._next = self._held_since + first_wait * 2 ** (self._failures - 1)

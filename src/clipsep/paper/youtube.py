@@ -1,6 +1,6 @@
 """Fetching one video, or some seconds of it, with yt-dlp; and what its failures mean.
 
-It knows yt-dlp, ffmpeg and YouTube's words; which videos are wanted is none of its business.
+It knows yt-dlp, ffmpeg and YouTube's words; which videos to fetch is decided elsewhere.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _GONE = (
 
 
 class VideoMissing(Exception):
-    """The video is not to be had; its text is why."""
+    """The video is not available; its text is why."""
 
 
 class FetchFailed(Exception):
@@ -44,10 +44,10 @@ class FetchFailed(Exception):
 
 
 class YouTube:
-    """Fetches clips as small videos (up to 360 lines where there are such) with sound.
+    """Fetches clips as small videos (up to 360 lines where available) with audio.
 
     Raises:
-        ClipsepError: if there is no ffmpeg program, which cuts seconds out and joins sound and frames.
+        ClipsepError: if ffmpeg is missing, which cuts seconds out and joins audio and frames.
     """
 
     def __init__(self, rate_limit: int | None = None):
@@ -73,14 +73,14 @@ class YouTube:
         }
 
     def fetch(self, clip: ListedClip, folder: Path, cancelled: threading.Event) -> Path:
-        """Fetch ``clip`` into ``folder`` and return its file; what is there already is continued.
+        """Fetch ``clip`` into ``folder`` and return its file; a partial file is continued.
 
         Nothing is encoded again: what a cut needs of the frames before it is there, but not shown.
 
         Raises:
-            VideoMissing: if the video is not to be had.
-            FetchFailed: if it may be had another time.
-            ClipsepError: if no video can be had now (a full disk).
+            VideoMissing: if the video is not available.
+            FetchFailed: if another try may succeed.
+            ClipsepError: if no video can be stored now (a full disk).
         """
         options: dict[str, Any] = {**self._options, "outtmpl": f"{_escape(folder)}/video.%(ext)s"}
         options["progress_hooks"] = [self._stop_if(cancelled)]
@@ -99,7 +99,7 @@ class YouTube:
             raise FetchFailed(f"{type(error).__name__} in yt-dlp: {error}") from error
 
     def _tell_ffmpeg(self) -> None:
-        """The part of yt-dlp that cuts looks for ffmpeg here, in every thread anew, not in the options."""
+        """Set where yt-dlp looks for ffmpeg when it cuts: per thread, and not in the options."""
         self._yt_dlp.postprocessor.ffmpeg.FFmpegPostProcessor._ffmpeg_location.set(self._ffmpeg)
 
     def _stop_if(self, cancelled: threading.Event) -> Callable[[dict], None]:
@@ -120,7 +120,7 @@ def find_ffmpeg() -> str:
         return imageio_ffmpeg.get_ffmpeg_exe()
     except (ImportError, RuntimeError):
         raise ClipsepError(
-            "There is no ffmpeg program, which is needed to cut videos: install ffmpeg, or "
+            "Cutting videos needs the program ffmpeg, which was not found: install it, or "
             "pip install 'clipsep[download]'."
         ) from None
 
@@ -148,7 +148,7 @@ def _section(start: int, end: int) -> Callable[[dict, Any], list[dict]]:
 
 
 def _meaning(message: str) -> Exception:
-    """What yt-dlp's failure means for the video that it was asked for."""
+    """The exception that stands for a failure of yt-dlp."""
     if "no space left" in message.lower() or "quota exceeded" in message.lower():
         return ClipsepError("The disk is full: make room, then run the same command again.")
     # "ERROR: [youtube] <id>: <reason> (caused by ...)", with colours and more lines at times

@@ -97,7 +97,7 @@ class FinetuneReport:
 def finetune(
     request: Finetuning, tell: Callable[[str], None] = lambda sentence: None
 ) -> FinetuneReport:
-    """Train, average and measure; run again after an interrupt, it goes on from where it was.
+    """Train, average and measure; after an interrupt, run it again to continue.
 
     Raises:
         UsageError: for too few recordings, other sounds of the same name, a wrong list or model.

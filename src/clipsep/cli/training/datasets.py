@@ -58,7 +58,7 @@ def prepare(
     if captions:
         from clipsep.datasets.captions import read_captions_csv
 
-        read_captions_csv(captions)  # what is wrong with it is said before the work
+        read_captions_csv(captions)  # report a bad file before the work starts
     from clipsep.datasets.prepare.videos import find_videos, labels_without_video
     from clipsep.datasets.prepare.videos import prepare as prepare_videos
 
@@ -69,8 +69,8 @@ def prepare(
     if labels:
         named = sum(video.label is not None for video in videos)
         print(
-            f"labels: {labels} names {named} of {counted(len(videos), 'video')}, and "
-            f"{len(labels_without_video(labels, videos))} that are not among them."
+            f"labels: {labels} labels {named} of {counted(len(videos), 'video')}; "
+            f"{len(labels_without_video(labels, videos))} of its rows match no video."
         )
     if report.stored + report.already_there == 0:
         raise typer.Exit(1)
@@ -85,7 +85,8 @@ def _add_captions(path: Path, output: Path) -> None:
     clips = PreparedDataset(output).clips
     found, others = add_captions(output, read_captions_csv(path), (clip.id for clip in clips))
     print(
-        f"captions: {path} has texts of {counted(found, 'clip')}, and of {others} that are not there."
+        f"captions: {path} has texts for {counted(found, 'clip')} of the data set, and for {others} that "
+        "it lacks."
     )
 
 

@@ -104,7 +104,7 @@ def evaluate(
     """Score a model, or finished estimates, on test mixtures.
 
     SDR, its improvement over the mixture, SI-SDR, SIR and SAR, for the mixture, for ideal masks and
-    for the model, and how much a query of an absent sound lets through.
+    for the model, and how much leaks when the query names an absent sound.
     """
     if (mixtures is None) == (public_list is None):
         raise UsageError("Name the test mixtures by --mixtures CSV or by --list KIND:FILE.")
@@ -159,7 +159,7 @@ def mixtures(
 ) -> None:
     """Write a list's mixtures as files for other separators.
 
-    The references lie beside them. Score what they make of FOLDER/mixture with evaluate --estimates.
+    The references lie beside them. Score their estimates of FOLDER/mixture with evaluate --estimates.
     """
     from clipsep.evaluation.lists.export import write_mixtures
     from clipsep.media import check_writable

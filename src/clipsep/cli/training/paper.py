@@ -53,7 +53,7 @@ Retries = Annotated[
     typer.Option(metavar="N", min=0, help="New tries, each after twice as long, before giving up."),
 ]
 RetryMissing = Annotated[
-    bool, typer.Option("--retry-missing", help="Ask again for what missing.csv lists.")
+    bool, typer.Option("--retry-missing", help="Try again to fetch what missing.csv lists.")
 ]
 
 
@@ -182,13 +182,15 @@ def mixtures(
     first = next(iter(report.left_out.values()), None)
     if not report.mixtures:
         raise ClipsepError(
-            f"No mixture of {total} has all of its files (there is no '{first}'): check --root, or give "
+            f"No mixture of {total} has all of its files ('{first}' is missing): check --root, or give "
             "--videos."
         )
     write_mixture_list(report.mixtures, output)
     print(f"{len(report.mixtures)} of {counted(total, 'mixture')} in {output}.")
     if report.left_out:
-        print(f"Left out for want of files: {counted(left_out, 'mixture')}, the first: {first}")
+        print(
+            f"Left out because files are missing: {counted(left_out, 'mixture')}, the first: {first}"
+        )
     if report.trained_on:
         print(
             f"Among training videos: {counted(len(report.trained_on), 'target')}; before you train, run "
@@ -256,7 +258,7 @@ def _download(
     if report.failed:
         raise ClipsepError(
             f"{len(report.failed)} of {counted(len(clips), 'video')} failed this time: run the same "
-            "command again to go on."
+            "command again to continue."
         )
     if report.stored + report.already_there == 0:
         raise typer.Exit(1)

@@ -19,7 +19,7 @@ def check(
         list[str],
         typer.Argument(
             metavar="SOURCES",
-            help="Data sets (folders or URLs), models, runs, sound, video or image files.",
+            help="Data sets (folders or URLs), models, runs; audio, video or image files.",
         ),
     ],
     as_json: AsJson = False,
@@ -73,7 +73,9 @@ def _check_files(source: Path) -> Iterator[tuple[str, str | None]]:
     suffixes = SOUND_SUFFIXES | VIDEO_SUFFIXES | IMAGE_SUFFIXES
     files = sorted(folder / name for folder, name in find_files(source, suffixes))
     if not files:
-        raise UsageError(f"There is nothing to check in '{source}'.")
+        raise UsageError(
+            f"Found nothing to check in '{source}': name data sets, models or media files."
+        )
     for path in files:
         is_image = path.suffix.lower() in IMAGE_SUFFIXES
         yield str(path), _problem(_check_image if is_image else _check_sound, path)
@@ -116,7 +118,7 @@ def _problem(check, path: Path) -> str | None:
 
 
 def _to_the_first_error(findings, name: str) -> Iterator[tuple[str, str | None]]:
-    """What stands in the way of a data set as a whole is a finding, too."""
+    """Yield findings; an error that makes the data set unreadable is a finding, too."""
     try:
         yield from findings
     except UsageError:

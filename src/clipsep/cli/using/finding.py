@@ -133,7 +133,7 @@ def _run(
     from clipsep.separation.options import SeparationOptions
 
     if format not in _FORMATS:
-        raise UsageError(f"There is no format '{format}': choose {', '.join(_FORMATS)}.")
+        raise UsageError(f"The format '{format}' does not exist: choose {', '.join(_FORMATS)}.")
     if len(inputs) > 1 and (plot or format == "labels"):
         raise UsageError("A timeline and a label track are of one recording: name one input.")
     sensitivity, start, end = part

@@ -106,7 +106,7 @@ def info(
             f"{sum(map(len, wordings.values()))} for {len(wordings)} sounds"
         )
     stdout().print_json(data=content)
-    print("\nTraining:" if training else "\nNothing is noted of its training.")
+    print("\nTraining:" if training else "\nThe model does not say how it was trained.")
     if training:
         stdout().print_json(data=training)
 
@@ -182,10 +182,7 @@ def bench(
     ] = 30,
     as_json: AsJson = False,
 ) -> None:
-    """Measure how fast this machine separates.
-
-    And how much memory that takes.
-    """
+    """Measure how fast this machine separates, and how much memory that takes."""
     from clipsep.checkpoint import find_checkpoint
     from clipsep.engines import engines_of
     from clipsep.separation.speed import FORMATS, measure_speed
