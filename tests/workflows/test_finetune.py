@@ -133,9 +133,9 @@ def test_an_image_makes_the_training_hybrid(project, monkeypatch):
 def test_wrong_requests_are_one_sentence(project, start, capsys):
     (project / "few").mkdir()
     for arguments, message in (
-        (["few", "--name", "x"], "'few' has 0 recordings: give 4 at least"),
+        (["few", "--name", "x"], "'few' has 0 recordings: give at least 4"),
         (["clips", "--name", "noise", "--others", "others"], "has a folder 'noise', too"),
-        (["clips", "--name", "x", "--share", "0"], "--share is above 0"),
+        (["clips", "--name", "x", "--share", "0"], "--share must be above 0"),
         (["clips"], "--name"),
     ):
         write_backgrounds(project / "others")

@@ -1,4 +1,4 @@
-"""Generated noises to mix recordings with where there are no others: a poor substitute."""
+"""Generate noises to mix recordings with where no other recordings are given: a poor substitute."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
+
+from clipsep.files import atomic_write
 
 _RATE, _SECONDS, _COUNT = 16_000, 8, 6
 
@@ -17,12 +19,10 @@ def write_backgrounds(folder: Path) -> None:
             path = folder / kind / f"{number}.flac"
             if path.exists():
                 continue
-            path.parent.mkdir(parents=True, exist_ok=True)
             samples = make(np.random.default_rng((len(kind), number)))
-            temporary = path.with_name(f".{number}.part")
             peak = np.abs(samples).max()
-            soundfile.write(temporary, 0.5 * samples / peak, _RATE, format="FLAC")
-            temporary.replace(path)
+            with atomic_write(path) as temporary:
+                soundfile.write(temporary, 0.5 * samples / peak, _RATE, format="FLAC")
 
 
 def _noise(rng: np.random.Generator) -> np.ndarray:

@@ -104,10 +104,12 @@ def finetune(
         ClipsepError: if data cannot be read or the training diverges.
     """
     if not 0 < request.share <= 1:
-        raise UsageError("--share is above 0 and at most 1.")
+        raise UsageError("--share must be above 0 and at most 1.")
     start = load_checkpoint(request.model)
     if start.config.model.kind != "clipsep":
-        raise UsageError(f"The model '{start.config.name}' takes no free queries: choose another.")
+        raise UsageError(
+            f"The model '{start.config.name}' cannot learn new queries: choose another."
+        )
     own = _recordings(request)
     others = _others(request, tell)
     if same := {sound.id for sound in own} & {sound.id for sound in others}:
@@ -151,7 +153,9 @@ class NewAndOld:
         self._old = np.flatnonzero(labels != label)
         self._n_sources, self._seed = n_sources, seed
         if not len(self._new) or len(self._old) < n_sources:
-            raise ClipsepError(f"There are too few clips of '{label}', or of other sounds.")
+            raise ClipsepError(
+                f"There are too few clips of '{label}' or of other sounds: add some."
+            )
 
     def __call__(self, index: int) -> Sequence[int]:
         """See `clipsep.training.data.mixing.Sampler`."""
@@ -164,7 +168,7 @@ def _recordings(request: Finetuning) -> list[SoundFile]:
     found = sorted(find_files(request.clips, SOUND_SUFFIXES | VIDEO_SUFFIXES))
     if len(found) < FEWEST:
         raise UsageError(
-            f"'{request.clips}' has {counted(len(found), 'recording')}: give {FEWEST} at least, better "
+            f"'{request.clips}' has {counted(len(found), 'recording')}: give at least {FEWEST}, better "
             "twenty of a few seconds each, in which little else is heard."
         )
     images = [request.image.absolute()] if request.image else []
@@ -183,7 +187,7 @@ def _others(request: Finetuning, tell: Callable[[str], None]) -> list[SoundFile]
     others = find_sounds([folder])
     if request.name in {sound.label for sound in others}:
         raise UsageError(
-            f"'{folder}' has a folder '{request.name}', too: leave it out of --others."
+            f"'{folder}' also has a folder '{request.name}': leave it out of --others."
         )
     return others
 

@@ -1,6 +1,6 @@
 """`clipsep study`: train variants of a model with several seeds and score them, resumable and in parallel.
 
-What a study's numbers mean is said by study_table.py.
+study_table.py turns the scores into means and errors.
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ def run_study(
 
 
 def finished_runs(runs: list[StudyRun]) -> list[Outcome]:
-    """The outcomes that are there, without any work."""
+    """The outcomes of the runs so far; nothing is trained or scored."""
     found = [(run, run.scores()) for run in runs]
     return [Outcome(run, report, None if report else "not finished") for run, report in found]
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from clipsep.cli.console import AsJson, Device, Sensitivity, cells, progress_bar, stdout, table_of
+from clipsep.cli.recordings import EncoderName
 from clipsep.errors import UsageError
 
 if TYPE_CHECKING:
@@ -71,12 +72,7 @@ def evaluate(
         str | None,
         typer.Option(metavar="NAME", help="plain, photo, sound or ensemble; else the model's own."),
     ] = None,
-    query_encoder: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME", help="Where the model's encoder is: embedded, clip, clip:FOLDER."
-        ),
-    ] = None,
+    query_encoder: EncoderName = None,
     binary: Annotated[bool, typer.Option("--binary", help="Masks of 0 and 1, not soft.")] = False,
     sensitivity: Sensitivity = 0.5,
     noise_heads: Annotated[
@@ -222,6 +218,7 @@ def _print_report(report: Report) -> None:
         worse_than_mixture_text,
     )
 
+    sentences = (worse_than_mixture_text, absent_sound_text, detection_text, noise_text, clap_text)
     columns = ("SDR in dB", "median", "SDRi", "SI-SDR", "SI-SDRi", "SIR", "SAR")
     table = table_of("mean of", *columns, right=tuple(range(1, 1 + len(columns))))
     for name in report.estimates:
@@ -235,15 +232,8 @@ def _print_report(report: Report) -> None:
         table.add_row(*cells(name, mean, median, *others))
     stdout().print(table)
     for answer in report.model_estimates:
-        if text := worse_than_mixture_text(report, answer):
-            print(text)
-        if text := absent_sound_text(report, answer):
-            print(text)
-        if text := detection_text(report, answer):
-            print(text)
-        if text := noise_text(report, answer):
-            print(text)
-        if text := clap_text(report, answer):
-            print(text)
+        for text_of in sentences:
+            if text := text_of(report, answer):
+                print(text)
     for note in notes(report):
         print(f"clipsep: note: {note}", file=sys.stderr)

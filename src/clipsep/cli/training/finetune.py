@@ -6,11 +6,14 @@ import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from clipsep.cli.console import AsJson, Device, cells, stdout, table_of
+
+if TYPE_CHECKING:
+    from clipsep.workflows.finetune import Score
 
 
 def finetune(
@@ -82,11 +85,15 @@ def finetune(
         scores = [asdict(score) for score in report.scores]
         print(json.dumps({"model": str(report.model), "scores": scores}, indent=2))
         return
+    _print_scores(report.scores)
+    print(f'The new model: clipsep separate INPUT -q "{request.name}" --model {report.model}')
+
+
+def _print_scores(scores: list[Score]) -> None:
     table = table_of("SDR in dB", "mixtures", "before", "after", "change", right=(1, 2, 3, 4))
-    for score in report.scores:
+    for score in scores:
         spread = "" if score.difference_error is None else f" ± {score.difference_error:.2f}"
         change = f"{score.after - score.before:+.2f}{spread}"
         row = (score.what, score.mixtures, f"{score.before:.2f}", f"{score.after:.2f}", change)
         table.add_row(*cells(*row))
     stdout().print(table)
-    print(f'The new model: clipsep separate INPUT -q "{request.name}" --model {report.model}')

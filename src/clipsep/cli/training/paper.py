@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from clipsep.cli.console import Ray, print_prepared, progress_bar
+from clipsep.cli.console import Workers as Processes
 from clipsep.errors import ClipsepError, UsageError
 from clipsep.messages import counted
 
 if TYPE_CHECKING:
     from clipsep.paper.download import DownloadSettings
-    from clipsep.paper.public_sets import ListedClip, PublicSet
+    from clipsep.paper.public_sets import ListedClip, PublicSet, SplitRule
 
 paper = typer.Typer(
     help="Reproduce the paper: its data, its test mixtures, its weights.", rich_markup_mode=None
@@ -81,13 +82,11 @@ def music(
     Run the command again to go on after an interrupt.
     """
     from clipsep.paper.download import DownloadSettings
-    from clipsep.paper.public_sets import MUSIC, SplitRule, read_music
+    from clipsep.paper.public_sets import MUSIC, read_music
 
-    rule = SplitRule(MUSIC, {"val": val or [], "test": test or []})
+    clips = _chosen(read_music(lists, _split_rule(MUSIC, val, test)), split, only, limit)
     settings = DownloadSettings(workers, pause, retries, retry_missing)
-    _download(
-        _chosen(read_music(lists, rule), split, only, limit), output, MUSIC, settings, rate_limit
-    )
+    _download(clips, output, MUSIC, settings, rate_limit)
 
 
 @download.command()
@@ -109,11 +108,11 @@ def vggsound(
     Run the command again to go on after an interrupt.
     """
     from clipsep.paper.download import DownloadSettings
-    from clipsep.paper.public_sets import VGGSOUND, SplitRule, read_vggsound
+    from clipsep.paper.public_sets import VGGSOUND, read_vggsound
 
-    rule = SplitRule(VGGSOUND, {"val": val or [], "test": test or []})
+    clips = _chosen(read_vggsound(index, _split_rule(VGGSOUND, val, test)), split, only, limit)
     settings = DownloadSettings(workers, pause, retries, retry_missing)
-    _download(_chosen(read_vggsound(index, rule), split, only, limit), output, VGGSOUND, settings)
+    _download(clips, output, VGGSOUND, settings)
 
 
 @paper.command()
@@ -127,9 +126,7 @@ def import_list(
     root: Annotated[
         Path, typer.Option(metavar="FOLDER", help="Where the list's relative paths begin.")
     ] = Path(),
-    workers: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="Processes; by default one per core.")
-    ] = None,
+    workers: Processes = None,
     ray: Ray = None,
 ) -> None:
     """Make a data set of a published list.
@@ -217,6 +214,14 @@ def import_checkpoint(
         f"{output} is now the model '{config.name}' ({config.model.kind}, query encoder "
         f"{config.query_encoder}): clipsep separate INPUT -q TEXT --model {output}"
     )
+
+
+def _split_rule(
+    public_set: PublicSet, val: list[Path] | None, test: list[Path] | None
+) -> SplitRule:
+    from clipsep.paper.public_sets import SplitRule
+
+    return SplitRule(public_set, {"val": val or [], "test": test or []})
 
 
 def _chosen(

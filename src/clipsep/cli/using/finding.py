@@ -66,19 +66,15 @@ def find(
     queries: list[Any] = [*(query or []), *(image or []), *frames_of(frame)]
     if not queries:
         raise UsageError('Say what to find: -q "dog barking", or --image with an image.')
+    _check_format(inputs, format, plot)
+    options = _options(sensitivity, start, end)
+    separator = _load(model, device, query_encoder, engine)
 
-    def work(path: Path, separator: Separator, options: SeparationOptions) -> FindResult:
+    def work(path: Path) -> FindResult:
         with progress_bar(f"searching {path.name}") as progress:
             return find(path, queries, None, separator, threshold, options, progress)
 
-    _run(
-        inputs,
-        work,
-        format,
-        plot,
-        _Loading(model, device, query_encoder, engine),
-        (sensitivity, start, end),
-    )
+    _print([_of_recording(work, source) for source in inputs], format, plot)
 
 
 def scan(
@@ -96,58 +92,48 @@ def scan(
     """List the known sounds that are heard, the surest first."""
     from clipsep.finding import scan
 
-    def work(path: Path, separator: Separator, options: SeparationOptions) -> FindResult:
+    _check_format(inputs, format, plot)
+    options = _options(sensitivity, start, end)
+    separator = _load(model, device, None, engine)
+
+    def work(path: Path) -> FindResult:
         with progress_bar(f"scanning {path.name}") as progress:
             return scan(path, None, separator, threshold, options, progress)
 
-    _run(
-        inputs, work, format, plot, _Loading(model, device, None, engine), (sensitivity, start, end)
-    )
+    _print([_of_recording(work, source) for source in inputs], format, plot)
 
 
-class _Loading:
-    """How the model is loaded, once all else is known to be right."""
-
-    def __init__(self, model: str, device: str, query_encoder: str | None, engine: str):
-        self._model, self._device = model, device
-        self._query_encoder, self._engine = query_encoder, engine
-
-    def __call__(self) -> Separator:
-        from clipsep.separation.separator import Separator
-
-        return Separator.from_pretrained(
-            self._model, self._device, self._query_encoder, engine=self._engine
-        )
-
-
-def _run(
-    inputs: list[Path],
-    work: Callable[[Path, Separator, SeparationOptions], FindResult],
-    format: str,
-    plot: Path | None,
-    load: _Loading,
-    part: tuple[float, str | None, str | None],
-) -> None:
-    from clipsep.finding.exports import as_csv, as_labels
-    from clipsep.finding.timeline import draw_timeline
-    from clipsep.separation.options import SeparationOptions
-
+def _check_format(inputs: list[Path], format: str, plot: Path | None) -> None:
     if format not in _FORMATS:
         raise UsageError(f"The format '{format}' does not exist: choose {', '.join(_FORMATS)}.")
     if len(inputs) > 1 and (plot or format == "labels"):
         raise UsageError("A timeline and a label track are of one recording: name one input.")
-    sensitivity, start, end = part
-    options = SeparationOptions(
-        sensitivity=sensitivity, start=seconds_of(start), end=seconds_of(end)
-    )
-    separator = load()
-    results = []
-    for source in inputs:
-        with recording_of(source) as path:
-            results.append(work(path, separator, options))
+
+
+def _options(sensitivity: float, start: str | None, end: str | None) -> SeparationOptions:
+    from clipsep.separation.options import SeparationOptions
+
+    return SeparationOptions(sensitivity=sensitivity, start=seconds_of(start), end=seconds_of(end))
+
+
+def _load(model: str, device: str, query_encoder: str | None, engine: str) -> Separator:
+    from clipsep.separation.separator import Separator
+
+    return Separator.from_pretrained(model, device, query_encoder, engine=engine)
+
+
+def _of_recording(work: Callable[[Path], FindResult], source: Path) -> FindResult:
+    with recording_of(source) as path:
+        return work(path)
+
+
+def _print(results: list[FindResult], format: str, plot: Path | None) -> None:
+    from clipsep.finding.exports import as_csv, as_labels
+    from clipsep.finding.timeline import draw_timeline
+
     if format == "json":
         objects = [result.as_dict() for result in results]
-        print(json.dumps(objects if len(inputs) > 1 else objects[0], indent=2, allow_nan=False))
+        print(json.dumps(objects if len(results) > 1 else objects[0], indent=2, allow_nan=False))
     elif format == "csv":
         print(as_csv(results), end="")
     elif format == "labels":

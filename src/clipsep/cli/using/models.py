@@ -10,8 +10,13 @@ from typing import Annotated, Any
 import typer
 
 from clipsep.cli.console import AsJson, Device, cells, stdout, table_of
+from clipsep.cli.recordings import Model
 from clipsep.errors import ClipsepError
 from clipsep.messages import printable
+
+ModelArgument = Annotated[
+    str, typer.Argument(metavar="MODEL", help="Shipped model, folder or Hugging Face id.")
+]
 
 
 def models(
@@ -70,9 +75,7 @@ def _print_sounds(model: str, as_json: bool) -> None:
 
 
 def info(
-    model: Annotated[
-        str, typer.Argument(metavar="MODEL", help="Shipped model, folder or Hugging Face id.")
-    ],
+    model: ModelArgument,
     as_json: AsJson = False,
 ) -> None:
     """Show what a model is and how it was trained."""
@@ -112,9 +115,7 @@ def info(
 
 
 def export(
-    model: Annotated[
-        str, typer.Argument(metavar="MODEL", help="Shipped model, folder or Hugging Face id.")
-    ],
+    model: ModelArgument,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -140,9 +141,7 @@ def export(
 
 
 def push(
-    model: Annotated[
-        str, typer.Argument(metavar="MODEL", help="Shipped model, folder or Hugging Face id.")
-    ],
+    model: ModelArgument,
     repository: Annotated[str, typer.Argument(metavar="OWNER/NAME", help="On the hub.")],
     private: Annotated[bool, typer.Option("--private", help="Only its owner sees it.")] = False,
     license: Annotated[
@@ -166,9 +165,7 @@ def push(
 
 
 def bench(
-    model: Annotated[
-        str, typer.Option(metavar="MODEL", help="Shipped model, folder or Hugging Face id.")
-    ] = "mini",
+    model: Model = "mini",
     engine: Annotated[
         str, typer.Option(metavar="NAME", help="onnx, pytorch, auto, or all that are installed.")
     ] = "all",

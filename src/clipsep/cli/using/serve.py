@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from clipsep.cli.console import Device
+from clipsep.cli.recordings import EncoderName, Model
 
 
 def serve(
@@ -14,15 +15,8 @@ def serve(
         str, typer.Option(metavar="ADDRESS", help="127.0.0.1: this machine only; 0.0.0.0: all.")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(metavar="N", min=0, max=65535, help="Port.")] = 7860,
-    model: Annotated[
-        str, typer.Option(metavar="MODEL", help="Shipped model, folder or Hugging Face id.")
-    ] = "mini",
-    query_encoder: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME", help="Where the model's encoder is: embedded, clip, clip:FOLDER."
-        ),
-    ] = None,
+    model: Model = "mini",
+    query_encoder: EncoderName = None,
     device: Device = "auto",
     token: Annotated[
         str | None,
