@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import shlex
 import sys
@@ -25,11 +26,12 @@ from benchmarks.speed import cpu_name
 PARTS = ("media", "datasets", "hostile", "kills", "ray", "disk")
 
 
-def run_part(part: str, folder: Path, scale: float, seed: int) -> Iterator[Tally]:
+def run_part(part: str, folder: Path, asked: argparse.Namespace) -> Iterator[Tally]:
     """The lines of a part; ``scale`` multiplies the number of attempts."""
+    seed = asked.seed
 
     def times(count: int) -> int:
-        return max(1, round(scale * count))
+        return max(1, round(asked.scale * count))
 
     if part == "media":
         yield from media.damage_media(folder, times(300), seed)
@@ -47,8 +49,9 @@ def run_part(part: str, folder: Path, scale: float, seed: int) -> Iterator[Tally
             return
         for job in jobs.all_jobs(material):
             on_ray = "--ray" in job.name
-            if on_ray == (part == "ray"):
-                yield from kills.kill_job(job, folder / "job", times(10 if on_ray else 200), seed)
+            if on_ray == (part == "ray") and asked.only in job.name:
+                count = times(10 if on_ray else 200)
+                yield from kills.kill_job(job, folder / "job", count, seed, 60 * asked.minutes)
 
 
 def _in_child(work) -> None:
@@ -81,13 +84,17 @@ def main() -> int:
     parser.add_argument("parts", nargs="*", choices=[*PARTS, []], help="all by default")
     parser.add_argument("--scale", type=float, default=1.0, help="of the number of attempts")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", default="", help="kill only jobs whose name has this text")
+    parser.add_argument(
+        "--minutes", type=float, default=math.inf, help="for each killed job at most"
+    )
     parser.add_argument("--json", type=Path, help="write the results there, too")
     arguments = parser.parse_args()
     started = time.monotonic()
     tallies: list[Tally] = []
     for part in arguments.parts or PARTS:
         with tempfile.TemporaryDirectory(prefix="clipsep-faults-") as folder:
-            for tally in run_part(part, Path(folder), arguments.scale, arguments.seed):
+            for tally in run_part(part, Path(folder), arguments):
                 tallies.append(tally)
                 print(f"{tally.what}: {dict(tally.kinds)}", file=sys.stderr, flush=True)
                 for example in tally.examples:

@@ -7,6 +7,7 @@ into work and not into imports; its workers are new processes, as always.
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import random
 import re
@@ -49,11 +50,14 @@ class Job:
     before: Callable[[Path], None] = field(default=lambda output: None)
 
 
-def kill_job(job: Job, folder: Path, kills: int, seed: int) -> Iterator[Tally]:
+def kill_job(
+    job: Job, folder: Path, kills: int, seed: int, seconds: float = math.inf
+) -> Iterator[Tally]:
     """One line: chains of kills, each ended by a run that is left alone.
 
     A chain fails if the bytes differ from an unbroken run's, if something that is not finished is left,
-    if a process outlives its parent, or if a run hangs or ends with a traceback.
+    if a process outlives its parent, or if a run hangs or ends with a traceback. No chain begins after
+    ``seconds``.
     """
     chance = random.Random(f"{seed}-{job.name}")
     tally = Tally(f"kill `{job.name}`")
@@ -68,7 +72,7 @@ def kill_job(job: Job, folder: Path, kills: int, seed: int) -> Iterator[Tally]:
         raise SystemExit(f"{job.name} fails without a kill ({code}): {log[-2000:]}")
     expected = contents(job, expected_at)
     number = 0
-    while number < kills:
+    while number < kills and time.monotonic() - started < seconds:
         output = folder / "killed"
         shutil.rmtree(output, ignore_errors=True)
         job.before(output)
