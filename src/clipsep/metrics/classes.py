@@ -132,5 +132,6 @@ class BSSMetrics:
 
     def compute(self) -> BssMetrics:
         """Means of the finite values."""
+        # Numbers where `BssMetrics` says arrays, as NumPy gives for a single estimate.
         means: Any = [gathered.compute() for gathered in self._gathered]
         return BssMetrics(*means)

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import Literal
 
 import pytorch_lightning as pl
 import torch
@@ -30,10 +30,20 @@ from clipsep.training.data.batches import collate
 from clipsep.training.data.sampling import EvenSampler, StepSampler
 from clipsep.training.load import TrainingInputs, load_inputs
 from clipsep.training.progress import StepLines, describe_start
-from clipsep.training.resume import RunRecord, SaveState, initial_model, resume_point
+from clipsep.training.resume import (
+    ResumePoint,
+    RunRecord,
+    SaveState,
+    initial_model,
+    resume_point,
+)
 from clipsep.training.task import SeparationTask
 
-_PRECISION = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
+_PRECISION: dict[str, Literal["32-true", "bf16-mixed", "16-mixed"]] = {
+    "32": "32-true",
+    "bf16": "bf16-mixed",
+    "16": "16-mixed",
+}
 
 
 def train(
@@ -68,24 +78,20 @@ def train(
     checkpoint = _describe(config, inputs, start)
     model, note = initial_model(checkpoint, start, config)
     if progress and is_main_process():
-        print(
-            describe_start(model, device, len(inputs.mixtures.dataset), config.output),
-            file=sys.stderr,
-        )
+        n_clips = len(inputs.mixtures.dataset)
+        print(describe_start(model, device, n_clips, config.output), file=sys.stderr)
         if note:
             print(note, file=sys.stderr)
     task = SeparationTask(model, config, inputs.text_queries)
     if config.compile:
         model.compile()
-    export, run = (
-        ExportModel(config.output, checkpoint, config.best),
-        RunRecord(checkpoint, config, inputs),
-    )
+    export = ExportModel(config.output, checkpoint, config.best)
+    run = RunRecord(checkpoint, config, inputs)
     hooks: list[Callback] = [*callbacks, export, run]
-    loggers = [logger] if isinstance(logger, Logger) else list(logger)
-    loggers += _named_loggers(config)
     if inputs.validation and config.examples:
         hooks.append(ValidationExamples(inputs.validation, config.examples))
+    loggers = [logger] if isinstance(logger, Logger) else [*logger]
+    loggers += _named_loggers(config)
     state = resume_point(config, task, run)
     with _failures_explained(config):
         if state is not None and state.step >= config.steps:
@@ -95,17 +101,28 @@ def train(
         else:
             validate = inputs.validation is not None
             trainer = _trainer(config, hooks, device, validate, progress, loggers)
-            trainer.fit(
-                task,
-                _training_loader(config, inputs, trainer),
-                _validation_loader(config, inputs, trainer),
-                ckpt_path=state.path if state else None,
-                weights_only=True,  # nothing in the file is run
-            )
-            step = trainer.global_step
+            step = _fit(trainer, task, config, inputs, state)
         export.finish(step, task)
     best = config.output / "best"
     return best if export.best > float("-inf") and best.is_dir() else config.output / "last"
+
+
+def _fit(
+    trainer: pl.Trainer,
+    task: SeparationTask,
+    config: TrainingConfig,
+    inputs: TrainingInputs,
+    state: ResumePoint | None,
+) -> int:
+    """Train from the state, or from the start without one; returns the last step."""
+    trainer.fit(
+        task,
+        _training_loader(config, inputs, trainer),
+        _validation_loader(config, inputs, trainer),
+        ckpt_path=state.path if state else None,
+        weights_only=True,  # nothing in the file is run
+    )
+    return trainer.global_step
 
 
 def is_main_process() -> bool:
@@ -209,7 +226,7 @@ def _trainer(
         num_nodes=config.nodes,
         strategy="ddp" if several else "auto",
         sync_batchnorm=several and device.type == "cuda",  # there is none for CPUs
-        precision=cast(Any, _PRECISION[config.precision]),
+        precision=_PRECISION[config.precision],
         accumulate_grad_batches=config.accumulate,
         max_steps=config.steps,
         max_epochs=-1,
