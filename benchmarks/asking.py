@@ -9,12 +9,12 @@ is in the estimate. "not" is the difference that the negative query makes.
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 from pathlib import Path
 
 import numpy as np
 
+from benchmarks.corpus import spread_rows
 from clipsep import Separator
 from clipsep.media import read_audio
 from clipsep.separation.masking.combining import MaskPlan
@@ -33,8 +33,7 @@ def main() -> None:
     parser.add_argument("--sensitivity", type=float, default=0.5)
     arguments = parser.parse_args()
     separator = Separator.from_pretrained(arguments.model, device="cpu")
-    rows = list(csv.DictReader((arguments.corpus / arguments.list).open()))
-    rows = rows[:: max(1, len(rows) // arguments.count)][: arguments.count]
+    rows = spread_rows(arguments.corpus / arguments.list, arguments.count)
     plans = {
         "plain": (MaskPlan(), [0]),
         "not": (MaskPlan(excluded=1), [0, 1]),

@@ -10,12 +10,12 @@ presence over frames; "absent" is a query for a sound that is not there at all.
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 from pathlib import Path
 
 import numpy as np
 
+from benchmarks.corpus import spread_rows
 from clipsep import Separator
 from clipsep.finding import find, scan
 from clipsep.media import read_audio
@@ -33,8 +33,7 @@ def main() -> None:
     parser.add_argument("--scan", type=int, default=20)
     arguments = parser.parse_args()
     separator = Separator.from_pretrained(arguments.model, device="cpu")
-    rows = list(csv.DictReader((arguments.corpus / arguments.list).open()))
-    rows = rows[:: max(1, len(rows) // arguments.count)][: arguments.count]
+    rows = spread_rows(arguments.corpus / arguments.list, arguments.count)
     labels = sorted({row["label"] for row in rows})
     truths, curves, absent, hits = [], [], [], []
     for number, row in enumerate(rows):

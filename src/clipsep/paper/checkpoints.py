@@ -17,6 +17,7 @@ from pydantic import ValidationError
 
 from clipsep.checkpoint import CheckpointConfig, load_config, save_checkpoint
 from clipsep.errors import ClipsepError, UsageError
+from clipsep.models.network import SeparationModel
 from clipsep.models.registry import build_model
 from clipsep.models.settings import ModelSettings, UNetSettings
 from clipsep.paper.weight_names import level_prefixes, query_names, unet_names
@@ -102,8 +103,13 @@ def import_published(
             **{key: arguments[key] for key in _KEPT_ARGUMENTS if key in arguments},
         },
     )
-    model = build_model(settings, config.spectral.n_bands)
-    renamed = _rename(weights, settings, path)
+    save_checkpoint(output, config, _model_of(config, weights, path))
+    return load_config(output)
+
+
+def _model_of(config: CheckpointConfig, weights: Weights, path: Path) -> SeparationModel:
+    model = build_model(config.model, config.spectral.n_bands)
+    renamed = _rename(weights, config.model, path)
     # Batch normalisation with a fixed momentum never reads its counters.
     counters = {k: v for k, v in model.state_dict().items() if k.endswith(_COUNTER)}
     try:
@@ -112,8 +118,7 @@ def import_published(
         raise ClipsepError(
             f"'{path}' is not a published model: the shapes of its weights do not fit together."
         ) from error
-    save_checkpoint(output, config, model)
-    return load_config(output)
+    return model
 
 
 def _read_weights(path: Path) -> Weights:

@@ -15,6 +15,7 @@ import numpy as np
 from PIL.Image import Image
 
 from clipsep import ClipsepError, SeparationOptions, Separator
+from clipsep.files import atomic_write
 from clipsep.finding import FindResult, find, scan
 from clipsep.media import AudioReader, AudioWriter
 from clipsep.separation.masking.confidence import QueryFeedback
@@ -207,7 +208,9 @@ def part_file(part: Part, format: str) -> Path:
     """
     if format == "wav":
         return part.path
-    return _made(part.path.with_suffix(f".{format}"), lambda path: _mix([part.path], [1.0], path))
+    return _made(
+        part.path.with_suffix(f".{format}"), lambda path: _mix([part.path], [1.0], path, format)
+    )
 
 
 def mix_file(separation: Separation, gains_db: Sequence[float], format: str) -> Path:
@@ -216,7 +219,7 @@ def mix_file(separation: Separation, gains_db: Sequence[float], format: str) -> 
     factors = [0.0 if gain <= MUTED_DB else 10 ** (gain / 20) for gain in gains_db]
     name = "mix." + "_".join(f"{gain:.1f}" for gain in gains_db)
     target = separation.recording.path.parent / f"{name}.{format}"
-    return _made(target, lambda path: _mix(sources, factors, path))
+    return _made(target, lambda path: _mix(sources, factors, path, format))
 
 
 def spectrogram_file(separation: Separation, part: Part) -> Path:
@@ -251,13 +254,12 @@ def _made(path: Path, make: Callable[[Path], None]) -> Path:
     """``path``, made first if it is missing; never seen half made."""
     with _rendering:
         if not path.exists():
-            temporary = path.with_name(f"making.{path.name}")
-            make(temporary)
-            temporary.replace(path)
+            with atomic_write(path) as temporary:
+                make(temporary)
     return path
 
 
-def _mix(sources: Sequence[Path], factors: Sequence[float], target: Path) -> None:
+def _mix(sources: Sequence[Path], factors: Sequence[float], target: Path, format: str) -> None:
     """Write the weighted sum of WAV files of the same length."""
     with AudioReader(sources[0]) as reader:
         info = reader.info
@@ -268,7 +270,7 @@ def _mix(sources: Sequence[Path], factors: Sequence[float], target: Path) -> Non
             info.sample_rate,
             info.channels,
             layout=info.layout,
-            format=target.suffix[1:],
+            format=format,
             expected_seconds=info.seconds,
         ) as writer:
             for blocks in zip(*readers, strict=True):
