@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from clipsep.training.config import TrainingConfig
-from clipsep.training.data.mixing import collate
+from clipsep.training.data.batches import collate
 from clipsep.training.load import load_inputs
 from clipsep.training.task import SeparationTask
 from tests.helpers.datasets import make_dataset
