@@ -144,7 +144,11 @@ def test_prepare_tells_which_labels_found_their_video(videos, tmp_path, capsys):
     argv = ["prepare", videos, "-o", tmp_path / "data", "--workers", 1, "--labels", labels]
     assert run(*argv) == 0
     last = capsys.readouterr().out.splitlines()[-1]
-    assert last.startswith("labels: ") and "1 of 3 videos" in last and "2 that are not" in last
+    assert (
+        last.startswith("labels: ")
+        and "1 of 3 videos" in last
+        and "2 of its rows match no video" in last
+    )
 
 
 def test_prepare_tells_what_a_lost_shard_took_along(videos, tmp_path, capsys):
