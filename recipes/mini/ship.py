@@ -29,12 +29,22 @@ def main() -> None:
     parser.add_argument(
         "--prompts", help="the prompt set that scored best on the validation mixtures"
     )
+    parser.add_argument(
+        "--bias",
+        type=float,
+        default=0.0,
+        help="added to the logits: how much masks take, see results.md",
+    )
     args = parser.parse_args()
     checkpoint = load_checkpoint(args.checkpoint)
     config = checkpoint.config
     changes = {"name": args.name, "prompts": args.prompts}
     config = config.model_copy(update={key: value for key, value in changes.items() if value})
     config.training.setdefault("data", DATA)
+    if args.bias:
+        config.training["added_bias"] = args.bias
+        with torch.no_grad():
+            checkpoint.model.get_parameter("bias").add_(args.bias)
     folder = Path(clipsep.__file__).parent / "assets" / config.name
     save_checkpoint(folder, config, checkpoint.model, torch.float16)
     export_checkpoint(folder)
