@@ -35,11 +35,17 @@ def main() -> None:
         default=0.0,
         help="added to the logits: how much masks take, see results.md",
     )
+    parser.add_argument(
+        "--segment-frames", type=int, help="of the segments in which it is used; by default its own"
+    )
     args = parser.parse_args()
     checkpoint = load_checkpoint(args.checkpoint)
     config = checkpoint.config
     changes = {"name": args.name, "prompts": args.prompts}
     config = config.model_copy(update={key: value for key, value in changes.items() if value})
+    if args.segment_frames:
+        spectral = config.spectral.model_copy(update={"segment_frames": args.segment_frames})
+        config = config.model_copy(update={"spectral": spectral})
     config.training.setdefault("data", DATA)
     if args.bias:
         config.training["added_bias"] = args.bias

@@ -134,7 +134,7 @@ def test_wrong_requests_are_one_sentence(project, start, capsys):
     (project / "few").mkdir()
     for arguments, message in (
         (["few", "--name", "x"], "'few' has 0 recordings: give at least 4"),
-        (["clips", "--name", "noise", "--others", "others"], "has a folder 'noise', too"),
+        (["clips", "--name", "noise", "--others", "others"], "also has a folder 'noise'"),
         (["clips", "--name", "x", "--share", "0"], "--share must be above 0"),
         (["clips"], "--name"),
     ):
