@@ -182,8 +182,8 @@ def test_auto_takes_what_is_there(exported: Path, copy: Path):
 def test_unknown_engines_and_devices_that_are_not_there_are_refused(exported: Path):
     config = load_config(exported)
     for engine, device, sentence in (
-        ("jax", "auto", "no engine 'jax': choose auto, onnx, pytorch"),
-        ("auto", "tpu", "no device 'tpu': choose auto, cpu, cuda or mps"),
+        ("jax", "auto", "Unknown engine 'jax': choose auto, onnx, pytorch"),
+        ("auto", "tpu", "Unknown device 'tpu': choose auto, cpu, cuda or mps"),
         ("onnx", "mps", "ONNX Runtime does not run on an Apple GPU"),
         ("onnx", "cuda:99", "ONNX Runtime finds no CUDA device"),
         ("pytorch", "cuda:99", "PyTorch finds no CUDA device"),

@@ -193,7 +193,7 @@ def test_a_finished_checkpoint_says_what_it_knows_and_how_sure_it_is(
     for module in ("recipes.feedback.finish", "benchmarks.everyday"):
         monkeypatch.setattr(f"{module}.load_query_encoder", lambda name: FakeEncoder())
     monkeypatch.setattr(
-        "clipsep.separation.separator.load_query_encoder", lambda name, threads: FakeEncoder()
+        "clipsep.separation.query_reader.load_query_encoder", lambda name, threads: FakeEncoder()
     )
     options = ["--wordings", corpus_folder / "wordings.csv", "--embeddings", tmp_path / "kept.npz"]
     run(recipes.feedback.finish, monkeypatch, checkpoint, corpus_folder, *options)

@@ -179,7 +179,7 @@ def bench(
     ] = 30,
     as_json: AsJson = False,
 ) -> None:
-    """Measure how fast this machine separates, and how much memory that takes."""
+    """Measure how fast this machine separates, and in how much memory."""
     from clipsep.checkpoint import find_checkpoint
     from clipsep.engines import engines_of
     from clipsep.separation.speed import FORMATS, measure_speed
