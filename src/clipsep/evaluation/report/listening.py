@@ -20,6 +20,7 @@ from clipsep.evaluation.report.statistics import Report
 from clipsep.evaluation.report.text import absent_sound_text, decibel_text
 from clipsep.evaluation.scoring import MIXTURE, MixtureScores
 from clipsep.media.resampling import resample
+from clipsep.separation.files.figure import paint
 from clipsep.spectral import SpectralSettings, stft, to_bands
 
 _PEAK = 0.9  # of the loudest sound of an example, which are all scaled alike
@@ -132,13 +133,9 @@ def _sound_uri(sound: np.ndarray) -> str:
 
 def _spectrogram_uri(sound: np.ndarray, loudest: float) -> str:
     """Magnitudes on the networks' log-frequency bands, in dB below ``loudest``."""
-    from matplotlib import colormaps
-
     with np.errstate(divide="ignore"):
         level = 20 * np.log10(_bands(sound) / loudest)
-    colours = colormaps["magma"](np.clip(1 + level / _RANGE_DB, 0, 1), bytes=True)
-    image = Image.fromarray(np.ascontiguousarray(colours[::-1, :, :3]))  # low frequencies below
-    return _jpeg_uri(image, quality=85)
+    return _jpeg_uri(paint(level, 0.0, _RANGE_DB), quality=85)
 
 
 def _bands(sound: np.ndarray) -> np.ndarray:

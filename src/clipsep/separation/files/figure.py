@@ -12,6 +12,7 @@ from textwrap import shorten
 from typing import TYPE_CHECKING
 
 import numpy as np
+from PIL import Image
 
 from clipsep.errors import ClipsepError
 from clipsep.files import atomic_write
@@ -97,6 +98,25 @@ class SpectrogramFigure:
             image, ax=list(axes), label="dB below full scale", pad=0.01, aspect=14 * rows
         )
         return figure
+
+
+# From silence to the loudest: black, violet, red, orange, pale yellow; lightness rises evenly.
+_COLOURS = np.array(
+    [[8, 8, 20], [60, 20, 110], [150, 45, 125], [235, 90, 95], [254, 170, 115], [252, 250, 200]]
+)
+
+
+def paint(levels: np.ndarray, top: float, range_db: float = RANGE_DB) -> Image.Image:
+    """A spectrogram [rows, columns] in dB, low frequencies first, as an image without axes.
+
+    Args:
+        top: level of the brightest colour; what is ``range_db`` below it, or more, is darkest.
+    """
+    position = np.clip((levels[::-1] - top) / range_db + 1, 0, 1) * (len(_COLOURS) - 1)
+    lower = np.minimum(position.astype(int), len(_COLOURS) - 2)
+    share = (position - lower)[..., None]
+    pixels = _COLOURS[lower] * (1 - share) + _COLOURS[lower + 1] * share
+    return Image.fromarray(pixels.round().astype(np.uint8))
 
 
 class PooledSpectrogram:

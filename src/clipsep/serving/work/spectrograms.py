@@ -5,16 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from clipsep.media import AudioReader
-from clipsep.separation.files.figure import RANGE_DB, PooledSpectrogram
+from clipsep.separation.files.figure import PooledSpectrogram, paint
 
 _SILENCE = 1e-12  # -120 dB
-# From silence to the loudest: black, violet, red, orange, pale yellow; lightness rises evenly.
-_COLOURS = np.array(
-    [[8, 8, 20], [60, 20, 110], [150, 45, 125], [235, 90, 95], [254, 170, 115], [252, 250, 200]]
-)
 
 
 def draw_spectrogram(path: Path, top_db: float | None, target: Path) -> None:
@@ -29,9 +24,5 @@ def draw_spectrogram(path: Path, top_db: float | None, target: Path) -> None:
         for block in reader:
             pooled.push(block.mean(axis=0))
     levels = 10 * np.log10(pooled.finish() + _SILENCE)  # [rows, columns], low frequencies first
-    top = levels.max() if top_db is None else top_db
-    position = np.clip((levels[::-1] - top) / RANGE_DB + 1, 0, 1) * (len(_COLOURS) - 1)
-    lower = np.minimum(position.astype(int), len(_COLOURS) - 2)
-    share = (position - lower)[..., None]
-    pixels = _COLOURS[lower] * (1 - share) + _COLOURS[lower + 1] * share
-    Image.fromarray(pixels.round().astype(np.uint8)).save(target, format="PNG")
+    top = float(levels.max()) if top_db is None else top_db
+    paint(levels, top).save(target, format="PNG")
