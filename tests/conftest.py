@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -113,3 +114,9 @@ def place(request: pytest.FixtureRequest) -> dict:
     if request.param == "Ray":
         return {"workers": 2, "ray": request.getfixturevalue("ray_address")}
     return {"workers": {"here": 1, "processes": 2}[request.param]}
+
+
+def pytest_configure() -> None:
+    """Hear Ctrl-C also where a shell started the tests in the background, which ignores it."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
