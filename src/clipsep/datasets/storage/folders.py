@@ -58,7 +58,7 @@ class Folder(Protocol):
         ...
 
     def claim(self, user: str, n_bytes: int) -> None:
-        """Make sure that so many bytes can be kept here at once; ClipsepError if not."""
+        """Check that ``n_bytes`` fit here at once; ClipsepError if they do not."""
         ...
 
     def fetch_ahead(self, names: Iterable[str]) -> None:
