@@ -26,7 +26,7 @@ from clipsep.checkpoint import find_checkpoint, load_config
 from clipsep.devices import one_thread
 from clipsep.errors import ClipsepError
 from clipsep.evaluation.mixtures import Mixture, load_sources, read_mixture_list
-from clipsep.evaluation.separation import MixtureSeparator
+from clipsep.evaluation.scoring.separation import MixtureSeparator
 from clipsep.feedback import IMAGE, TEXT
 from clipsep.metrics import sdr
 from clipsep.parallel.run import run_many

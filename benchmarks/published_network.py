@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from clipsep.models.unet import UNet
+from clipsep.models.networks.unet import UNet
 
 
 class PublishedUNet(nn.Module):

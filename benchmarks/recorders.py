@@ -22,7 +22,7 @@ from benchmarks.robustness import mean
 from benchmarks.speed import cpu_name
 from clipsep.evaluation.evaluate import evaluate
 from clipsep.evaluation.lists.export import write_mixtures
-from clipsep.evaluation.scoring import MIXTURE
+from clipsep.evaluation.scoring.score import MIXTURE
 from clipsep.media import AudioWriter, read_audio
 
 Change = Callable[

@@ -21,10 +21,10 @@ from pathlib import Path
 
 from benchmarks.speed import cpu_name
 from clipsep.evaluation.evaluate import evaluate
-from clipsep.evaluation.ideal_masks import BINARY
 from clipsep.evaluation.report.statistics import Report
 from clipsep.evaluation.report.values import Statistic
-from clipsep.evaluation.scoring import MIXTURE
+from clipsep.evaluation.scoring.ideal_masks import BINARY
+from clipsep.evaluation.scoring.score import MIXTURE
 
 WORDINGS = Path(__file__).parent / "wordings.csv"
 LABEL = "label"

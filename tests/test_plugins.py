@@ -12,7 +12,7 @@ import pytest
 
 from clipsep import plugins
 from clipsep.checkpoint import load_checkpoint, load_config
-from clipsep.datasets.embed import embed
+from clipsep.datasets.prepare.embed import embed
 from clipsep.engines.export import export_checkpoint
 from clipsep.errors import ClipsepError, UsageError
 from clipsep.models.registry import build_model

@@ -70,7 +70,7 @@ def _in_child(work) -> None:
 
 def _load_modules() -> None:
     """So that forks of this process start at once."""
-    import clipsep.datasets.embed
+    import clipsep.datasets.prepare.embed
     import clipsep.datasets.prepare.videos
     import clipsep.engines.onnx
     import clipsep.evaluation.evaluate

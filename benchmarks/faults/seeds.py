@@ -169,7 +169,7 @@ def use_model(
 ) -> None:
     """Load it and separate a moment of noise."""
     from clipsep import Separator
-    from clipsep.separation.asked import EncodedQueries
+    from clipsep.separation.querying.asked import EncodedQueries
 
     with tempfile.TemporaryDirectory(dir=folder.parent) as place:
         copy = Path(place)

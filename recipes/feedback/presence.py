@@ -18,7 +18,7 @@ from clipsep.checkpoint import find_checkpoint, load_config, save_config
 from clipsep.evaluation.mixtures import read_mixture_list
 from clipsep.feedback import PresenceSettings
 from clipsep.finding.presence import STEP_FRAMES, Presence
-from clipsep.separation.asked import AskedQueries
+from clipsep.separation.querying.asked import AskedQueries
 from clipsep.spectral import log_magnitude, stft
 from recipes.feedback.corpus import Corpus
 from recipes.feedback.finish import LISTS

@@ -30,7 +30,7 @@ def fake_encoder(monkeypatch: pytest.MonkeyPatch) -> None:
             FakeEncoder(known[name]) if name in known else load_query_encoder(name, device, threads)
         )
 
-    for module in ("separator", "query_reader"):
+    for module in ("separator", "querying.query_reader"):
         monkeypatch.setattr(f"clipsep.separation.{module}.load_query_encoder", load)
     monkeypatch.setattr("clipsep.queries.load_query_encoder", load)
 

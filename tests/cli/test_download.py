@@ -12,7 +12,7 @@ from PIL import Image
 
 from clipsep.cli import main
 from clipsep.datasets.reader import PreparedDataset
-from clipsep.paper import youtube
+from clipsep.paper.download import youtube
 from tests.helpers.audio import tones, write
 from tests.helpers.fake_yt_dlp import FakeYtDlp
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from clipsep.datasets.embed import embed
 from clipsep.datasets.embeddings import StoredEmbeddings
+from clipsep.datasets.prepare.embed import embed
 from clipsep.datasets.reader import PreparedDataset
 from clipsep.datasets.writer import DatasetWriter, stage_clip
 from clipsep.errors import ClipsepError
@@ -113,12 +113,12 @@ def test_batches_of_a_shard_may_be_finished_in_any_order(dataset, encoder, monke
     embed(dataset, "colour", workers=1)
     expected = embeddings(dataset, "colour")
     shutil.rmtree(dataset / "embeddings")
-    monkeypatch.setattr("clipsep.datasets.embed._FRAMES_PER_BATCH", 2)
+    monkeypatch.setattr("clipsep.datasets.prepare.embed._FRAMES_PER_BATCH", 2)
 
     def backwards(task, batches, *_):
         return ((batch, task(batch)) for batch in reversed(batches))
 
-    monkeypatch.setattr("clipsep.datasets.embed.run_many", backwards)
+    monkeypatch.setattr("clipsep.datasets.prepare.embed.run_many", backwards)
     assert embed(dataset, "colour", workers=1).frames == 9
     assert np.array_equal(embeddings(dataset, "colour"), expected)
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from clipsep.datasets.embed import embed
+from clipsep.datasets.prepare.embed import embed
 from clipsep.datasets.reader import PreparedDataset
 from clipsep.datasets.writer import DatasetWriter, stage_clip
 from clipsep.errors import ClipsepError

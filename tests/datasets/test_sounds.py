@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from clipsep.cli.app import main
-from clipsep.datasets.embed import embed
 from clipsep.datasets.prepare import sounds as module
+from clipsep.datasets.prepare.embed import embed
 from clipsep.datasets.prepare.sounds import find_sounds, prepare_sounds
 from clipsep.datasets.reader import PreparedDataset
 from clipsep.errors import UsageError

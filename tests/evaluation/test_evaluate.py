@@ -11,7 +11,7 @@ from clipsep.errors import ClipsepError, UsageError
 from clipsep.evaluation.evaluate import evaluate
 from clipsep.evaluation.mixtures import load_sources, write_mixture_list
 from clipsep.evaluation.report.statistics import Report
-from clipsep.evaluation.separation import MixtureSeparator
+from clipsep.evaluation.scoring.separation import MixtureSeparator
 from clipsep.metrics import bss_metrics, sdr
 from tests.evaluation.conftest import LABELS
 

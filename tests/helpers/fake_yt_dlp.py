@@ -50,7 +50,7 @@ class FakeYtDlp:
         part = SimpleNamespace(FFmpegPostProcessor=SimpleNamespace(_ffmpeg_location=location))
         module.postprocessor = SimpleNamespace(ffmpeg=part)
         monkeypatch.setitem(sys.modules, "yt_dlp", module)
-        monkeypatch.setattr("clipsep.paper.youtube.find_ffmpeg", lambda: "ffmpeg")
+        monkeypatch.setattr("clipsep.paper.download.youtube.find_ffmpeg", lambda: "ffmpeg")
         return fake
 
     def fail(self, message: str, video: str = "", times: int = 1000) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from clipsep.models.patch_unet import PatchUNet
-from clipsep.models.unet import UNet
+from clipsep.models.networks.patch_unet import PatchUNet
+from clipsep.models.networks.unet import UNet
 
 FEATURES = 5  # K
 N_BANDS = 32  # F

@@ -9,10 +9,10 @@ from pydantic import ValidationError
 from clipsep.errors import UsageError
 from clipsep.models.baselines import LabelSep, PITSep
 from clipsep.models.clipsep import CLIPSep
-from clipsep.models.patch_unet import PatchUNet
+from clipsep.models.networks.patch_unet import PatchUNet
+from clipsep.models.networks.unet import UNet
 from clipsep.models.registry import build_model
 from clipsep.models.settings import ModelSettings, PatchUNetSettings, UNetSettings
-from clipsep.models.unet import UNet
 
 SMALL = UNetSettings(num_downs=5, width=1)
 

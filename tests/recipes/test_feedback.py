@@ -19,7 +19,7 @@ from clipsep import Separator
 from clipsep.checkpoint import CheckpointConfig, load_config, save_checkpoint
 from clipsep.cli import main
 from clipsep.evaluation.mixtures import load_sources, read_mixture_list
-from clipsep.evaluation.separation import MixtureSeparator
+from clipsep.evaluation.scoring.separation import MixtureSeparator
 from clipsep.feedback import PresenceSettings
 from clipsep.metrics import sdr
 from clipsep.models.registry import build_model
@@ -193,7 +193,8 @@ def test_a_finished_checkpoint_says_what_it_knows_and_how_sure_it_is(
     for module in ("recipes.feedback.finish", "benchmarks.everyday"):
         monkeypatch.setattr(f"{module}.load_query_encoder", lambda name: FakeEncoder())
     monkeypatch.setattr(
-        "clipsep.separation.query_reader.load_query_encoder", lambda name, threads: FakeEncoder()
+        "clipsep.separation.querying.query_reader.load_query_encoder",
+        lambda name, threads: FakeEncoder(),
     )
     options = ["--wordings", corpus_folder / "wordings.csv", "--embeddings", tmp_path / "kept.npz"]
     run(recipes.feedback.finish, monkeypatch, checkpoint, corpus_folder, *options)

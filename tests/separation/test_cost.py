@@ -15,8 +15,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from clipsep import Separator
 from clipsep.models.registry import build_model
 from clipsep.models.settings import ModelSettings, PatchUNetSettings, UNetSettings
-from clipsep.separation.asked import EncodedQueries
 from clipsep.separation.masking.streaming import StreamingFilter
+from clipsep.separation.querying.asked import EncodedQueries
 from clipsep.spectral import SpectralSettings
 
 SETTINGS = SpectralSettings(level="relative", log_floor=1e-4)

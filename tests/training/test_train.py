@@ -24,7 +24,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from clipsep.checkpoint import load_checkpoint
 from clipsep.errors import ClipsepError, UsageError
 from clipsep.metrics import sdr
-from clipsep.training.callbacks import ExportModel
+from clipsep.training.callbacks.validation import ExportModel
 from clipsep.training.data.batches import collate
 from clipsep.training.load import load_inputs
 from clipsep.training.task import SeparationTask

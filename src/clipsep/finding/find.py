@@ -14,9 +14,9 @@ from clipsep.finding.presence import Presence
 from clipsep.finding.spans import THRESHOLD, Span, spans_of
 from clipsep.messages import Progress
 from clipsep.queries.parsing import Query
-from clipsep.separation.asked import EncodedQueries, as_asked
 from clipsep.separation.options import SeparationOptions
 from clipsep.separation.pieces import pieces_of
+from clipsep.separation.querying.asked import EncodedQueries, as_asked
 from clipsep.separation.separator import Separator
 from clipsep.separation.waveforms import Source
 

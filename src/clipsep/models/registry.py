@@ -8,9 +8,9 @@ from clipsep.errors import ClipsepError
 from clipsep.models.baselines import LabelSep, PITSep
 from clipsep.models.clipsep import CLIPSep
 from clipsep.models.network import SeparationModel, SeparationNetwork
-from clipsep.models.patch_unet import PatchUNet
+from clipsep.models.networks.patch_unet import PatchUNet
+from clipsep.models.networks.unet import UNet
 from clipsep.models.settings import SHIPPED_NETWORKS, ModelSettings, OwnNetworkSettings
-from clipsep.models.unet import UNet
 from clipsep.plugins import NETWORKS, load_plugin
 
 

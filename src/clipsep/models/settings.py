@@ -34,7 +34,7 @@ class UNetSettings(_Settings):
 
 
 class PatchUNetSettings(_Settings):
-    """The compact network of the `mini` models; see `clipsep.models.patch_unet.PatchUNet`.
+    """The compact network of the `mini` models; see `clipsep.models.networks.patch_unet.PatchUNet`.
 
     Attributes:
         kind: the compact network.

@@ -1,6 +1,6 @@
 """The paper's public data sets as lists of clips: what is in them, and which split each video is in.
 
-It reads index files and published split lists; fetching videos is youtube.py's work.
+It reads index files and published split lists; fetching videos is the work of download/youtube.py.
 """
 
 from __future__ import annotations

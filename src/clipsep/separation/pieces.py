@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from clipsep.messages import Progress
-from clipsep.separation.asked import EncodedQueries
 from clipsep.separation.masking.query_masks import QueryMasks
+from clipsep.separation.querying.asked import EncodedQueries
 from clipsep.separation.result import SeparationResult
 from clipsep.separation.waveforms import as_waveform, check_samples, same_channels
 

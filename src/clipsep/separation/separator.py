@@ -22,13 +22,13 @@ from clipsep.plugins import trust
 from clipsep.queries import QueryEncoder, load_query_encoder
 from clipsep.queries.known import KnownSounds
 from clipsep.queries.parsing import Query
-from clipsep.separation.asked import AskedQueries, EncodedQueries, as_asked
 from clipsep.separation.files.outputs import FileReport, SeparationFiles, written
 from clipsep.separation.masking.query_masks import QueryMasks
 from clipsep.separation.masking.streaming import StreamingFilter
 from clipsep.separation.options import SeparationOptions
 from clipsep.separation.pieces import SampleQueue, joined, pieces_of, reported, result_of
-from clipsep.separation.query_reader import QueryReader
+from clipsep.separation.querying.asked import AskedQueries, EncodedQueries, as_asked
+from clipsep.separation.querying.query_reader import QueryReader
 from clipsep.separation.result import SeparationResult
 from clipsep.separation.several import SampleRates, separate_each
 from clipsep.separation.waveforms import Source, as_sample_rate, is_list_of_recordings

@@ -24,12 +24,12 @@ from clipsep.errors import ClipsepError, UsageError, require
 from clipsep.messages import counted
 from clipsep.models.settings import ModelSettings
 from clipsep.plugins import LOGGERS, load_plugin
-from clipsep.training.callbacks import ExportModel, ValidationExamples
+from clipsep.training.callbacks.progress import StepLines, describe_start
+from clipsep.training.callbacks.validation import ExportModel, ValidationExamples
 from clipsep.training.config import SHIPPED_LOGGERS, TrainingConfig
 from clipsep.training.data.batches import collate
 from clipsep.training.data.sampling import EvenSampler, StepSampler
 from clipsep.training.load import TrainingInputs, load_inputs
-from clipsep.training.progress import StepLines, describe_start
 from clipsep.training.resume import (
     ResumePoint,
     RunRecord,

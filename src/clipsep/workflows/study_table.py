@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 
 from clipsep.errors import ClipsepError
-from clipsep.evaluation.ideal_masks import BINARY, RATIO
 from clipsep.evaluation.report.statistics import METRICS
 from clipsep.evaluation.report.text import TITLES, decibel_text
-from clipsep.evaluation.scoring import MIXTURE
+from clipsep.evaluation.scoring.ideal_masks import BINARY, RATIO
+from clipsep.evaluation.scoring.score import MIXTURE
 from clipsep.workflows.study import Outcome
 from clipsep.workflows.study_plan import StudyPlan
 

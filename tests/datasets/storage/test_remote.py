@@ -15,9 +15,9 @@ import torch
 from fsspec.implementations.memory import MemoryFileSystem
 from torch.utils.data import DataLoader, Subset
 
-from clipsep.datasets.embed import embed
 from clipsep.datasets.embeddings import StoredEmbeddings
 from clipsep.datasets.index import INDEX_FILE
+from clipsep.datasets.prepare.embed import embed
 from clipsep.datasets.reader import PreparedDataset
 from clipsep.datasets.storage import folders
 from clipsep.datasets.storage.cache import FileCache

@@ -9,7 +9,7 @@ import pytest
 from clipsep.engines.cost import model_cost
 from clipsep.evaluation.evaluate import evaluate
 from clipsep.evaluation.report.text import detection_text, markdown
-from clipsep.evaluation.scoring import Scores
+from clipsep.evaluation.scoring.score import Scores
 from clipsep.metrics import class_aware_sdr_improvement
 from clipsep.models.registry import build_model
 from clipsep.models.settings import ModelSettings

@@ -17,10 +17,9 @@ from PIL import Image
 from clipsep.errors import ClipsepError
 from clipsep.evaluation.evaluate import evaluate
 from clipsep.evaluation.report.files import write_report
-from clipsep.evaluation.report.latex import latex
 from clipsep.evaluation.report.listening import listening_page
 from clipsep.evaluation.report.statistics import Report
-from clipsep.evaluation.report.text import absent_sound_text, decibel_text, notes
+from clipsep.evaluation.report.text import absent_sound_text, decibel_text, latex, notes
 from clipsep.evaluation.report.values import Statistic
 from tests.evaluation.conftest import LABELS
 

@@ -9,8 +9,8 @@ import pytest
 
 from clipsep.checkpoint import load_config
 from clipsep.cli.app import main
-from clipsep.datasets.embed import AUDIO_SECONDS, embed
 from clipsep.datasets.embeddings import StoredEmbeddings
+from clipsep.datasets.prepare.embed import AUDIO_SECONDS, embed
 from clipsep.datasets.reader import SAMPLE_RATE, PreparedDataset
 from clipsep.errors import ClipsepError, UsageError
 from clipsep.plugins import TRUSTED

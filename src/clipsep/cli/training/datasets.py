@@ -136,7 +136,7 @@ def embed(
 
     Run the command again to go on after an interrupt.
     """
-    from clipsep.datasets.embed import embed as embed_frames
+    from clipsep.datasets.prepare.embed import embed as embed_frames
 
     with progress_bar("embedding audio" if audio else "embedding frames") as progress:
         report = embed_frames(dataset, encoder, device, workers, progress, ray, audio)

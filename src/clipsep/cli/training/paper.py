@@ -13,7 +13,7 @@ from clipsep.errors import ClipsepError, UsageError
 from clipsep.messages import counted
 
 if TYPE_CHECKING:
-    from clipsep.paper.download import DownloadSettings
+    from clipsep.paper.download.clips import DownloadSettings
     from clipsep.paper.public_sets import ListedClip, PublicSet, SplitRule
 
 paper = typer.Typer(
@@ -81,7 +81,7 @@ def music(
 
     Run the command again to go on after an interrupt.
     """
-    from clipsep.paper.download import DownloadSettings
+    from clipsep.paper.download.clips import DownloadSettings
     from clipsep.paper.public_sets import MUSIC, read_music
 
     clips = _chosen(read_music(lists, _split_rule(MUSIC, val, test)), split, only, limit)
@@ -107,7 +107,7 @@ def vggsound(
 
     Run the command again to go on after an interrupt.
     """
-    from clipsep.paper.download import DownloadSettings
+    from clipsep.paper.download.clips import DownloadSettings
     from clipsep.paper.public_sets import VGGSOUND, read_vggsound
 
     clips = _chosen(read_vggsound(index, _split_rule(VGGSOUND, val, test)), split, only, limit)
@@ -247,8 +247,8 @@ def _download(
     settings: DownloadSettings,
     rate_limit: int | None = None,
 ) -> None:
-    from clipsep.paper.download import download as download_clips
-    from clipsep.paper.youtube import YouTube
+    from clipsep.paper.download.clips import download as download_clips
+    from clipsep.paper.download.youtube import YouTube
 
     fetch = YouTube(rate_limit).fetch
     with progress_bar("downloading videos") as progress:

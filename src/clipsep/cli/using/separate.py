@@ -179,7 +179,7 @@ def _separate_one(path: Path, request: SeparationRequest, output: Path, as_json:
 
 
 def _separate_to_stdout(source: Path, request: SeparationRequest, as_json: bool) -> None:
-    from clipsep.separation.asked import AskedQueries
+    from clipsep.separation.querying.asked import AskedQueries
 
     options = request.options
     if as_json:

@@ -1,1 +1,1 @@
-"""`prepare`: data sets from videos and from sounds."""
+"""What fills a data set: `prepare` from videos and sounds, `embed` for the embeddings of its frames."""

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from clipsep.errors import ClipsepError, UsageError
-from clipsep.evaluation.ideal_masks import BINARY, RATIO
 from clipsep.evaluation.report.statistics import METRICS
-from clipsep.evaluation.scoring import MIXTURE
+from clipsep.evaluation.scoring.ideal_masks import BINARY, RATIO
+from clipsep.evaluation.scoring.score import MIXTURE
 
 _DRAWS = 10_000
 _SEED = 0  # the interval of two reports is the same every time

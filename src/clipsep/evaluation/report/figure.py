@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from clipsep.evaluation.ideal_masks import BINARY
 from clipsep.evaluation.report.statistics import Report
-from clipsep.evaluation.scoring import MIXTURE
+from clipsep.evaluation.scoring.ideal_masks import BINARY
+from clipsep.evaluation.scoring.score import MIXTURE
 from clipsep.messages import counted
 
 if TYPE_CHECKING:

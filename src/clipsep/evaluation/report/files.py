@@ -12,10 +12,9 @@ from pathlib import Path
 
 from clipsep.errors import ClipsepError
 from clipsep.evaluation.report.figure import draw_classes, draw_histogram
-from clipsep.evaluation.report.latex import latex
 from clipsep.evaluation.report.listening import listening_page
 from clipsep.evaluation.report.statistics import METRICS, Report
-from clipsep.evaluation.report.text import markdown
+from clipsep.evaluation.report.text import latex, markdown
 from clipsep.files import atomic_write
 from clipsep.messages import spreadsheet_text
 

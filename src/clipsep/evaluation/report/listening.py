@@ -18,7 +18,7 @@ from clipsep.evaluation.mixtures import SAMPLE_RATE
 from clipsep.evaluation.queries import class_of
 from clipsep.evaluation.report.statistics import Report
 from clipsep.evaluation.report.text import absent_sound_text, decibel_text
-from clipsep.evaluation.scoring import MIXTURE, MixtureScores
+from clipsep.evaluation.scoring.score import MIXTURE, MixtureScores
 from clipsep.media.resampling import resample
 from clipsep.separation.files.figure import paint
 from clipsep.spectral import SpectralSettings, stft, to_bands

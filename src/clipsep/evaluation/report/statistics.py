@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from clipsep.evaluation.ideal_masks import BINARY, RATIO
 from clipsep.evaluation.queries import class_of
 from clipsep.evaluation.report.values import Detection, Statistic
-from clipsep.evaluation.scoring import MIXTURE, QUERY, TARGET, MixtureScores, Scores
+from clipsep.evaluation.scoring.ideal_masks import BINARY, RATIO
+from clipsep.evaluation.scoring.score import MIXTURE, QUERY, TARGET, MixtureScores, Scores
 from clipsep.metrics import decibels
 from clipsep.metrics.reference_free import embedding_score, frechet_distance
 

@@ -1,4 +1,4 @@
-"""A report in words and tables: Markdown, and the sentences that the command line prints too.
+"""A report in words and tables: Markdown, LaTeX, and the sentences that the command line prints too.
 
 Where the text goes is decided elsewhere.
 """
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from clipsep.evaluation.report.statistics import METRICS, Report
 from clipsep.evaluation.report.values import Statistic
-from clipsep.evaluation.scoring import MIXTURE
+from clipsep.evaluation.scoring.score import MIXTURE
 from clipsep.messages import counted, markdown_text
 
 TITLES = {
@@ -22,6 +22,9 @@ TITLES = {
     "sir": "SIR",
     "sar": "SAR",
 }
+
+_SPECIAL = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+_SPECIAL |= {character: f"\\{character}" for character in "&%$#_{}"}  # to LaTeX
 
 
 def decibel_text(value: float | None, digits: int = 2) -> str:
@@ -239,3 +242,32 @@ def _cell(statistic: Statistic) -> str:
     error = statistic.standard_error
     spread = f" ± {decibel_text(error)}" if error is not None else ""
     return f"{decibel_text(statistic.mean)}{spread} ({decibel_text(statistic.median)})"
+
+
+def latex(report: Report) -> str:
+    """Mean and standard error in dB of every estimate; needs the package booktabs."""
+    title = escaped(f"{report.model['name']}, {len(report.mixtures)} mixtures")
+    lines = [
+        f"% {title}: mean and standard error in dB",
+        rf"\begin{{tabular}}{{l{'r' * len(METRICS)}}}",
+        r"\toprule",
+        rf" & {' & '.join(TITLES[metric] for metric in METRICS)} \\",
+        r"\midrule",
+    ]
+    for name in report.estimates:
+        cells = [_latex_cell(report.statistic(name, metric)) for metric in METRICS]
+        lines.append(rf"{escaped(name)} & {' & '.join(cells)} \\")
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
+
+
+def escaped(text: str) -> str:
+    """Text with the characters that mean something to LaTeX escaped."""
+    return "".join(_SPECIAL.get(character, character) for character in text)
+
+
+def _latex_cell(statistic: Statistic) -> str:
+    if statistic.mean is None:
+        return "--"
+    mean = f"{round(statistic.mean, 2) + 0.0:.2f}"
+    error = statistic.standard_error
+    return f"${mean}$" if error is None else rf"${mean} \pm {error:.2f}$"

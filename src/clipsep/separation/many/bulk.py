@@ -24,11 +24,11 @@ from clipsep.media import check_writable
 from clipsep.messages import Progress, unexpected
 from clipsep.parallel.run import local_workers, run_many
 from clipsep.parallel.task import require_shared_folder
-from clipsep.separation.asked import EncodedQueries
 from clipsep.separation.files.outputs import FileReport
 from clipsep.separation.many.journal import SeparationReport
 from clipsep.separation.many.recordings import Recording
 from clipsep.separation.many.request import SeparationRequest
+from clipsep.separation.querying.asked import EncodedQueries
 from clipsep.separation.separator import Separator
 
 

@@ -15,10 +15,10 @@ from clipsep.files import (
     fingerprint,
 )
 from clipsep.queries.parsing import IMAGE_SUFFIXES, Frame, Query
-from clipsep.separation.asked import AskedQueries
 from clipsep.separation.files.outputs import output_paths
 from clipsep.separation.many.recordings import Recording
 from clipsep.separation.options import SeparationOptions
+from clipsep.separation.querying.asked import AskedQueries
 
 
 @dataclass(frozen=True)

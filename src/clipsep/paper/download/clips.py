@@ -21,9 +21,9 @@ from clipsep.errors import ClipsepError
 from clipsep.files import atomic_write
 from clipsep.media import probe
 from clipsep.messages import Progress
+from clipsep.paper.download.rate_limiter import RateLimiter
+from clipsep.paper.download.youtube import FetchFailed, VideoMissing
 from clipsep.paper.public_sets import SPLITS, ListedClip
-from clipsep.paper.rate_limiter import RateLimiter
-from clipsep.paper.youtube import FetchFailed, VideoMissing
 
 # (clip, folder for its files, event that is set when all is called off) -> the finished file; raises
 # VideoMissing and FetchFailed.

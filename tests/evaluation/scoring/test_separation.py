@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from clipsep.checkpoint import load_checkpoint, save_checkpoint
 from clipsep.errors import ClipsepError
-from clipsep.evaluation.separation import MixtureSeparator
+from clipsep.evaluation.scoring.separation import MixtureSeparator
 from clipsep.metrics import sdr
 from clipsep.paper.checkpoints import import_published
 

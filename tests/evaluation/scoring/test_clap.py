@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from clipsep.errors import ClipsepError
-from clipsep.evaluation.clap import ClapJudge
 from clipsep.evaluation.evaluate import evaluate
 from clipsep.evaluation.report.text import markdown
+from clipsep.evaluation.scoring.clap import ClapJudge
 from tests.helpers.clap import save_tiny_clap
 
 
@@ -28,7 +28,7 @@ class FakeClap:
 
 
 def test_estimates_are_judged_with_the_mixture_beside_them(model, mixtures, tmp_path, monkeypatch):
-    monkeypatch.setattr("clipsep.evaluation.clap.ClapJudge", FakeClap)
+    monkeypatch.setattr("clipsep.evaluation.scoring.clap.ClapJudge", FakeClap)
     report = evaluate(model(), mixtures, workers=1, clap=tmp_path / "clap", examples=4)
     scores = report.summary()["clap"]
     assert list(scores) == ["mixture", "text query"]

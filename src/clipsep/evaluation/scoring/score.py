@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from clipsep.errors import ClipsepError, UsageError
-from clipsep.evaluation.ideal_masks import ideal_estimates
 from clipsep.evaluation.mixtures import Mixture, load_sources
-from clipsep.evaluation.separation import MixtureSeparator
+from clipsep.evaluation.scoring.ideal_masks import ideal_estimates
+from clipsep.evaluation.scoring.separation import MixtureSeparator
 from clipsep.media import read_audio
 from clipsep.metrics import bss_metrics, is_silent, sdr, si_sdr
 from clipsep.separation.masking.query_masks import SENSITIVITY
 from clipsep.separation.speed import peak_megabytes
 
 if TYPE_CHECKING:
-    from clipsep.evaluation.clap import ClapJudge
-    from clipsep.evaluation.noise import NoiseSeparator
+    from clipsep.evaluation.scoring.clap import ClapJudge
+    from clipsep.evaluation.scoring.noise import NoiseSeparator
 
 MIXTURE, ESTIMATE = "mixture", "estimate"
 TARGET, QUERY = "target", "query"  # beside the estimates in `MixtureScores.embeddings`
@@ -201,7 +201,9 @@ class MixtureScorer:
         if self._clap_folder is None:
             return {}
         if self._clap is None:
-            from clipsep.evaluation.clap import ClapJudge  # PyTorch, which others do without
+            from clipsep.evaluation.scoring.clap import (
+                ClapJudge,  # PyTorch, which others do without
+            )
 
             self._clap = ClapJudge(self._clap_folder)
         rate = job.mixture.sample_rate
@@ -213,7 +215,9 @@ class MixtureScorer:
     ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, float]]:
         """Estimates with the first noise head, those of the heads themselves, and the activation."""
         if self._noise is None:
-            from clipsep.evaluation.noise import NoiseSeparator  # PyTorch, which others do without
+            from clipsep.evaluation.scoring.noise import (
+                NoiseSeparator,  # PyTorch, which others do without
+            )
 
             assert self._folder is not None
             self._noise = NoiseSeparator(self._folder, self.device)

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from clipsep.models.patch_unet import PatchUNet
-from clipsep.models.unet import UNet
+from clipsep.models.networks.patch_unet import PatchUNet
+from clipsep.models.networks.unet import UNet
 from tests.helpers.networks import (
     FEATURES,
     N_BANDS,

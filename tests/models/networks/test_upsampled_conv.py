@@ -7,8 +7,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from clipsep.models import upsampled_conv
-from clipsep.models.upsampled_conv import UpsampledConv2d, upsampled_conv2d
+from clipsep.models.networks import upsampled_conv
+from clipsep.models.networks.upsampled_conv import UpsampledConv2d, upsampled_conv2d
 from tests.helpers.networks import random
 
 CLOSE = {"atol": 1e-9, "rtol": 1e-9}

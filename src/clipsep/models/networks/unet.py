@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from clipsep.models.network import SeparationNetwork, channels_last
-from clipsep.models.upsampled_conv import UpsampledConv2d, upsampled_conv2d
+from clipsep.models.networks.upsampled_conv import UpsampledConv2d, upsampled_conv2d
 
 
 class UNet(SeparationNetwork):

@@ -17,7 +17,7 @@ from clipsep.queries.known import Familiarity, KnownSounds
 from clipsep.queries.labels import LabelEncoder
 from clipsep.queries.parsing import AUDIO_RATE, Content
 from clipsep.queries.prompts import encode_prompted
-from clipsep.separation.asked import AskedQueries, EncodedQueries
+from clipsep.separation.querying.asked import AskedQueries, EncodedQueries
 
 
 class QueryReader:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from clipsep.errors import ClipsepError
-from clipsep.paper import rate_limiter as pacing
-from clipsep.paper.rate_limiter import Cancelled, RateLimiter
+from clipsep.paper.download import rate_limiter as pacing
+from clipsep.paper.download.rate_limiter import Cancelled, RateLimiter
 
 
 class FakeTime:

@@ -17,9 +17,9 @@ import pytest
 
 from clipsep.errors import ClipsepError
 from clipsep.media import read_video
-from clipsep.paper import youtube
+from clipsep.paper.download import youtube
+from clipsep.paper.download.youtube import FetchFailed, VideoMissing, YouTube
 from clipsep.paper.public_sets import ListedClip
-from clipsep.paper.youtube import FetchFailed, VideoMissing, YouTube
 from tests.helpers.audio import write_video
 from tests.helpers.fake_yt_dlp import FakeYtDlp
 

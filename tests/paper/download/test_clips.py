@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from clipsep.errors import ClipsepError
-from clipsep.paper.download import DownloadSettings, download
+from clipsep.paper.download.clips import DownloadSettings, download
+from clipsep.paper.download.youtube import FetchFailed, VideoMissing
 from clipsep.paper.public_sets import ListedClip
-from clipsep.paper.youtube import FetchFailed, VideoMissing
 from tests.helpers.audio import tones, write, write_video
 
 LONGER_THAN = 1.0
@@ -182,7 +182,7 @@ def test_one_clip_that_goes_on_failing_keeps_no_other_away(video: Path, tmp_path
 
 
 def test_what_arrives_damaged_is_fetched_again(video: Path, tmp_path: Path, monkeypatch):
-    monkeypatch.setattr("clipsep.paper.youtube.FAILED_WAIT", 0.001)
+    monkeypatch.setattr("clipsep.paper.download.youtube.FAILED_WAIT", 0.001)
     junk = tmp_path / "junk.mp4"
     junk.write_bytes(b"<html>Too many requests</html>")
     fetch = FakeFetch(video, _00000000000_=[junk, video])

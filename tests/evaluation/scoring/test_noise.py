@@ -11,8 +11,8 @@ import torch
 from clipsep.checkpoint import load_checkpoint
 from clipsep.errors import UsageError
 from clipsep.evaluation.evaluate import evaluate
-from clipsep.evaluation.noise import NoiseSeparator
 from clipsep.evaluation.report.text import markdown
+from clipsep.evaluation.scoring.noise import NoiseSeparator
 from clipsep.models.transforms import log_magnitude, stft
 
 

@@ -10,8 +10,8 @@ import torch
 
 from clipsep.checkpoint import load_checkpoint
 from clipsep.errors import UsageError
+from clipsep.training.callbacks.progress import StepLines, _duration, describe_start
 from clipsep.training.config import load_config
-from clipsep.training.progress import StepLines, _duration, describe_start
 from clipsep.training.resume import initial_model
 
 CONFIGS = Path(__file__).parents[2] / "configs"

@@ -1,0 +1,1 @@
+"""The separation networks: from a spectrogram to features that a query multiplies."""
