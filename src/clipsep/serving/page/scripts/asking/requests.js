@@ -1,11 +1,11 @@
 // Sends the recording and the queries to the server, waits, and can be cancelled.
 
-import { getJson, Problem, sleep, upload } from "./api.js";
-import { showFound } from "./found.js";
+import { getJson, Problem, sleep, upload } from "../api.js";
+import { showFound } from "../hearing/found.js";
 import { addText, queries } from "./queries.js";
 import { isVideo, playFrom, recording } from "./recording.js";
-import { forgetResult, showResult } from "./result.js";
-import { $, say, sayError } from "./messages.js";
+import { forgetResult, showResult } from "../hearing/result.js";
+import { $, say, sayError } from "../messages.js";
 
 let running = null; // an AbortController while a request runs
 

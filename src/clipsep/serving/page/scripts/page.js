@@ -1,9 +1,9 @@
 // Starts the page: what the server takes, and which sounds its model knows.
 
 import { getJson, limits } from "./api.js";
-import { setKnown } from "./queries.js";
-import "./recording.js";
-import "./requests.js";
+import { setKnown } from "./asking/queries.js";
+import "./asking/recording.js";
+import "./asking/requests.js";
 import { $, sayError } from "./messages.js";
 
 try {

@@ -1,9 +1,9 @@
 // The recording: a file that is chosen, dropped or recorded, and a box on a frame of it as a query.
 
-import { limits, Problem } from "./api.js";
+import { limits, Problem } from "../api.js";
 import { frameBox } from "./frame.js";
 import { addImage, addQuery } from "./queries.js";
-import { $, say, sayError } from "./messages.js";
+import { $, say, sayError } from "../messages.js";
 
 export let recording = null; // a File
 let recorder = null;

@@ -1,8 +1,8 @@
 // What came out: the parts with their spectrograms and levels, the mix, and the video with a part as its audio.
 
-import { getJson } from "./api.js";
+import { getJson } from "../api.js";
 import { feedbackLine } from "./found.js";
-import { $, say, sayError } from "./messages.js";
+import { $, say, sayError } from "../messages.js";
 import { Mix, MUTED_DB, Players } from "./players.js";
 
 const players = new Players();

@@ -1,7 +1,7 @@
 // The queries: texts and images, their list on the page, and a hint at those that the model does not know.
 
-import { limits } from "./api.js";
-import { $, say } from "./messages.js";
+import { limits } from "../api.js";
+import { $, say } from "../messages.js";
 
 export let queries = []; // {text} or {image: File, address}
 let known = []; // sounds that the model was trained with
