@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import signal
 import socket
 import time
@@ -19,6 +20,8 @@ from PIL import Image
 
 from clipsep import Separator
 from clipsep.media import read_audio
+from clipsep.serving.work.parts import _made
+from clipsep.serving.work.queue import Removed
 from tests.serving.conftest import EXAMPLE, Server, start_server, tone
 
 
@@ -274,3 +277,19 @@ def test_a_part_says_what_the_model_thinks_of_its_query(client: httpx.Client) ->
     assert target["confidence"] == pytest.approx(said["confidence"], abs=1e-3)
     samples = soundfile.read(io.BytesIO(client.get(f"/v1/jobs/{job['id']}/parts/1").content))[0]
     np.testing.assert_allclose(samples.T, expected.targets["violin"], atol=1e-5)
+
+
+def test_a_job_that_is_removed_while_a_file_is_made_of_it_is_gone(tmp_path: Path) -> None:
+    """A user who leaves the page while a spectrogram is drawn: 404, not a failure of the server."""
+    folder = tmp_path / "job"
+    folder.mkdir()
+
+    def leave(path: Path) -> None:
+        shutil.rmtree(folder)
+        path.write_bytes(b"too late")
+
+    with pytest.raises(Removed):
+        _made(folder / "part.png", leave)
+    folder.mkdir()
+    with pytest.raises(IsADirectoryError):  # any other failure stays what it is
+        _made(folder / "part.png", lambda path: folder.read_bytes())

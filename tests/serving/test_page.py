@@ -6,7 +6,6 @@ Needs Playwright and a Chromium of the system (Debian: apt-get install chromium)
 from __future__ import annotations
 
 import io
-import shutil
 import wave
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,15 +14,11 @@ import numpy as np
 import pytest
 import soundfile
 
-from tests.serving.conftest import EXAMPLE, Server
+from tests.helpers.browser import CHROMIUM, NO_CHROMIUM
+from tests.serving.conftest import EXAMPLE, Server, start_server, tone
 
 sync_api = pytest.importorskip("playwright.sync_api")
-CHROMIUM = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None, reason="there is no Chromium (Debian: apt-get install chromium)"
-)
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason=NO_CHROMIUM)
 DESKTOP = {"width": 1280, "height": 900}
 PHONE = {"width": 375, "height": 740}
 
@@ -282,3 +277,35 @@ def test_the_sensitivity_goes_with_the_request(page: sync_api.Page) -> None:
     page.get_by_role("button", name="Separate").click()
     page.get_by_role("heading", name="Listen").wait_for()
     assert page.evaluate("window.sensitivitySent") == "0.95"
+
+
+def test_a_second_user_waits_and_sees_the_place_in_the_queue(
+    browser: sync_api.Browser, tmp_path: Path
+) -> None:
+    (tmp_path / "long.wav").write_bytes(tone(300.0))
+    (tmp_path / "short.wav").write_bytes(tone(1.0))
+    server = start_server(tmp_path)
+    contexts = [browser.new_context(), browser.new_context()]
+    try:
+        first, second = (context.new_page() for context in contexts)
+        for page, name in ((first, "long.wav"), (second, "short.wav")):
+            page.set_default_timeout(60_000)
+            page.goto(server.url)
+            page.locator("#file").set_input_files(tmp_path / name)
+            page.locator("#query").fill("rain")
+            page.get_by_role("button", name="Separate").click()
+            page.locator(
+                "#status", has_text="Separating" if page is first else "Waiting"
+            ).wait_for()
+        said = second.locator("#status").text_content()
+        assert said == "Waiting: one request comes before yours."
+        assert second.locator("#progress").is_visible()
+        assert "Separating" in first.locator("#status").text_content()
+        # The first user gives up, and it is the second one's turn.
+        first.get_by_role("button", name="Cancel").click()
+        second.get_by_role("heading", name="Listen").wait_for()
+        assert second.locator("#status").text_content() == "Done."
+    finally:
+        for context in contexts:
+            context.close()
+        server.stop()

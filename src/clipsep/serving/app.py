@@ -20,7 +20,7 @@ from clipsep import ClipsepError, Separator, __version__
 from clipsep.serving.api import add_routes
 from clipsep.serving.guard import COOKIE, Guard, problem
 from clipsep.serving.limits import Limits
-from clipsep.serving.work.queue import Busy, JobQueue, TimeIsUp
+from clipsep.serving.work.queue import Busy, JobQueue, Removed, TimeIsUp
 
 PAGE = Path(__file__).with_name("page")
 # In a wheel it is beside this file, in a clone where everybody finds it.
@@ -110,6 +110,10 @@ def _add_errors(app: FastAPI) -> None:
     @app.exception_handler(TimeIsUp)
     async def time_is_up(_: Request, error: TimeIsUp) -> Response:
         return problem(504, str(error))
+
+    @app.exception_handler(Removed)
+    async def removed(_: Request, error: Removed) -> Response:
+        return problem(404, str(error))
 
     @app.exception_handler(ClipsepError)
     async def refused(_: Request, error: ClipsepError) -> Response:

@@ -20,7 +20,7 @@ from clipsep.finding import FindResult, find, scan
 from clipsep.media import AudioReader, AudioWriter
 from clipsep.separation.masking.confidence import QueryFeedback
 from clipsep.serving.limits import Limits
-from clipsep.serving.work.queue import Job, TimeIsUp
+from clipsep.serving.work.queue import Job, Removed, TimeIsUp
 from clipsep.serving.work.spectrograms import draw_spectrogram
 from clipsep.serving.work.uploads import AUDIO_UPLOAD, Recording, decode_image, decode_recording
 
@@ -251,11 +251,20 @@ def archive_file(separation: Separation, format: str, residual: bool) -> Path:
 
 
 def _made(path: Path, make: Callable[[Path], None]) -> Path:
-    """``path``, made first if it is missing; never seen half made."""
-    with _rendering:
-        if not path.exists():
-            with atomic_write(path) as temporary:
-                make(temporary)
+    """``path``, made first if it is missing; never seen half made.
+
+    Raises:
+        Removed: if its folder went meanwhile.
+    """
+    try:
+        with _rendering:
+            if not path.exists():
+                with atomic_write(path) as temporary:
+                    make(temporary)
+    except (OSError, ClipsepError) as error:
+        if path.parent.exists():
+            raise
+        raise Removed("The job was removed meanwhile.") from error
     return path
 
 

@@ -48,6 +48,10 @@ class TimeIsUp(ClipsepError):
     """A job ran longer than the server allows."""
 
 
+class Removed(ClipsepError):
+    """A job was removed while something was made of it."""
+
+
 @dataclass(eq=False)
 class Job:
     """One request and what became of it.
