@@ -34,10 +34,3 @@ export function presence(logMagnitude, logits, score, { weights, offset }) {
   const features = { evident, overall, share: Math.log(share + 1e-6), familiarity: score };
   return sigmoid(Object.entries(features).reduce((sum, [name, value]) => sum + (weights[name] ?? 0) * value, offset));
 }
-
-// Factor for the mask of a segment in which the sound is with this probability.
-export function kept(probability, silenceBelow, bias = 0) {
-  if (!silenceBelow) return 1;
-  const limited = Math.min(1 - 1e-9, Math.max(1e-9, probability));
-  return Math.min(1, sigmoid(Math.log(limited / (1 - limited)) + bias) / silenceBelow);
-}

@@ -1,6 +1,7 @@
 // The page: a file and texts go to the worker, players of the parts come back.
 
 import { decode, wav } from "./audio.js";
+import { levelText, listKnown, note, showLevels } from "./known.js";
 
 const $ = (id) => document.getElementById(id);
 const worker = new Worker("worker.js", { type: "module" });
@@ -21,9 +22,21 @@ $("sensitivity").addEventListener("input", () => {
   $("sensitivity").nextElementSibling.textContent = $("sensitivity").value;
 });
 
+const queries = () => [...new Set($("queries").value.split(",").map((one) => one.trim()).filter(Boolean))];
+
+// Loads the text encoder when somebody changes the queries, not before.
+$("queries").addEventListener("change", () => {
+  note($("levels"), queries().length ? "Looking whether the model knows them" : "");
+  if (queries().length) worker.postMessage({ kind: "compare", texts: queries() });
+});
+listKnown($("known"), (label) => {
+  $("queries").value = [...new Set([...queries(), label])].join(", ");
+  $("queries").dispatchEvent(new Event("change"));
+});
+
 $("request").addEventListener("submit", async (event) => {
   event.preventDefault();
-  const texts = [...new Set($("queries").value.split(",").map((one) => one.trim()).filter(Boolean))];
+  const texts = queries();
   if (!file) return say("Choose a recording first.", true);
   if (!texts.length) return say("Name at least one sound.", true);
   $("separate").disabled = true;
@@ -34,12 +47,15 @@ $("request").addEventListener("submit", async (event) => {
   } catch {
     return finish(`${file.name} cannot be decoded by this browser.`, true);
   }
-  worker.postMessage({ ...recording, texts, sensitivity: Number($("sensitivity").value) });
+  worker.postMessage({ kind: "separate", ...recording, texts, sensitivity: Number($("sensitivity").value) });
 });
 
 worker.onmessage = ({ data }) => {
+  if (data.kind === "compared") return showLevels($("levels"), data.compared, queries());
+  if (data.kind === "failed" && data.of === "compare") return note($("levels"), data.sentence);
   if (data.kind === "failed") return finish(data.sentence, true);
   if (data.kind !== "done") {
+    if ($("progress").hidden) return note($("levels"), `Loading ${data.name}`);
     $("progress").value = data.share;
     return say(data.kind === "loading" ? `Loading ${data.name}` : "Separating");
   }
@@ -58,8 +74,8 @@ function finish(sentence, isError = false) {
 }
 
 function about({ level, nearest, confidence }) {
-  const sure = confidence === null ? "" : `, confidence ${Math.round(100 * confidence)} %`;
-  return level ? `${level === "known" ? level : `${level}: ${nearest.join(", ")}`}${sure}` : sure.slice(2);
+  const sure = confidence === null ? [] : [`confidence ${Math.round(100 * confidence)} %`];
+  return [...(level ? [levelText({ level, nearest })] : []), ...sure].join("; ");
 }
 
 function show(name, channels, facts) {

@@ -1,32 +1,10 @@
 // Texts to the vectors that steer the model: MiniLM, the class table, and the sounds that the model knows.
 
+import { fetched, json, readSafetensors } from "./files.js";
 import { WordPiece } from "./wordpiece.js";
 
 const SOUND_PROMPT = "the sound of ";
 const TEXT_TEMPERATURE = 0.1, TEXT_BLEND = 0.3;
-
-// A .safetensors file: tensors by name, each {shape, values}.
-export function readSafetensors(buffer) {
-  const length = Number(new DataView(buffer).getBigUint64(0, true));
-  const header = JSON.parse(new TextDecoder().decode(new Uint8Array(buffer, 8, length)));
-  const tensors = {};
-  delete header.__metadata__;
-  for (const [name, { dtype, shape, data_offsets: [from, to] }] of Object.entries(header)) {
-    const bytes = buffer.slice(8 + length + from, 8 + length + to);
-    const read = { F16: halves, F32: (b) => new Float32Array(b), I32: (b) => new Int32Array(b), I8: (b) => new Int8Array(b) }[dtype];
-    if (read) tensors[name] = { shape, values: read(bytes) };
-  }
-  return tensors;
-}
-
-function halves(bytes) {
-  return Float32Array.from(new Uint16Array(bytes), (bits) => {
-    const sign = bits & 0x8000 ? -1 : 1, exponent = (bits >> 10) & 31, fraction = bits & 1023;
-    if (exponent === 0) return sign * fraction * 2 ** -24;
-    if (exponent === 31) return fraction ? NaN : sign * Infinity;
-    return sign * (1 + fraction / 1024) * 2 ** (exponent - 15);
-  });
-}
 
 const dot = (a, b, at = 0) => {
   let sum = 0;
@@ -84,6 +62,32 @@ export class TextEncoder384 {
     const scores = Float64Array.from({ length: this.names.length / 384 }, (_, row) => dot(own, this.unitNames, row * 384) / TEXT_TEMPERATURE);
     const explained = unit(weighted(softmax(scores), this.names, 384));
     return unit(own.map((one, i) => (1 - TEXT_BLEND) * one + TEXT_BLEND * explained[i]));
+  }
+}
+
+// Texts as one model reads them: clipsep/separation/query_reader.py.
+export class QueryReader {
+  // From the files of a checkpoint and of the embedded encoder, in folders beside the page.
+  static async load(ort, folder, encoder, config, onProgress = () => {}) {
+    const self = new QueryReader();
+    const get = (address) => fetched(address, (done, all) => onProgress(address.split("/").pop(), done, all));
+    const session = await ort.InferenceSession.create(await get(`${encoder}/text.onnx`), {
+      executionProviders: ["wasm"], graphOptimizationLevel: "all", extra: { session: { disable_quant_qdq: "1" } },
+    });
+    const classes = readSafetensors(await get(`${encoder}/classes.safetensors`));
+    self.encoder = new TextEncoder384(ort, session, json(await get(`${encoder}/tokenizer.json`)), classes);
+    if (config.known) {
+      const table = readSafetensors(await get(`${folder}/known_sounds.safetensors`));
+      self.known = new KnownSounds(config.known_sounds, table, config.known);
+    }
+    return self;
+  }
+
+  // The embedding that the network gets, and how the text compares with what the model learnt.
+  async read(text) {
+    const embedding = await this.encoder.encode(text);
+    const familiarity = this.known?.compare(embedding) ?? null;
+    return { text, embedding: familiarity ? this.known.draw(embedding, familiarity.similarities) : embedding, familiarity };
   }
 }
 

@@ -1,67 +1,28 @@
 // A recording and texts in, separated sounds out, all in this browser; knows nothing of the page.
 
-import { kept, presence, sigmoid } from "./confidence.js";
-import { KnownSounds, readSafetensors, TextEncoder384 } from "./queries.js";
+import { presence, sigmoid } from "./confidence.js";
+import { fetched, json } from "./files.js";
 import { resample } from "./resample.js";
 import { Filter, LogMagnitude } from "./spectral.js";
 
 const OVERLAP = 0.125;
 
-async function fetched(address, onBytes = () => {}) {
-  const answer = await fetch(address);
-  if (!answer.ok) throw new Error(`${address} is missing (${answer.status}).`);
-  const total = Number(answer.headers.get("content-length")) || 0, pieces = [];
-  let received = 0;
-  for (const reader = answer.body.getReader(); ;) {
-    const { done, value } = await reader.read();
-    if (done) break;
-    pieces.push(value);
-    received += value.length;
-    onBytes(received, total);
-  }
-  const all = new Uint8Array(received);
-  let at = 0;
-  for (const piece of pieces) {
-    all.set(piece, at);
-    at += piece.length;
-  }
-  return all.buffer;
-}
-const json = (buffer) => JSON.parse(new TextDecoder().decode(buffer));
-
 export class Separator {
-  // From the files of a checkpoint and of the embedded encoder, in folders beside the page.
-  static async load(ort, folder, encoder, onProgress = () => {}) {
-    const self = new Separator();
-    const get = (name) => fetched(name, (done, all) => onProgress(name, done, all));
-    self.ort = ort;
-    self.config = json(await get(`${folder}/config.json`));
-    const options = { executionProviders: ["wasm"], graphOptimizationLevel: "all" };
-    const weights = new Uint8Array(await get(`${folder}/model.safetensors`));
-    self.model = await ort.InferenceSession.create(await get(`${folder}/model.onnx`), {
-      ...options, externalData: [{ path: "model.safetensors", data: weights }],
+  // From the files of a checkpoint, in a folder beside the page; `reader` reads its queries.
+  static async load(ort, folder, config, reader, onProgress = () => {}) {
+    const self = Object.assign(new Separator(), { ort, config, reader });
+    const get = (name) => fetched(`${folder}/${name}`, (done, all) => onProgress(name, done, all));
+    const weights = new Uint8Array(await get("model.safetensors"));
+    self.model = await ort.InferenceSession.create(await get("model.onnx"), {
+      executionProviders: ["wasm"], graphOptimizationLevel: "all", externalData: [{ path: "model.safetensors", data: weights }],
     });
-    const text = await ort.InferenceSession.create(await get(`${encoder}/text.onnx`), {
-      ...options, extra: { session: { disable_quant_qdq: "1" } },
-    });
-    const classes = readSafetensors(await get(`${encoder}/classes.safetensors`));
-    self.encoder = new TextEncoder384(ort, text, json(await get(`${encoder}/tokenizer.json`)), classes);
-    if (self.config.known) {
-      const table = readSafetensors(await get(`${folder}/known_sounds.safetensors`));
-      self.known = new KnownSounds(self.config.known_sounds, table, self.config.known);
-    }
     return self;
   }
 
   // channels: Float32Arrays [T] at a rate in Hz. Gives targets by text, each a list of channels.
   async separate(channels, rate, texts, { sensitivity = 0.5, onProgress = () => {} } = {}) {
     const queries = [];
-    for (const text of texts) {
-      const embedding = await this.encoder.encode(text);
-      const familiarity = this.known?.compare(embedding) ?? null;
-      const drawn = familiarity ? this.known.draw(embedding, familiarity.similarities) : embedding;
-      queries.push({ text, embedding: drawn, familiarity, confidence: null });
-    }
+    for (const text of texts) queries.push({ ...await this.reader.read(text), confidence: null });
     const mono = new Float32Array(channels[0].length);
     for (const channel of channels) for (let i = 0; i < mono.length; i++) mono[i] += channel[i] / channels.length;
     const limited = Math.min(0.99, Math.max(0.01, sensitivity));
@@ -98,18 +59,16 @@ export class Separator {
       const logits = await this.#logits(values, frames, queries);
       queries.forEach((query, number) => {
         const own = logits.subarray(number * n_bands * frames, (number + 1) * n_bands * frames);
-        let factor = 1;
         if (this.config.confidence) {
           const sure = presence(values, own, query.familiarity?.score ?? 0, this.config.confidence);
           query.confidence = Math.max(query.confidence ?? 0, sure);
-          factor = kept(sure, this.config.confidence.silence_below, bias);
         }
         const target = masks[number].values;
         for (let t = Math.max(start, final); t < Math.min(last, total); t++) {
           // Where the segment before has masks already, this one fades in.
           const fading = t < written ? (t - final + 1) / (written - final + 1) : 1;
           for (let f = 0; f < n_bands; f++) {
-            const at = f * total + t, mask = factor * sigmoid(own[f * frames + t - start] + bias);
+            const at = f * total + t, mask = sigmoid(own[f * frames + t - start] + bias);
             target[at] += fading * (mask - target[at]);
           }
         }

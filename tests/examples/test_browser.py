@@ -6,7 +6,6 @@ import base64
 import functools
 import importlib.util
 import os
-import shutil
 import threading
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -18,17 +17,17 @@ from clipsep import Separator
 from clipsep.media import read_audio
 from clipsep.queries.embedded.files import TOKENIZER, read_asset
 from clipsep.queries.embedded.wordpiece import WordPieceTokenizer
+from tests.helpers.browser import CHROMIUM, NO_CHROMIUM
 
 REPOSITORY = Path(__file__).parents[2]
 PAGE = REPOSITORY / "examples" / "browser"
 EXAMPLE = REPOSITORY / "examples" / "speech-and-violin.flac"
 MODULES = Path(os.environ.get("CLIPSEP_NODE_MODULES", PAGE / "node_modules"))
-BROWSER = shutil.which("chromium") or shutil.which("chromium-browser")
 TEXTS = ["person speaking", "violin"]
 playwright = pytest.importorskip("playwright.sync_api")
 
 pytestmark = [
-    pytest.mark.skipif(BROWSER is None, reason="no chromium: apt install chromium"),
+    pytest.mark.skipif(CHROMIUM is None, reason=NO_CHROMIUM),
     pytest.mark.skipif(
         not (MODULES / "onnxruntime-web").is_dir(),
         reason="no onnxruntime-web: npm ci --prefix examples/browser",
@@ -53,7 +52,7 @@ def page(tmp_path_factory):
         threading.Thread(target=server.serve_forever, daemon=True).start()
         with playwright.sync_playwright() as running:
             browser = running.chromium.launch(
-                executable_path=BROWSER, args=["--no-sandbox", "--disable-dev-shm-usage"]
+                executable_path=CHROMIUM, args=["--no-sandbox", "--disable-dev-shm-usage"]
             )
             tab = browser.new_page()
             tab.goto(f"http://127.0.0.1:{server.server_port}/index.html")
@@ -92,8 +91,42 @@ def test_the_browser_gives_what_python_gives(page):
             ours = samples_of(page, f"window.separated.targets[{number}].channels[{channel}]")
             assert ours.shape == samples.shape
             assert np.abs(ours - samples).max() < 1e-3
+        feedback = expected.feedback[text]
+        target = page.evaluate(
+            f"(({{level, nearest, confidence}}) => ({{level, nearest, confidence}}))"
+            f"(window.separated.targets[{number}])"
+        )
+        assert target["level"] == feedback.familiarity.level
+        assert target["nearest"] == list(feedback.familiarity.nearest)
+        assert abs(target["confidence"] - feedback.confidence) < 1e-3
     assert all(method == "GET" for method, _ in asked)  # nothing leaves the browser
     assert page.locator("#parts li").count() == 3
+
+
+def test_the_known_sounds_are_listed_and_can_be_picked(page):
+    known = Separator().config.known_sounds
+    page.fill("#queries", "")
+    page.click("#known summary")
+    assert page.locator("#known button").all_text_contents() == known
+    page.get_by_role("button", name=f"Add {known[0]}", exact=True).press("Enter")
+    page.wait_for_function("document.querySelector('#levels .known')")
+    assert page.input_value("#queries") == known[0]
+    assert page.locator("#levels li").all_text_contents() == [f"{known[0]}: known"]
+
+
+def test_queries_are_known_near_or_unknown_as_in_python(page):
+    texts = ["violin", "puppy yapping", "squeezebox", "theremin", "quarterly report", "Ω-3 🎻 §5"]
+    told = Separator().encode(texts).familiarity
+    assert {one.level for one in told} == {"known", "near", "unknown"}
+    page.fill("#queries", ", ".join(texts))
+    page.press("#queries", "Tab")
+    page.wait_for_function(f"document.querySelectorAll('#levels strong').length == {len(texts)}")
+    expected = [
+        f"{text}: {one.level}"
+        + ("" if one.level == "known" else f", nearest known: {', '.join(one.nearest)}")
+        for text, one in zip(texts, told, strict=True)
+    ]
+    assert page.locator("#levels li").all_text_contents() == expected
 
 
 def test_tokens_are_those_of_python(page):
@@ -135,3 +168,10 @@ def test_transforms_are_numpys(page):
     np.testing.assert_allclose(found[0], expected.real, atol=1e-9)
     np.testing.assert_allclose(found[1], expected.imag, atol=1e-9)
     np.testing.assert_allclose(found[2], signal, atol=1e-12)
+
+
+def test_nothing_is_wider_than_a_phone(page):
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.evaluate("document.querySelector('#known').open = true")
+    widths = page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
+    assert widths[0] <= widths[1]
