@@ -16,7 +16,7 @@ from clipsep.evaluation.scoring.separation import MixtureSeparator
 from clipsep.metrics import sdr
 from clipsep.paper.checkpoints import import_published
 
-GOLDEN = Path(__file__).parents[1] / "data" / "golden"
+GOLDEN = Path(__file__).parents[2] / "data" / "golden"
 END = 1024  # samples, within which overlap-add differs
 
 

@@ -234,12 +234,14 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         thread.join()
 
 
+@pytest.mark.slow
 def test_the_real_one_fetches_a_whole_video(server: Path, tmp_path: Path):
     write_video(server / "video.mp4", seconds=2.0)
     path = fetch(replace(WHOLE, video="video.mp4"), tmp_path)
     assert path.read_bytes() == (server / "video.mp4").read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("source", ["video.mp4", "manifest.mpd"])
 def test_the_real_one_cuts_exactly_the_seconds_with_the_packages_ffmpeg(
     server: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str

@@ -152,6 +152,7 @@ def test_the_crop_is_the_central_224_of_256():
     assert (pixels == np.array([0, 0, 255], np.uint8)[:, None, None]).all()
 
 
+@pytest.mark.slow
 def test_texts_need_no_classifier_and_images_no_sentence_encoder(monkeypatch):
     def refuse(*_):
         raise AssertionError("loaded")
@@ -163,6 +164,7 @@ def test_texts_need_no_classifier_and_images_no_sentence_encoder(monkeypatch):
     assert EmbeddedEncoder().encode_images([random_image()]).shape == (1, 384)
 
 
+@pytest.mark.slow
 def test_texts_and_images_need_neither_torch_nor_a_hub():
     code = (
         "import sys\n"

@@ -14,7 +14,7 @@ from clipsep.training.callbacks.progress import StepLines, _duration, describe_s
 from clipsep.training.config import load_config
 from clipsep.training.resume import initial_model
 
-CONFIGS = Path(__file__).parents[2] / "configs"
+CONFIGS = Path(__file__).parents[3] / "configs"
 
 
 def test_lines_without_a_terminal(capsys):

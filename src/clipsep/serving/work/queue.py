@@ -177,7 +177,6 @@ class JobQueue:
 
     def _check_room(self, client: str) -> None:
         unfinished = [job for job in self._jobs.values() if not job.finished]
-        waiting = sum(job.state == "waiting" for job in unfinished)
         seconds = max(1, round(self._seconds_per_job * (len(unfinished) or 1)))
         if not self._open:
             raise Busy("The server is being stopped: try again later.", 30)
@@ -188,9 +187,10 @@ class JobQueue:
                 seconds,
                 by_client=True,
             )
-        if waiting >= self._limits.waiting:
+        # The first one does not wait, even if the thread has not taken it yet.
+        if len(unfinished) > self._limits.waiting:
             raise Busy(
-                f"{waiting} requests are waiting already, and this server queues no more: try again "
+                f"{len(unfinished)} requests come first, and this server queues no more: try again "
                 f"in {seconds} s.",
                 seconds,
             )
