@@ -10,7 +10,8 @@ RUN python -m venv /venv \
 FROM python:3.12-slim
 RUN useradd --create-home --uid 1000 clipsep
 COPY --from=build /venv /venv
-USER clipsep
+# by number, so that Kubernetes can check that it is not root
+USER 1000
 ENV PATH=/venv/bin:$PATH PYTHONDONTWRITEBYTECODE=1
 EXPOSE 7860
 HEALTHCHECK --interval=30s --timeout=5s --start-period=60s \

@@ -1,5 +1,5 @@
 # `make demo` separates the example recording, `make check` is what to run before a commit, `make test` runs all
-# tests in random order, `make lint` checks style, layers and types, `make types` the types alone,
+# tests in random order, `make lint` checks style, layers, types and the Dockerfile, `make types` the types alone,
 # `make light` checks an installation without extras, `make plugin` installs examples/plugin and trains with
 # it, `make docs` builds the documentation site,
 # `make package` the wheel and the source archive.
@@ -28,6 +28,7 @@ lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
+	$(BIN)/hadolint Dockerfile
 	$(BIN)/mypy
 
 types: $(VENV)/installed-dev
