@@ -1,4 +1,4 @@
-"""Laws of the index: what was written comes back, in order of ids, old files included."""
+"""Laws of the index: what was written comes back, in order of ids."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from clipsep.datasets.format import read_sealed_table, read_table, write_table
+from clipsep.datasets.format import read_sealed_table
 from clipsep.datasets.index import Clip, ClipIndex, ShardSize, write_index
 from clipsep.datasets.reader import PreparedDataset
+from clipsep.errors import ClipsepError
 from tests.helpers.datasets import make_dataset
 
 ROWS = {
@@ -28,10 +29,11 @@ CLIPS = [
     Clip("b.mp4", "dog", 1.5, 1, "00001-b", 1),
     Clip("c.mp4", "cat", 3.0, 3, "00000-a", 0),
 ]
+SIZES = {"00000-a": ShardSize(10, 3, "0a"), "00001-b": ShardSize(20, 3, "0b")}
 
 
 def written(path: Path, rows: dict[str, list]) -> ClipIndex:
-    write_index(path, pa.table(rows), {"00000-a": ShardSize(10, 3)})
+    write_index(path, pa.table(rows), SIZES)
     return ClipIndex(read_sealed_table(path))
 
 
@@ -43,15 +45,13 @@ def test_clips_come_back_in_order_of_their_ids(tmp_path: Path):
         index[3]
     assert index.shards == ["00000-a", "00001-b"] and index.shard_numbers.tolist() == [1, 1, 0]
     assert index.labels == ["cat", "dog"] and index.n_unlabeled == 1
-    assert index.shard_sizes == {"00000-a": ShardSize(bytes=10, frames=3)}
+    assert index.shard_sizes == SIZES
 
 
-def test_files_with_plain_strings_and_without_sizes_still_open(tmp_path: Path):
-    write_table(pa.table(ROWS).sort_by("id"), tmp_path / "index.arrow")
-    index = ClipIndex(read_table(tmp_path / "index.arrow"))
-    assert list(index) == CLIPS and index.labels == ["cat", "dog"]
-    assert index.shards == ["00000-a", "00001-b"] and index.shard_numbers.tolist() == [1, 1, 0]
-    assert index.shard_sizes == {}
+def test_an_index_that_lacks_the_size_of_a_shard_is_refused(tmp_path: Path):
+    write_index(tmp_path / "index.arrow", pa.table(ROWS), {"00000-a": SIZES["00000-a"]})
+    with pytest.raises(ClipsepError, match="lists clips of '00001-b', but no such shard"):
+        ClipIndex(read_sealed_table(tmp_path / "index.arrow"))
 
 
 def test_no_labels_and_no_clips(tmp_path: Path):

@@ -198,7 +198,7 @@ def test_a_line_of_a_rejection_that_was_cut_off_does_no_harm(tmp_path: Path):
 
 
 def test_the_list_of_rejections_names_its_columns(tmp_path: Path):
-    """From the first line on, whatever becomes of the run; lists without names are taken over."""
+    """From the first line on, whatever becomes of the run."""
     listed = ["id,fingerprint,reason", "b.mp4,1,silent", "a.mp4,1,silent"]
     names = ["a.mp4", "b.mp4"]
     writer = fill(tmp_path, names, set(names), names[::-1])
@@ -206,14 +206,17 @@ def test_the_list_of_rejections_names_its_columns(tmp_path: Path):
     assert file.read_text().splitlines() == listed
     writer.close()
     assert file.read_text().splitlines() == [listed[0], *sorted(listed[1:])]
-    for older in (listed[1:], listed, ["id,finger"]):
-        file.write_text("\n".join(older))
+    for left in (listed, ["id,finger"]):
+        file.write_text("\n".join(left))
         writer = DatasetWriter(tmp_path)
         assert dict(writer.rejected) == (
-            {} if len(older) == 1 else dict.fromkeys(names, ("1", "silent"))
+            {} if len(left) == 1 else dict.fromkeys(names, ("1", "silent"))
         )
-        assert writer.finished("a.mp4", "1") is (len(older) > 1)
-        assert file.read_text().splitlines()[0] == listed[0]
+        assert writer.finished("a.mp4", "1") is (len(left) > 1)
+        assert not file.exists() or file.read_text().splitlines()[0] == listed[0]
+    file.write_text("\n".join(listed[1:]))
+    with pytest.raises(ClipsepError, match="its first line is not 'id,fingerprint,reason'"):
+        DatasetWriter(tmp_path)
 
 
 def test_embeddings_are_those_of_the_clip(tmp_path: Path):

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from clipsep.datasets.format import file_digest, read_shard
+from clipsep.datasets.format import file_digest
 from clipsep.datasets.reader import PreparedDataset
 from clipsep.errors import ClipsepError
 
@@ -62,17 +62,12 @@ def _problem(check) -> str | None:
 
 
 def _check_shard(dataset: PreparedDataset, shard: str) -> None:
-    size = dataset.clips.shard_sizes.get(shard)
     file = dataset.shard_file(shard)
-    if size and size.sha256:
-        if dataset.root.read(file, file_digest) != size.sha256:
-            raise ClipsepError(
-                f"'{dataset.root}/{file}' is damaged (its checksum is wrong): delete it and "
-                f"{dataset.root.repair}."
-            )
-        return
-    dataset.root.read(file, read_shard)
-    dataset.shard_frames(shard, 0, dataset.n_frames(shard))
+    if dataset.root.read(file, file_digest) != dataset.clips.shard_sizes[shard].sha256:
+        raise ClipsepError(
+            f"'{dataset.root}/{file}' is damaged (its checksum is wrong): delete it and "
+            f"{dataset.root.repair}."
+        )
 
 
 def _check_embeddings(dataset: PreparedDataset, path: Path) -> None:

@@ -95,7 +95,6 @@ class StoredEmbeddings:
         dims = {
             shard: (present[shard] - _HEADER) / (_DTYPE.itemsize * frames[shard])
             for shard in self.dataset.shards
-            if shard in frames
         }
         usual = mode(dims.values()) if dims else 0
         for shard, dim in dims.items():
@@ -103,9 +102,6 @@ class StoredEmbeddings:
                 raise self._damaged(
                     shard, f"{present[shard]} bytes for {counted(frames[shard], 'frame')}"
                 )
-        if not dims and not self.dataset.root.remote:
-            for shard in self.dataset.shards:
-                self._layout(shard)
 
     @lru_cache(maxsize=4096)  # noqa: B019 - lives as long as the data set, which is as long as a run
     def _layout(self, shard: str) -> _Layout:

@@ -40,7 +40,6 @@ def read_table(path: Path) -> pa.Table:
 # Behind an Arrow file that is checked whenever it is opened: this, and the SHA-256 of all before it.
 _SEAL = b"clipsep1"
 _SEAL_BYTES = len(_SEAL) + hashlib.sha256().digest_size
-_ARROW_END = b"ARROW1"  # with which a file without a seal ends
 
 
 def write_sealed_table(table: pa.Table, path: Path) -> None:
@@ -59,8 +58,7 @@ def write_sealed_table(table: pa.Table, path: Path) -> None:
 def read_sealed_table(path: Path) -> pa.Table:
     """A memory-mapped Arrow file with a checksum, which is compared before anything is believed.
 
-    Arrow's reader ends the process at some damages. A file without a checksum is taken as well: no
-    single damage makes one of a file that has it.
+    Arrow's reader ends the process at some damages.
 
     Raises:
         ClipsepError: if it is missing or damaged.
@@ -69,13 +67,10 @@ def read_sealed_table(path: Path) -> pa.Table:
         with pa.memory_map(str(path)) as source:
             whole = source.read_buffer()
         content, seal = whole[:-_SEAL_BYTES], bytes(whole[-_SEAL_BYTES:])
-        if seal.startswith(_SEAL):
-            if seal[len(_SEAL) :] != hashlib.sha256(content).digest():
-                raise ValueError("its checksum is wrong")
-        elif seal.endswith(_ARROW_END):
-            content = whole
-        else:
+        if not seal.startswith(_SEAL):
             raise ValueError("its end is missing or changed")
+        if seal[len(_SEAL) :] != hashlib.sha256(content).digest():
+            raise ValueError("its checksum is wrong")
         return pa.ipc.open_file(pa.BufferReader(content)).read_all()
     except (OSError, ValueError, pa.ArrowException) as error:
         raise damaged(path, error) from error

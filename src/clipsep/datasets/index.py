@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from clipsep.datasets.format import write_sealed_table
+from clipsep.errors import ClipsepError
 
 INDEX_FILE = "index.arrow"
 _NAME = pa.dictionary(pa.int32(), pa.string())  # few distinct values: stored once each
@@ -53,21 +54,22 @@ class Clip:
 
 
 class ShardSize(NamedTuple):
-    """What a complete shard measures: bytes of its file, frames in it, and the SHA-256 of the file.
-
-    The last one is empty where it was not stored.
-    """
+    """What a complete shard measures: bytes of its file, frames in it, and the SHA-256 of the file."""
 
     bytes: int
     frames: int
-    sha256: str = ""
+    sha256: str
 
 
 class ClipIndex(Sequence[Clip]):
     """The clips of a data set in order of their ids; a `Clip` is made when it is read.
 
     Args:
-        table: columns id, label, seconds, n_frames, shard and row; names may be plain strings.
+        table: columns id, label, seconds, n_frames, shard and row, and in its metadata the size of each
+            shard.
+
+    Raises:
+        ClipsepError: if the size of a shard is missing.
     """
 
     def __init__(self, table: pa.Table):
@@ -80,6 +82,8 @@ class ClipIndex(Sequence[Clip]):
         self._seconds, self._n_frames, self._rows = (
             columns[name].to_numpy() for name in ("seconds", "n_frames", "row")
         )
+        if missing := set(self.shards) - self.shard_sizes.keys():
+            raise ClipsepError(f"An index lists clips of '{min(missing)}', but no such shard.")
 
     def __len__(self) -> int:
         return len(self._ids)

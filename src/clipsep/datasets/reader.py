@@ -124,8 +124,7 @@ class PreparedDataset:
 
     def n_frames(self, shard: str) -> int:
         """How many frames a shard has."""
-        size = self.clips.shard_sizes.get(shard)
-        return size.frames if size else int(self.frame_offsets(shard)[-1])
+        return self.clips.shard_sizes[shard].frames
 
     def frame_offsets(self, shard: str) -> np.ndarray:
         """Where the frames of each row start in the shard's embeddings, int64 [rows + 1]."""
@@ -152,8 +151,7 @@ class PreparedDataset:
         return self._tables[shard]
 
     def _read(self, shard: str) -> pa.Table:
-        size = self.clips.shard_sizes.get(shard)
-        n_frames = size.frames if size else None
+        n_frames = self.n_frames(shard)
         return self.root.read(self.shard_file(shard), lambda path: read_shard(path, n_frames))
 
     def _decode(self, shard: str, jpegs: pa.Array | pa.ChunkedArray) -> list[Image.Image]:
@@ -172,7 +170,7 @@ class PreparedDataset:
             ) from error
 
     def _require_shards(self) -> None:
-        """Compare names and sizes, which takes one listing; old indexes know no sizes."""
+        """Compare names and sizes, which takes one listing."""
         present = self.root.sizes("shards")
         for shard in self.shards:
             file = self.shard_file(shard)
@@ -181,11 +179,9 @@ class PreparedDataset:
                 raise ClipsepError(
                     f"'{self.root}' lacks the shard {shard}.arrow: {self.root.repair}."
                 )
-            size = self.clips.shard_sizes.get(shard)
-            if size and found != size.bytes:
+            expected = self.clips.shard_sizes[shard].bytes
+            if found != expected:
                 raise ClipsepError(
-                    f"'{self.root}/{file}' is damaged ({found} bytes instead of {size.bytes}): delete "
+                    f"'{self.root}/{file}' is damaged ({found} bytes instead of {expected}): delete "
                     f"it and {self.root.repair}."
                 )
-            if not size and not self.root.remote:
-                self._table(shard)

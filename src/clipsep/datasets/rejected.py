@@ -28,8 +28,6 @@ class RejectedList(Mapping[str, Rejection]):
 
     Raises:
         ClipsepError: if the file is damaged.
-
-    Files without a first line of names, as older versions wrote them, are read as well.
     """
 
     def __init__(self, root: Path):
@@ -71,9 +69,12 @@ class RejectedList(Mapping[str, Rejection]):
             return {}
         try:
             with open(self._path, newline="", encoding="utf-8") as file:
+                # A killed run may leave half a line, also of the first one.
                 rows = [row for row in csv.reader(file) if len(row) == len(_COLUMNS)]
+            if rows and tuple(rows.pop(0)) != _COLUMNS:
+                raise csv.Error(f"its first line is not '{','.join(_COLUMNS)}'")
         except (UnicodeDecodeError, csv.Error) as error:
             raise ClipsepError(
                 f"'{self._path}' is damaged ({error}): delete it, and what it rejects is tried again."
             ) from error
-        return {row[0]: Rejection(*row[1:]) for row in rows if tuple(row) != _COLUMNS}
+        return {row[0]: Rejection(*row[1:]) for row in rows}
