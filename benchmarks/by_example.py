@@ -2,8 +2,8 @@
 
     python -m benchmarks.by_example CORPUS [--list pairs_test_wide.csv] [--count 100]
 
-The example is another recording with the label of the target. `clipsep scan` names its sound, and that name is
-the query for the mixture; the label itself is the query to compare with. SDR improvement in dB.
+The example is another recording with the label of the target. `clipsep scan` names its sound, and that
+name is the query for the mixture; the label itself is the query to compare with. SDR improvement in dB.
 """
 
 from __future__ import annotations
