@@ -13,6 +13,7 @@ from clipsep.datasets.format import read_sealed_table, write_table
 from clipsep.datasets.reader import PreparedDataset
 from clipsep.datasets.writer import CLIPS_PER_SHARD, DatasetWriter, stage_clip
 from clipsep.errors import ClipsepError
+from clipsep.files import unfinished
 from tests.helpers.datasets import embed_by_label, make_dataset
 
 
@@ -41,13 +42,16 @@ def test_a_kill_between_clips_loses_none_of_them(tmp_path: Path):
     """A new writer takes over staged clips and drops half-written files."""
     DatasetWriter(tmp_path)
     stage(tmp_path, "a.mp4")
-    (tmp_path / "staging/half.tmp").write_bytes(b"half a clip")
+    half = [tmp_path / name for name in ("staging/a.arrow", "shards/b.arrow", "index.arrow")]
+    for path in half:
+        unfinished(path).write_bytes(b"half of it")
     writer = DatasetWriter(tmp_path)
     assert writer.finished("a.mp4", "1")
     assert not writer.finished("a.mp4", "2"), "a changed video must be prepared again"
     writer.close()
     assert [clip.id for clip in PreparedDataset(tmp_path).clips] == ["a.mp4"]
     assert not list((tmp_path / "staging").iterdir())
+    assert not list(tmp_path.rglob("*.part"))
 
 
 def test_a_kill_while_a_shard_is_cleared_away_does_not_double_clips(tmp_path: Path):

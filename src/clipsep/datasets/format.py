@@ -14,18 +14,17 @@ import pyarrow.compute as pc
 from PIL import Image
 
 from clipsep.errors import ClipsepError
+from clipsep.files import atomic_write
 
 
 def write_table(table: pa.Table, path: Path) -> None:
-    """Write an Arrow file beside ``path`` and rename it, as one record batch."""
-    temporary = path.with_suffix(".tmp")
-    try:
-        with pa.OSFile(str(temporary), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
-            writer.write_table(table.combine_chunks())
-        temporary.replace(path)
-    except BaseException:  # a full disk needs the room
-        temporary.unlink(missing_ok=True)
-        raise
+    """Write an Arrow file, as one record batch; it is complete or not there."""
+    with (
+        atomic_write(path) as temporary,
+        pa.OSFile(str(temporary), "wb") as file,
+        pa.ipc.new_file(file, table.schema) as writer,
+    ):
+        writer.write_table(table.combine_chunks())
 
 
 def read_table(path: Path) -> pa.Table:
@@ -48,11 +47,9 @@ def write_sealed_table(table: pa.Table, path: Path) -> None:
     with pa.ipc.new_file(stream, table.schema) as writer:
         writer.write_table(table.combine_chunks())
     content = stream.getvalue()
-    temporary = path.with_suffix(".tmp")
-    with open(temporary, "wb") as file:
+    with atomic_write(path) as temporary, open(temporary, "wb") as file:
         file.write(content)
         file.write(_SEAL + hashlib.sha256(content).digest())
-    temporary.replace(path)
 
 
 def read_sealed_table(path: Path) -> pa.Table:

@@ -29,6 +29,7 @@ from clipsep.datasets.format import (
 from clipsep.datasets.index import INDEX_FILE, ClipIndex, ShardSize, write_index
 from clipsep.datasets.rejected import RejectedList, Rejection
 from clipsep.errors import ClipsepError
+from clipsep.files import unfinished_in
 
 CLIPS_PER_SHARD = 64
 STAGING = "staging"
@@ -92,6 +93,9 @@ class DatasetWriter:
         self._labels = labels or {}
         (root / "shards").mkdir(parents=True, exist_ok=True)
         (root / STAGING).mkdir(exist_ok=True)
+        for folder in (root, root / "shards"):
+            for path, _ in unfinished_in(folder):
+                path.unlink(missing_ok=True)
         rows, _ = _rows_of_shards(root)
         ids, fingerprints = (rows[name].to_pylist() for name in ("id", "fingerprint"))
         self._stored = dict(zip(ids, fingerprints, strict=True))  # in shards
