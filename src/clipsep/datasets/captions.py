@@ -19,7 +19,7 @@ _SCHEMA = pa.schema({"id": pa.string(), "texts": pa.list_(pa.string())})
 
 
 def read_captions_csv(path: Path) -> dict[str, list[str]]:
-    """The texts of a CSV file ``path,caption`` with a row for each, by the ids of clips.
+    """Read the texts of a CSV file ``path,caption`` with a row for each, by the ids of clips.
 
     Raises:
         UsageError: if it is not such a file, or a caption is empty.
@@ -64,6 +64,6 @@ def add_captions(
 
 
 def captions_of(path: Path) -> dict[str, list[str]]:
-    """The texts in a file of captions, by the ids of clips; ClipsepError if it is damaged."""
+    """Read a file of captions: the texts by the ids of clips; ClipsepError if it is damaged."""
     table = read_table(path)
     return dict(zip(table["id"].to_pylist(), table["texts"].to_pylist(), strict=True))

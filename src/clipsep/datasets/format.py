@@ -28,7 +28,7 @@ def write_table(table: pa.Table, path: Path) -> None:
 
 
 def read_table(path: Path) -> pa.Table:
-    """A memory-mapped Arrow file; ClipsepError if it is missing or damaged."""
+    """Map an Arrow file into memory; ClipsepError if it is missing or damaged."""
     try:
         with pa.memory_map(str(path)) as source:
             return pa.ipc.open_file(source).read_all()
@@ -53,7 +53,7 @@ def write_sealed_table(table: pa.Table, path: Path) -> None:
 
 
 def read_sealed_table(path: Path) -> pa.Table:
-    """A memory-mapped Arrow file with a checksum, which is compared before anything is believed.
+    """Map an Arrow file with a checksum, which is compared before anything is believed.
 
     Arrow's reader ends the process at some damages.
 
@@ -83,14 +83,14 @@ def file_digest(path: Path) -> str:
 
 
 def damaged(path: Path, reason: object) -> ClipsepError:
-    """What to say of a file that cannot be used."""
+    """Make the error for a file that cannot be used."""
     return ClipsepError(
         f"'{path}' is missing or damaged ({reason}): delete it and run 'clipsep prepare' again."
     )
 
 
 def shard_paths(root: Path) -> list[Path]:
-    """The shards of a data set folder, in the order in which they were written."""
+    """List the shards of a data set folder, in the order in which they were written."""
     return sorted((root / "shards").glob("*.arrow"))
 
 
@@ -109,7 +109,7 @@ SCHEMA = pa.schema(
 
 
 def read_shard(path: Path, n_frames: int | None = None) -> pa.Table:
-    """A memory-mapped shard.
+    """Map a shard into memory.
 
     What is checked without reading sound and frames is that nothing points out of the file, and that
     all that is told of the clips agrees. A sample that changed is noticed by `clipsep check`, which
@@ -138,7 +138,7 @@ def encode_frame(frame: Image.Image) -> bytes:
 
 
 def decode_frame(jpeg: bytes) -> Image.Image:
-    """A stored frame; ValueError if it is damaged."""
+    """Decode a stored frame; ValueError if it is damaged."""
     try:
         frame = Image.open(io.BytesIO(jpeg))
         frame.load()

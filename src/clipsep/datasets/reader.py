@@ -92,17 +92,17 @@ class PreparedDataset:
         return self._table(clip.shard)["audio"][clip.row].values.to_numpy()
 
     def frames(self, clip: Clip) -> list[Image.Image]:
-        """The frames of a clip, one per second."""
+        """Decode the frames of a clip, one per second."""
         return self._decode(clip.shard, self._table(clip.shard)["frames"][clip.row].values)
 
     def shard_frames(self, shard: str, start: int, stop: int) -> list[Image.Image]:
-        """Some of the frames of a shard, of all clips in row order."""
+        """Decode some of the frames of a shard, of all clips in row order."""
         # Read once and in turn: not worth being kept in a map.
         jpegs = pc.list_flatten(self._read(shard)["frames"])
         return self._decode(shard, jpegs[start:stop])
 
     def shard_audio(self, shard: str, start: int, stop: int, seconds: float) -> list[np.ndarray]:
-        """The audio around some of the frames of a shard, as `shard_frames` counts them.
+        """Cut the audio around some of the frames of a shard, as `shard_frames` counts them.
 
         Args:
             seconds: of audio with the frame in its middle; what lies beyond the clip is left out.

@@ -177,7 +177,7 @@ class DatasetWriter:
         self._next_number += 1
 
     def _take_over_staging(self) -> dict[str, str]:
-        """What a killed run left, without half-written files and clips that reached their shard."""
+        """Keep what a killed run staged, without half-written files and clips that reached their shard."""
         staged = {}
         for path in (self.root / STAGING).iterdir():
             if path.suffix == ".arrow":
@@ -252,7 +252,7 @@ def _label(rows: pa.Table, labels: Mapping[str, str]) -> pa.Table:
 
 
 def _latest_versions(rows: pa.Table) -> pa.Table:
-    """A video that changed stands in several shards: only its last version counts."""
+    """Keep only the last version of a video that changed and so stands in several shards."""
     rows = rows.sort_by([("id", "ascending"), ("shard", "ascending")])
     ids = np.asarray(rows["id"])
     is_last = np.append(ids[:-1] != ids[1:], [True] * bool(len(ids)))

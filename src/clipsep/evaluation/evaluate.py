@@ -162,7 +162,7 @@ def evaluate(
 def _judged(
     model: str | Path | None, estimates: str | Path | None, query: str | None, noise_heads: bool
 ) -> tuple[Path | None, CheckpointConfig | None, tuple[str, ...]]:
-    """The model's folder, its config and the kinds of queries; nothing of these for estimates."""
+    """Find the model's folder, its config and the kinds of queries; nothing of these for estimates."""
     if (model is None) == (estimates is None):
         raise UsageError("Give a model or a folder of estimates, and not both.")
     if model is None:
@@ -222,7 +222,7 @@ def _jobs(
     queries: MixtureQueries | None,
     examples: set[int],
 ) -> Iterator[MixtureJob]:
-    """What is to be done for each mixture, with its queries embedded."""
+    """List what is to be done for each mixture, with its queries embedded."""
 
     def embed(mixture: Mixture) -> dict[str, np.ndarray]:
         if queries is None:

@@ -125,7 +125,7 @@ class Mixture:
 def read_mixture_list(
     path: Path, root: Path | None = None, must_exist: bool = False
 ) -> list[Mixture]:
-    """The mixtures of a CSV file; the columns of frames may be absent.
+    """Read the mixtures of a CSV file; the columns of frames may be absent.
 
     Args:
         root: what its paths are relative to; by default the file's own folder.
@@ -199,7 +199,7 @@ def load_sources(mixture: Mixture) -> np.ndarray:
 
 
 def load_frames(mixture: Mixture) -> list[Image.Image]:
-    """The three frames whose mean embedding is the image query; fewer at the ends of a clip.
+    """Choose the three frames whose mean embedding is the image query; fewer at the ends of a clip.
 
     Raises:
         ClipsepError: if the mixture has no frames or they cannot be read.
@@ -245,7 +245,7 @@ def _check_columns(path: Path, columns: Iterable[str]) -> None:
 
 
 def _cells(mixture: Mixture, folder: Path) -> dict[str, object]:
-    """A mixture as a row of the file, with paths relative to ``folder``."""
+    """Make a mixture a row of the file, with paths relative to ``folder``."""
 
     def relative(path: Path) -> str:
         return Path(os.path.relpath(path, folder)).as_posix()

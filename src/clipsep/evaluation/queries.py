@@ -51,7 +51,7 @@ class MixtureQueries:
         self._embeddings: dict[tuple[str, str], np.ndarray] = {}
 
     def embed(self, kind: str, mixture: Mixture) -> np.ndarray:
-        """The embedding [D] of a mixture's text, of its images (the mean), or of audio like its target.
+        """Embed [D] a mixture's text, its images (the mean), or audio like its target.
 
         Raises:
             UsageError, ClipsepError: for a query that the encoder cannot take, or a missing image.
@@ -66,7 +66,7 @@ class MixtureQueries:
         return self._embeddings[key]
 
     def images(self, mixture: Mixture) -> list[Image.Image]:
-        """The images of a mixture's image query."""
+        """Open the images of a mixture's image query."""
         if self._folder is None:
             return load_frames(mixture)
         return [open_image(random_image(mixture, self._folder))]
@@ -143,5 +143,5 @@ def absent_sounds(mixtures: Sequence[Mixture]) -> dict[str, Mixture]:
 
 
 def class_of(mixture: Mixture) -> str:
-    """The class under which a mixture is reported: its label, or its query if it has none."""
+    """Name the class under which a mixture is reported: its label, or its query if it has none."""
     return mixture.label or mixture.query

@@ -26,7 +26,7 @@ class Recipe(Protocol):
     def sample_rate(self) -> int: ...
 
     def sources(self, paths: Sequence[Path]) -> np.ndarray:
-        """The target and what it is mixed with, float32 [N, T], from their files; the mixture is their sum.
+        """Load the target and what it is mixed with, float32 [N, T]; the mixture is their sum.
 
         Raises:
             ClipsepError: if a file cannot be read or does not fit the others.
@@ -136,7 +136,7 @@ class Weighted:
 
 
 def _read(path: Path, sample_rate: int) -> np.ndarray:
-    """The mean of all channels, [T]."""
+    """Average all channels: [T]."""
     return read_audio(path, sample_rate, mono=True)[0]
 
 

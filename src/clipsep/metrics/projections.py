@@ -52,7 +52,7 @@ def projection_energies(
 def _solve(
     delays: np.ndarray, targets: np.ndarray, n_targets: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Filters [M, N, taps] of the references whose sum is P e, |P0 e|^2 [M] and |P e - P0 e|^2 [M].
+    """Fit filters [M, N, taps] of the references whose sum is P e, |P0 e|^2 [M] and |P e - P0 e|^2 [M].
 
     Forward substitution with the Cholesky factor of all delays' correlations, the target's first,
     orthogonalises the delays in that order: the first ``taps`` coefficients belong to P0, the others
@@ -85,7 +85,7 @@ def _blocks(sounds: np.ndarray, taps: int) -> np.ndarray:
 
 
 def _correlations(first: np.ndarray, second: np.ndarray, taps: int) -> np.ndarray:
-    """Sums over t of f(t) s(t + lag) of sounds by block spectra, lags 0 to taps - 1, [F, S, taps]."""
+    """Sum f(t) s(t + lag) over t for sounds by block spectra, lags 0 to taps - 1: [F, S, taps]."""
     # With the block behind it, which half a period away is (-1)^k times its spectrum, a block holds
     # all that the lags reach.
     longer = second.copy()

@@ -39,7 +39,7 @@ class SeparationNetwork(nn.Module, ABC):
 
 
 def channels_last(module: nn.Module) -> nn.Module:
-    """The module, its weights laid out as convolutions work fastest on a CPU."""
+    """Lay out the weights of a module as convolutions work fastest on a CPU, and return it."""
     return module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
 
 

@@ -15,7 +15,7 @@ from clipsep.plugins import NETWORKS, load_plugin
 
 
 def build_model(settings: ModelSettings, n_bands: int = 256) -> SeparationModel:
-    """A model with fresh random weights."""
+    """Build a model with fresh random weights."""
     network = _build_network(settings, n_bands)
     if settings.kind == "pit":
         return PITSep(network, settings.feature_channels)
@@ -52,7 +52,7 @@ def _build_network(settings: ModelSettings, n_bands: int) -> SeparationNetwork:
 def _own_network(
     settings: OwnNetworkSettings, feature_channels: int, n_bands: int
 ) -> SeparationNetwork:
-    """A network of another package, held to the interface that the models use.
+    """Build a network of another package, held to the interface that the models use.
 
     Raises:
         UsageError, ClipsepError: if it is not there, cannot be made, or is not such a network.

@@ -56,7 +56,7 @@ def magnitude(spectrum: torch.Tensor) -> torch.Tensor:
 
 
 def log_magnitude(spectrum: torch.Tensor, settings: SpectralSettings) -> torch.Tensor:
-    """The network's input: log of the log-frequency magnitude.
+    """Compute the network's input: log of the log-frequency magnitude.
 
     Args:
         spectrum: of the mixture, complex [..., n_fft // 2 + 1, T].

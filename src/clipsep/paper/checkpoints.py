@@ -122,7 +122,7 @@ def _model_of(config: CheckpointConfig, weights: Weights, path: Path) -> Separat
 
 
 def _read_weights(path: Path) -> Weights:
-    """The state dict in a `.pt` file, without the `module.` that data-parallel training puts before."""
+    """Read the state dict of a `.pt` file, without the `module.` that data-parallel training adds."""
     try:
         file = path.open("rb")
     except OSError as error:
@@ -181,7 +181,7 @@ def _refuse_other_fusions(weights: Weights, path: Path) -> None:
 
 
 def _model_settings(weights: Weights, path: Path) -> ModelSettings:
-    """The kind and sizes of a model, from the names and shapes of its weights."""
+    """Infer the kind and sizes of a model from the names and shapes of its weights."""
     try:
         levels = level_prefixes(weights)
         features, _ = weights[f"{levels[0]}4.weight"].shape[:2]
@@ -216,7 +216,7 @@ def _query_encoder(variant: str) -> str:
 
 
 def _rename(weights: Weights, settings: ModelSettings, path: Path) -> Weights:
-    """The weights under our names; every published weight is used, and none is missing."""
+    """Rename the weights to ours; every published weight is used, and none is missing."""
     names = {**unet_names(level_prefixes(weights)), **query_names(settings)}
     missing = sorted(set(names) - set(weights))
     if missing:
@@ -276,7 +276,7 @@ def _compare(
 
 
 def _spectral_settings(arguments: dict[str, Any], args: Path | None) -> SpectralSettings:
-    """The published settings, or what the arguments say of sample rate and STFT."""
+    """Choose the published settings, or those that the arguments give for sample rate and STFT."""
     names = {"sample_rate": "audio_rate", "n_fft": "n_fft", "hop_length": "hop_len"}
     given = {ours: arguments[theirs] for ours, theirs in names.items() if theirs in arguments}
     try:

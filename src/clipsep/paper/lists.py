@@ -35,7 +35,7 @@ class ListRow:
 
 
 def read_list(path: Path) -> list[ListRow]:
-    """The clips of a published list (no header, three or four columns), in its order.
+    """Read the clips of a published list (no header, three or four columns), in its order.
 
     Raises:
         UsageError: naming the line that has another form.
@@ -62,6 +62,6 @@ def read_list(path: Path) -> list[ListRow]:
 
 
 def find_file(name: str, roots: Iterable[Path]) -> Path | None:
-    """The file or folder that a list calls ``name``: as given, or below one of ``roots``."""
+    """Find the file or folder that a list calls ``name``: as given, or below one of ``roots``."""
     # Joining an absolute name drops the root.
     return next((path for root in roots if (path := root / name).exists()), None)

@@ -123,11 +123,11 @@ class _ClipFinder:
                 self._videos.setdefault(path.stem[:_ID_LENGTH], []).append(path)
 
     def sound(self, row: ListRow) -> Path:
-        """The wav, or the video. Raises FileNotFoundError."""
+        """Find the wav, or the video; FileNotFoundError if there is neither."""
         return self._find(row.wav, row)
 
     def frames(self, row: ListRow) -> Path:
-        """The folder of frames, or the video. Raises FileNotFoundError."""
+        """Find the folder of frames, or the video; FileNotFoundError if there is neither."""
         return self._find(row.frame_dir, row)
 
     def is_training_video(self, path: Path) -> bool:

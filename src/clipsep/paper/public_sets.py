@@ -79,7 +79,7 @@ class SplitRule:
     def __init__(
         self, public_set: PublicSet, published: Mapping[str, Iterable[Path]] | None = None
     ):
-        """``published``: lists `wav, frame_dir, n_frames[, label]` of "val" and of "test"."""
+        """Read from ``published`` the lists `wav, frame_dir, n_frames[, label]` of "val" and of "test"."""
         self._train_share = public_set.train_share
         # "test" first: the published validation list of MUSIC holds its test list.
         self._lists = {
@@ -89,7 +89,7 @@ class SplitRule:
         }
 
     def split(self, video: str) -> str:
-        """The split of the video with this id."""
+        """Choose the split of the video with this id."""
         for split, videos in self._lists.items():
             if video in videos:
                 return split
@@ -100,7 +100,7 @@ class SplitRule:
 
 
 def read_music(paths: Iterable[Path], rule: SplitRule) -> list[ListedClip]:
-    """The videos of MUSIC's JSON lists, ``{"videos": {label: [YouTube id, ...]}}``, in mixed order.
+    """Read MUSIC's JSON lists, ``{"videos": {label: [YouTube id, ...]}}``: videos in mixed order.
 
     Raises:
         UsageError: for a file of another form.
@@ -113,7 +113,7 @@ def read_music(paths: Iterable[Path], rule: SplitRule) -> list[ListedClip]:
 
 
 def read_vggsound(path: Path, rule: SplitRule) -> list[ListedClip]:
-    """The clips of ``vggsound.csv`` (YouTube id, start in seconds, label, split) in mixed order.
+    """Read ``vggsound.csv`` (YouTube id, start in seconds, label, split): clips in mixed order.
 
     The split that the file states is not used: the paper made its own split of all clips.
 
@@ -127,7 +127,7 @@ def read_vggsound(path: Path, rule: SplitRule) -> list[ListedClip]:
 
 
 def label_folder(label: str) -> str:
-    """A label as the name of a folder."""
+    """Make a label the name of a folder."""
     return re.sub(r"[^\w-]+", "_", label).strip("_-") or "unnamed"
 
 
@@ -140,7 +140,7 @@ def _distinct(clips: Iterable[ListedClip]) -> list[ListedClip]:
 
 
 def _draw(purpose: str, name: str) -> float:
-    """A number in [0, 1) that depends on nothing but its arguments."""
+    """Return a number in [0, 1) that depends on nothing but the arguments."""
     digest = hashlib.sha256(f"clipsep {purpose} {name}".encode()).digest()
     return int.from_bytes(digest[:6], "big") / 2**48
 

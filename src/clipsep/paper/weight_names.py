@@ -8,7 +8,7 @@ from clipsep.models.settings import ModelSettings
 
 
 def level_prefixes(weights: Iterable[str]) -> list[str]:
-    """The U-Net's blocks are nested in one another; their prefixes from the outermost inwards."""
+    """List the prefixes of the U-Net's nested blocks, from the outermost inwards."""
     levels = ["sound_net.unet_block.model."]
     slot = 1  # of the next inner block: 1 in the outermost block, 3 in those with a normalisation
     while any(key.startswith(f"{levels[-1]}{slot}.model.") for key in weights):
@@ -18,7 +18,7 @@ def level_prefixes(weights: Iterable[str]) -> list[str]:
 
 
 def unet_names(levels: list[str]) -> dict[str, str]:
-    """Published names of the U-Net's weights and ours.
+    """Pair the published names of the U-Net's weights with ours.
 
     Args:
         levels: prefixes of the blocks. A block is a sequence of layers, some without weights: down
@@ -46,7 +46,7 @@ def unet_names(levels: list[str]) -> dict[str, str]:
 
 
 def query_names(settings: ModelSettings) -> dict[str, str]:
-    """Published names of the weights outside the U-Net and ours."""
+    """Pair the published names of the weights outside the U-Net with ours."""
     if settings.kind == "pit":
         return {f"synth_net.{part}": f"masks.{part}" for part in ("weight", "bias")}
     names = {"synth_net.scale": "scale", "synth_net.bias": "bias"}

@@ -102,7 +102,7 @@ def _no_answer(address: str, reason: object) -> ClipsepError:
 
 @contextmanager
 def _driver(patience: float, address: str, *work: Any) -> Iterator[Connection]:
-    """A process that runs `_drive`, and the connection through which it tells what happens.
+    """Start a process that runs `_drive`; return it and the connection through which it reports.
 
     Args:
         patience: seconds within which Ray must answer.
@@ -126,7 +126,7 @@ def _driver(patience: float, address: str, *work: Any) -> Iterator[Connection]:
 
 
 def _receive(connection: Connection) -> Any:
-    """What the driver tells next; raises the error that ended its work."""
+    """Receive what the driver reports next; raise the error that ended its work."""
     try:
         message = connection.recv()
     except EOFError:
@@ -137,7 +137,7 @@ def _receive(connection: Connection) -> Any:
 
 
 def _open(outcome: bytes) -> Any:
-    """The result in an outcome; raises what the task raised."""
+    """Return the result in an outcome; raise what the task raised."""
     result, error, trace = pickle.loads(outcome)
     if error is not None:
         raise error from RuntimeError(f"in a worker on Ray:\n{trace}")

@@ -106,7 +106,7 @@ def _start_method() -> str:
 
 @contextmanager
 def _starting_processes() -> Iterator[None]:
-    """Processes started inside have one thread each, unless the user wants more."""
+    """Give processes started inside one thread each, unless the user wants more."""
     given = "OMP_NUM_THREADS" in os.environ
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     try:
@@ -148,7 +148,7 @@ def _end(*_: object) -> None:
 
 
 def _wait_for_end(stop: Event) -> None:
-    """The parent calls all off, or was killed and cannot do that."""
+    """Tell whether the parent calls all off, or was killed and cannot do that."""
     while not stop.wait(_SECONDS_BETWEEN_LOOKS):
         parent = multiprocessing.parent_process()
         if parent is None or not parent.is_alive():

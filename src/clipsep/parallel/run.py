@@ -43,7 +43,7 @@ def run_many(
 
 
 def local_workers(device: str) -> int:
-    """Processes that suit work with a network on this machine: one for a GPU, or one per core."""
+    """Count the processes for work with a network on this machine: one for a GPU, or one per core."""
     from clipsep.devices import means_gpu
 
     return 1 if means_gpu(device) else cores()

@@ -39,7 +39,7 @@ class Task(Protocol[_Item, _Result]):
         ...
 
     def died(self, item: _Item, /) -> _Result:
-        """What stands for the result of an item that kills its workers; may raise."""
+        """Return what stands for the result of an item that kills its workers, or raise."""
         ...
 
 
@@ -63,7 +63,7 @@ def cores() -> int:
 
 @contextmanager
 def interrupts_deferred() -> Iterator[None]:
-    """Processes started inside never hear Ctrl-C: the parent stops them. It hears it at the end."""
+    """Keep Ctrl-C from processes started inside: the parent hears it at the end, and stops them."""
     if threading.current_thread() is not threading.main_thread():
         yield  # only the main thread hears it, and only it may choose not to
         return

@@ -16,7 +16,7 @@ _ENDS = (yaml.SequenceEndEvent, yaml.MappingEndEvent)
 
 
 def read_yaml(text: str) -> Any:
-    """The plain values in a YAML text.
+    """Read the plain values in a YAML text.
 
     Raises:
         ValueError: saying what is wrong: invalid YAML, nested too deeply, aliases (with which a few lines

@@ -260,7 +260,7 @@ class TrainingConfig(_Settings):
                 )
 
     def parts(self, world_size: int) -> int:
-        """Number of equal parts of each batch on ``world_size`` devices."""
+        """Count the equal parts of each batch on ``world_size`` devices."""
         return world_size * self.accumulate
 
     def part_size(self, world_size: int) -> int:
@@ -321,7 +321,7 @@ def _read(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
 
 
 def _merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """``base`` with ``changes``, key by key on every level."""
+    """Merge ``changes`` into ``base``, key by key on every level."""
     merged = dict(base)
     for key, value in changes.items():
         both = isinstance(value, dict) and isinstance(base.get(key), dict)

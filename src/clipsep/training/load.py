@@ -167,7 +167,7 @@ def _load_encoder(config: TrainingConfig, dataset: PreparedDataset) -> QueryEnco
 def _embeddings(
     config: TrainingConfig, dataset: PreparedDataset, encoder: QueryEncoder | None
 ) -> StoredEmbeddings | None:
-    """Stored embeddings of frames, or of audio, unless the model never gets one."""
+    """Open the stored embeddings of frames, or of audio, unless the model never gets one."""
     if encoder is None or config.query == "text" or config.query_encoder == "labels":
         return None
     by_audio = config.query == "audio"

@@ -94,7 +94,7 @@ def make_some_targets(
 def _of_mixture(
     mixture: torch.Tensor, settings: SpectralSettings
 ) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
-    """What `Targets` hold of mixtures [B, 1, ...], and the mixtures' bands."""
+    """Compute what `Targets` hold of mixtures [B, 1, ...], and the mixtures' bands."""
     level = magnitude(mixture)
     bands = to_bands(level + settings.log_floor, settings)
     return {
@@ -110,7 +110,7 @@ def _of_sources(
     mixture_bands: torch.Tensor,
     settings: SpectralSettings,
 ) -> dict[str, torch.Tensor]:
-    """What `Targets` hold of sources [B, N, ...]."""
+    """Compute what `Targets` hold of sources [B, N, ...]."""
     level = magnitude(sources)
     cross = torch.addcmul(sources.real * mixture.real, sources.imag, mixture.imag)
     return {

@@ -47,7 +47,7 @@ class RunRecord(Callback):
         }
 
     def state_dict(self) -> dict[str, Any]:
-        """The record; nothing is read back, see `resume_point`."""
+        """Return the record; nothing is read back, see `resume_point`."""
         return self.record
 
 
@@ -132,7 +132,7 @@ def resume_point(config: TrainingConfig, task: nn.Module, run: RunRecord) -> Res
 def initial_model(
     checkpoint: CheckpointConfig, start: Checkpoint | None, config: TrainingConfig
 ) -> tuple[SeparationModel, str | None]:
-    """The model to train, with random weights or with those of ``start``.
+    """Build the model to train, with random weights or with those of ``start``.
 
     Returns:
         the model, and a sentence about what it took over, if it started from another.
@@ -172,12 +172,12 @@ def initial_model(
 
 
 def _some(names: list[str]) -> str:
-    """The first few of many names."""
+    """Write out the first few of many names."""
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def _meaning(config: CheckpointConfig) -> dict[str, Any]:
-    """What the same weights need to give the same masks; the length of segments is not part of it."""
+    """Collect what the same weights need to give the same masks, but for the length of segments."""
     return {
         "query_encoder": config.query_encoder,
         "model": config.model.model_dump(include={"query_activation", "normalize_query"}),

@@ -175,7 +175,7 @@ class SeparationTask(pl.LightningModule):
         return torch.randn(shape, generator=generator) * shape[-1] ** -0.5
 
     def _plain_query(self, batch: MixtureBatch, step: int) -> torch.Tensor:
-        """Queries of the config's kind; hybrid training takes frames on even steps, as published."""
+        """Make queries of the config's kind; hybrid training takes frames on even steps, as published."""
         kind = self.config.query
         if kind == "hybrid":
             kind = "image" if step % 2 == 0 else "text"
@@ -185,7 +185,7 @@ class SeparationTask(pl.LightningModule):
         return self.text_queries[batch.label]
 
     def validation_queries(self, batch: MixtureBatch) -> dict[str, torch.Tensor]:
-        """The kinds of queries that are scored, [B, N, D] each; "best" stands for no query (PIT)."""
+        """List the kinds of queries that are scored, [B, N, D] each; "best" stands for no query (PIT)."""
         if self.config.query == "none":
             return {"best": batch.clip_query}
         queries = {}
@@ -233,7 +233,7 @@ def diverged(step: int) -> ClipsepError:
 
 
 def _evenly_chosen(position: torch.Tensor, share: float) -> torch.Tensor:
-    """A share of mixtures by their position alone, so that a resumed run chooses the same: [B] of bool."""
+    """Choose a share of mixtures by position alone, so that a resumed run chooses the same: [B], bool."""
     golden_ratio = 0.6180339887498949  # its multiples fall evenly between 0 and 1
     return (position.double() * golden_ratio) % 1 < share
 

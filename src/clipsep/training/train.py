@@ -146,7 +146,7 @@ def moving_average(decay: float) -> Callable[[torch.Tensor, torch.Tensor, int], 
 def _describe(
     config: TrainingConfig, inputs: TrainingInputs, start: Checkpoint | None
 ) -> CheckpointConfig:
-    """What will stand in the config.json of the models: all but the folders of run, data and ``init``."""
+    """Describe a run in the models' config.json: all but the folders of run, data and ``init``."""
     settings = _complete(config.model, inputs)
     described = config.model_dump(mode="json", exclude={"output", "data"})
     if start is not None:
@@ -175,7 +175,7 @@ def _complete(settings: ModelSettings, inputs: TrainingInputs) -> ModelSettings:
 def _training_loader(
     config: TrainingConfig, inputs: TrainingInputs, trainer: pl.Trainer
 ) -> DataLoader:
-    """This device's batches of the whole run in one pass, from the present step on."""
+    """Deal out this device's batches of the whole run in one pass, from the present step on."""
     try:
         part_size = config.part_size(trainer.world_size)
     except ValueError as error:

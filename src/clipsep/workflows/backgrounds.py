@@ -33,7 +33,7 @@ def _noise(rng: np.random.Generator) -> np.ndarray:
 
 
 def _hum(rng: np.random.Generator) -> np.ndarray:
-    """A low tone with falling overtones."""
+    """Make a low tone with falling overtones."""
     time = np.arange(_RATE * _SECONDS) / _RATE
     base = rng.uniform(50, 150)
     overtones = np.arange(1, 20)[:, None]

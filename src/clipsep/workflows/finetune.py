@@ -222,7 +222,7 @@ def _embed(dataset: PreparedDataset, encoder: QueryEncoder, prompts: str) -> Non
 
 
 def _config(request: Finetuning, start: Checkpoint) -> TrainingConfig:
-    """The training: small steps from the start, with the new sound in every other mixture."""
+    """Configure the training: small steps from the start, the new sound in every other mixture."""
     settings = start.config
     noise_heads = settings.model.noise_heads
     loss: dict[str, Any] = {"kind": "mask", "sdr_weight": 0.3, "clamp": "none"}

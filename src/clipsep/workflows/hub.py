@@ -104,7 +104,7 @@ def push_to_hub(
 
 
 def model_card(config: CheckpointConfig, folder: Path, license: str | None = None) -> str:
-    """The card of a model in Markdown, with the YAML that the hub reads at its top."""
+    """Write the card of a model in Markdown, with the YAML that the hub reads at its top."""
     import yaml
 
     summary = summarize(folder)

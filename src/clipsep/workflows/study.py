@@ -45,7 +45,7 @@ class StudyRun:
         return self.config.output
 
     def described(self) -> dict[str, Any]:
-        """What its scores depend on, for JSON."""
+        """Collect what the scores of a run depend on, for JSON."""
         return {
             "config": self.config.model_dump(mode="json", exclude={"output"}),
             "evaluation": self.evaluation,
@@ -53,7 +53,7 @@ class StudyRun:
         }
 
     def scores(self) -> dict[str, Any] | None:
-        """The report of a finished run; None if it is not finished, or of another study."""
+        """Read the report of a finished run; None if it is not finished, or of another study."""
         try:
             content = json.loads((self.folder / SCORES).read_text(encoding="utf-8"))
         except (OSError, ValueError):
@@ -125,7 +125,7 @@ def run_study(
 
 
 def finished_runs(runs: list[StudyRun]) -> list[Outcome]:
-    """The outcomes of the runs so far; nothing is trained or scored."""
+    """Collect the outcomes of the runs so far; nothing is trained or scored."""
     found = [(run, run.scores()) for run in runs]
     return [Outcome(run, report, None if report else "not finished") for run, report in found]
 

@@ -86,7 +86,7 @@ class StudyPlan(_Settings):
         return self.variants[variant].query or self.query
 
     def run_config(self, variant: str, seed: int, folder: Path, changes: _Texts) -> TrainingConfig:
-        """The training of one run.
+        """Return the config of one run's training.
 
         Args:
             folder: of all runs of the study.

@@ -66,7 +66,7 @@ class Row:
 
 
 def study_rows(plan: StudyPlan, outcomes: Sequence[Outcome]) -> list[Row]:
-    """A row for every variant and kind of estimate, in the order of the plan."""
+    """Make a row for every variant and kind of estimate, in the order of the plan."""
     means: dict[tuple[str, str], dict[int, dict[str, float | None]]] = {}
     for outcome in outcomes:
         if outcome.report is not None:
@@ -99,7 +99,7 @@ def study_rows(plan: StudyPlan, outcomes: Sequence[Outcome]) -> list[Row]:
 
 
 def markdown(plan: StudyPlan, rows: list[Row], outcomes: Sequence[Outcome], title: str) -> str:
-    """The study as Markdown."""
+    """Write the study as Markdown."""
     return "\n".join(_lines(plan, rows, outcomes, title)) + "\n"
 
 
@@ -136,7 +136,7 @@ def write_study(
 
 
 def draw_curve(rows: list[Row], title: str) -> bytes:
-    """A PNG: SDR over the variants' ``x``, and the noise activation where it was measured."""
+    """Draw a PNG: SDR over the variants' ``x``, and the noise activation where it was measured."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6, 4), dpi=110, layout="constrained")

@@ -160,7 +160,7 @@ class _EmbedBatch:
 
 
 def _absolute(location: str) -> str:
-    """A path that holds for workers, which have working folders of their own."""
+    """Make a path absolute, because workers have working folders of their own."""
     return location if is_address(location) else str(Path(location).absolute())
 
 

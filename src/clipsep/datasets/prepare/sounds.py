@@ -52,7 +52,7 @@ class SoundFile:
 
 
 def find_sounds(folders: Iterable[Path]) -> list[SoundFile]:
-    """The audio files below ``folders``, each labeled by the folder that it lies in, by their ids.
+    """Find the audio files below ``folders``, each labeled by the folder that it lies in, by their ids.
 
     ``FOLDER/dog_barking/a/1.wav`` is "dog barking"; its images are all in ``FOLDER/dog_barking``.
 
@@ -145,7 +145,7 @@ class _StageSound:
 
 
 def _frames(sound: SoundFile, count: int) -> list[Image.Image | None]:
-    """An image for each second; which one comes first depends on the clip's id."""
+    """Choose an image for each second; which one comes first depends on the clip's id."""
     if not sound.images:
         return [None] * count
     first = int.from_bytes(hashlib.sha256(sound.id.encode()).digest()[:4], "big")

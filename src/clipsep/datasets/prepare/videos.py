@@ -48,7 +48,7 @@ class VideoFile:
 
 
 def find_videos(sources: Iterable[Path], labels: Path | None = None) -> list[VideoFile]:
-    """The video files among ``sources`` (files, or folders searched to any depth), by their ids.
+    """Find the video files among ``sources`` (files, or folders searched to any depth), by their ids.
 
     Args:
         labels: CSV of ``path,label``, paths as ids: relative to the folder given.
@@ -79,7 +79,7 @@ def find_videos(sources: Iterable[Path], labels: Path | None = None) -> list[Vid
 
 
 def labels_without_video(labels: Path, videos: Iterable[VideoFile]) -> list[str]:
-    """The paths in a CSV of labels that match no video; UsageError if it is not such a CSV."""
+    """List the paths in a CSV of labels that match no video; UsageError if it is not such a CSV."""
     return sorted(_read_labels(labels).keys() - {video.id for video in videos})
 
 

@@ -42,7 +42,7 @@ class Folder(Protocol):
         ...
 
     def sizes(self, below: str) -> dict[str, int]:
-        """The files in a folder below this one, and their bytes; none if there is no such folder."""
+        """List the files in a folder below this one, with their bytes; none if there is no such folder."""
         ...
 
     def size(self, name: str) -> int:
@@ -50,7 +50,7 @@ class Folder(Protocol):
         ...
 
     def read(self, name: str, reader: Callable[[Path], _T]) -> _T:
-        """What ``reader`` makes of a file; it may keep the file open or mapped."""
+        """Return what ``reader`` makes of a file; it may keep the file open or mapped."""
         ...
 
     def write(self, name: str, content: bytes) -> None:
@@ -197,7 +197,7 @@ class RemoteFolder:
         return path
 
     def _fetch_if_free(self, name: str, wait: bool) -> Path | None:
-        """A file's copy; None if another process is fetching it and there is no wait."""
+        """Return a file's copy; None if another process is fetching it and there is no wait."""
         copy, size = self._describe(name)
 
         def fetch(target: Path) -> None:
@@ -263,7 +263,7 @@ def is_address(location: str | Path) -> bool:
 
 
 def open_folder(location: str | Path, cache: FileCache | None = None) -> Folder:
-    """The folder at a path or an address; remote ones use the given cache, or the default one."""
+    """Open the folder at a path or an address; remote ones use the given cache, or the default one."""
     if is_address(location):
         return RemoteFolder(str(location), cache or FileCache())
     return LocalFolder(Path(location))

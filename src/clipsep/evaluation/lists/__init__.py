@@ -34,7 +34,7 @@ def split_name(name: str | Path) -> tuple[str | None, Path]:
 
 
 def read_any(name: str | Path, audio: Path | None = None) -> list[Mixture]:
-    """The mixtures of a public list, ``KIND:FILE``, or of one of the package's own, ``FILE``.
+    """Read the mixtures of a public list, ``KIND:FILE``, or of one of the package's own, ``FILE``.
 
     Args:
         audio: the folder of its sounds; by default the list's own.

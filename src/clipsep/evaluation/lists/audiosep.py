@@ -68,7 +68,7 @@ def _vggsound(row: Row, audio: Path) -> Mixture:
 
 
 def _audioset(row: Row, audio: Path) -> list[Mixture]:
-    """The first ten of a class, in the order of their names."""
+    """Choose the first ten of a class, in the order of their names."""
     folder, query = audio / f"class_id={row['index']}", row["display_name"]
     found = (_AUDIOSET_NAME.fullmatch(path.name) for path in folder.glob("*.wav"))
     names = sorted({match.group(1) for match in found if match})[:_PER_CLASS]

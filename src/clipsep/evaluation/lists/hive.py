@@ -12,7 +12,7 @@ from clipsep.evaluation.recipes import Part, Weighted
 
 
 def read_hive(path: Path, audio: Path) -> list[Mixture]:
-    """A JSON file with a list of mixtures; paths of sounds are relative to ``audio``.
+    """Read a JSON file with a list of mixtures; paths of sounds are relative to ``audio``.
 
     Ids are Hive's with the number of the target behind, from 1.
     """

@@ -20,7 +20,7 @@ class Row:
     where: str
 
     def __getitem__(self, column: str | int) -> str:
-        """The text in a column, by name or place.
+        """Return the text in a column, by name or place.
 
         Raises:
             UsageError: if it is empty, or there is no such column.
@@ -33,12 +33,12 @@ class Row:
         return text
 
     def get(self, column: str | int) -> str:
-        """The same, empty if there is none."""
+        """Return the text in a column; it is empty if there is no such column."""
         place = self.columns.get(column, -1) if isinstance(column, str) else column
         return self.cells[place].strip() if 0 <= place < len(self.cells) else ""
 
     def number(self, column: str) -> float:
-        """Raises UsageError if it is not a finite number."""
+        """Return the number in a column; UsageError if it is not finite or not a number."""
         try:
             number = float(self[column])
         except ValueError:
@@ -48,7 +48,7 @@ class Row:
         return number
 
     def whole_number(self, column: str | int) -> int:
-        """Raises UsageError if it is not a whole number."""
+        """Return the whole number in a column; UsageError if it is not one."""
         try:
             return int(self[column])
         except ValueError:
@@ -56,7 +56,7 @@ class Row:
 
 
 def read_table(path: Path, required: tuple[str, ...] = ()) -> tuple[list[str], Iterator[Row]]:
-    """The names of the columns, and the rows; of columns with one name the first counts.
+    """Read the names of the columns, and the rows; of columns with one name the first counts.
 
     Raises:
         UsageError: if the file cannot be read or lacks a required column.

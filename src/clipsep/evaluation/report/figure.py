@@ -28,7 +28,7 @@ _MARKERS = {MIXTURE: ("o", "#999999"), BINARY: ("|", "#222222")}
 
 
 def draw_classes(report: Report) -> bytes:
-    """A PNG with one row per class, the best median of the first kind of estimate on top."""
+    """Draw a PNG with one row per class, the best median of the first kind of estimate on top."""
     # Figure itself, not pyplot: no global state, no window system.
     from matplotlib.figure import Figure
 
@@ -60,7 +60,7 @@ def draw_classes(report: Report) -> bytes:
 
 
 def draw_histogram(report: Report) -> bytes:
-    """A PNG: how many mixtures gain how much SDR, by the model's estimates."""
+    """Draw a PNG: how many mixtures gain how much SDR, by the model's estimates."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 3.5), dpi=110, layout="constrained")

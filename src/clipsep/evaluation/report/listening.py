@@ -54,7 +54,7 @@ class _Example:
 
 
 def listening_page(report: Report) -> str:
-    """The page as HTML; it needs no other file and no network."""
+    """Make the page as HTML; it needs no other file and no network."""
     from jinja2 import Environment
 
     template = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(

@@ -43,7 +43,7 @@ def worse_than_mixture_text(report: Report, estimate: str) -> str:
 
 
 def absent_sound_text(report: Report, estimate: str) -> str:
-    """The leakage for absent sounds in one sentence; empty if none was measured."""
+    """Describe the leakage for absent sounds in one sentence; empty if none was measured."""
     share, level = report.leakage(estimate), report.leakage(estimate, in_decibels=True)
     if share.mean is None or share.median is None:
         return ""
@@ -83,7 +83,7 @@ def noise_text(report: Report, estimate: str) -> str:
 
 
 def clap_text(report: Report, estimate: str) -> str:
-    """What a CLAP says of an estimate, in one sentence; empty if none judged."""
+    """Describe how a CLAP judges an estimate, in one sentence; empty if none judged."""
     scores = report.clap_scores(estimate)
     if scores is None:
         return ""
@@ -95,7 +95,7 @@ def clap_text(report: Report, estimate: str) -> str:
 
 
 def notes(report: Report) -> Iterator[str]:
-    """What a reader of the numbers has to know, sentence by sentence."""
+    """Yield what a reader of the numbers has to know, sentence by sentence."""
     listed = report.mixture_list
     if listed["every"] > 1:
         yield (
@@ -118,7 +118,7 @@ def notes(report: Report) -> Iterator[str]:
 
 
 def markdown(report: Report) -> str:
-    """The whole report."""
+    """Write the whole report."""
     return "\n".join(_lines(report)) + "\n"
 
 
@@ -216,7 +216,7 @@ def _metric_table(
     by_class: bool = False,
     skip_silent: bool = False,
 ) -> Iterator[str]:
-    """A table of all metrics; ``rows`` gives the estimate of each row."""
+    """Write a table of all metrics; ``rows`` gives the estimate of each row."""
     yield f"| {head} | {' | '.join(TITLES[metric] for metric in METRICS)} |"
     yield f"|---|{'---:|' * len(METRICS)}"
     for row, name in rows.items():

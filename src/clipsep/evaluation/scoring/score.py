@@ -128,7 +128,7 @@ class MixtureScorer:
         self._separator: MixtureSeparator | None = None
 
     def __call__(self, job: MixtureJob) -> MixtureScores:
-        """Raises ClipsepError if a sound of the mixture cannot be read."""
+        """Score a mixture; ClipsepError if one of its sounds cannot be read."""
         sources = load_sources(job.mixture)
         if self._estimates is not None:
             finished = read_estimate(self._estimates, job.mixture, sources.shape[1])
@@ -167,7 +167,7 @@ class MixtureScorer:
         )
 
     def died(self, job: MixtureJob) -> MixtureScores:
-        """Raises ClipsepError: a result without this mixture would be another list's."""
+        """Raise ClipsepError, because a result without this mixture would be that of another list."""
         raise ClipsepError(
             f"Mixture {job.mixture.id} ends the process that scores it: check '{job.mixture.target}', or "
             "run with fewer --workers if memory is short."
@@ -176,7 +176,7 @@ class MixtureScorer:
     def _separate(
         self, mixture: np.ndarray, job: MixtureJob
     ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-        """The model's estimates, and those for the absent sound, from one pass of the network."""
+        """Estimate the target and the absent sound, in one pass of the network."""
         if self._separator is None:
             assert self._folder is not None
             self._separator = MixtureSeparator(
@@ -233,7 +233,7 @@ class MixtureScorer:
 
 
 def find_estimate(folder: Path, mixture: Mixture) -> Path:
-    """The file of a mixture's estimate: its id, with "/" as folders, and any ending of sound files.
+    """Find the file of a mixture's estimate: its id, "/" for folders, and any ending of audio files.
 
     Raises:
         UsageError: if there is none, or more than one.
@@ -253,7 +253,7 @@ def find_estimate(folder: Path, mixture: Mixture) -> Path:
 
 
 def read_estimate(folder: Path, mixture: Mixture, samples: int) -> np.ndarray:
-    """The estimate of a mixture, at the mixture's rate, float32 [samples]; channels are averaged.
+    """Read the estimate of a mixture, at the mixture's rate, float32 [samples]; channels are averaged.
 
     Up to 20 ms more or fewer than the mixture has are cut, or padded with zeros.
 
@@ -285,7 +285,7 @@ def score_estimates(sources: np.ndarray, estimates: dict[str, np.ndarray]) -> di
 
 
 def _scored_part(mixture: Mixture, sounds: np.ndarray) -> np.ndarray:
-    """What is scored of sounds [..., T]: all, or of a published mixture what the published code scores."""
+    """Cut sounds [..., T] to what is scored: all, or what the published code scores."""
     if not mixture.is_published:
         return sounds
     return np.clip(sounds[..., :PUBLISHED_SAMPLES], -1, 1)

@@ -64,7 +64,7 @@ class UpsampledConv2d(nn.Conv2d):
 
 
 def upsampled_conv2d(x: torch.Tensor, kernels: torch.Tensor) -> torch.Tensor:
-    """The operation of `UpsampledConv2d` for few output channels, with kernels of each item's own.
+    """Do what `UpsampledConv2d` does, for few output channels and kernels of each item's own.
 
     Here the nine small maps of an output channel are laid out as one block matrix Z [3 H, 3 W] with
     blocks sum_c w_ocij x_c, and y_o = [A_0 A_1 A_2] Z [A_0 A_1 A_2]'.

@@ -252,7 +252,7 @@ class _MissingList:
 
 
 def _read_pairs(path: Path) -> Iterator[tuple[str, str]]:
-    """The rows of a CSV file of two columns, without its header; nothing if the file does not exist."""
+    """Read the rows of a CSV file of two columns, without its header; none if there is no file."""
     if path.is_file():
         with open(path, newline="", encoding="utf-8") as file:
             # The last line may be cut if the machine went down.

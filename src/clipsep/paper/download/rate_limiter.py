@@ -45,12 +45,12 @@ class RateLimiter:
         raise Cancelled
 
     def succeeded(self) -> None:
-        """The server has answered: it does not refuse us."""
+        """Note that the server has answered: it does not refuse us."""
         with self._lock:
             self._failures = 0
 
     def failed(self, sent_at: float, reason: str, first_wait: float) -> None:
-        """The request that went out at ``sent_at`` failed: hold everyone back.
+        """Note that the request that went out at ``sent_at`` failed: hold everyone back.
 
         Raises:
             ClipsepError: if there were too many failures in a row.

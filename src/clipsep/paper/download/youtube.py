@@ -111,7 +111,7 @@ class YouTube:
 
 
 def find_ffmpeg() -> str:
-    """The ffmpeg program: of the system, else of the package imageio-ffmpeg."""
+    """Find the ffmpeg program: of the system, else of the package imageio-ffmpeg."""
     if program := shutil.which("ffmpeg"):
         return program
     try:
@@ -148,7 +148,7 @@ def _section(start: int, end: int) -> Callable[[dict, Any], list[dict]]:
 
 
 def _meaning(message: str) -> Exception:
-    """The exception that stands for a failure of yt-dlp."""
+    """Choose the exception that stands for a failure of yt-dlp."""
     if "no space left" in message.lower() or "quota exceeded" in message.lower():
         return ClipsepError("The disk is full: make room, then run the same command again.")
     # "ERROR: [youtube] <id>: <reason> (caused by ...)", with colours and more lines at times
@@ -164,5 +164,5 @@ def _meaning(message: str) -> Exception:
 
 
 def _escape(folder: Path) -> str:
-    """A path as a part of a yt-dlp template, in which '%' begins a field."""
+    """Escape a path as a part of a yt-dlp template, in which '%' begins a field."""
     return str(folder).replace("%", "%%")

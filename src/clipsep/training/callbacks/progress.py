@@ -78,7 +78,7 @@ class StepLines(Callback):
 
 
 def _duration(seconds: float) -> str:
-    """A duration as text: "12 s", "3 min", "2 h 05 min"."""
+    """Write a duration as text: "12 s", "3 min", "2 h 05 min"."""
     minutes = round(seconds / 60)
     if seconds < 100:
         return f"{seconds:.0f} s"

@@ -71,7 +71,7 @@ class ExportModel(Callback):
         save_checkpoint(self.output / name, self.config, task.model)
 
     def state_dict(self) -> dict:
-        """The best score, and those of the last validation, come back with the run."""
+        """Return the best score and those of the last validation, which a resumed run takes back."""
         scores = {k: v for k, v in self.config.training.items() if k != "config"}
         return {"best": self.best, "scores": scores}
 
@@ -89,7 +89,7 @@ class ExportModel(Callback):
 
 
 def _score(metrics: dict[str, float], best_by: str) -> float:
-    """What makes a model the best: its loss, or the mean of the SDRs with text and with image queries."""
+    """Compute what makes a model the best: its loss, or its mean SDR with text and image queries."""
     if best_by == "loss":
         return -metrics.get("val/loss", float("inf"))
     sdrs = [value for name, value in metrics.items() if name.startswith("val/sdr")]
@@ -144,7 +144,7 @@ class ValidationExamples(Callback):
 
 
 def _tensorboard(trainer: pl.Trainer) -> SummaryWriter | None:
-    """The writer of the main process; None in the others."""
+    """Return the writer of the main process; None in the others."""
     if not trainer.is_global_zero:
         return None
     loggers = (logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger))

@@ -46,7 +46,7 @@ class AugmentSettings(BaseModel):
 def change_sources(
     waveform: torch.Tensor, settings: AugmentSettings, sample_rate: int, generator: torch.Generator
 ) -> torch.Tensor:
-    """Some of the waveforms [B, T] in a room and through an equaliser of their own: [B, T]."""
+    """Put some of the waveforms [B, T] into a room and through an equaliser of their own: [B, T]."""
     rows = _chosen(len(waveform), settings.changed_prob, generator)
     if not rows.any():
         return waveform
@@ -155,7 +155,7 @@ def coloured_noise(count: int, n_samples: int, generator: torch.Generator) -> to
 def drop_inaudible(
     spectrum: torch.Tensor, settings: AugmentSettings, generator: torch.Generator
 ) -> torch.Tensor:
-    """What coders leave out of mixtures: complex [B, F, T] to the same, with holes."""
+    """Drop what coders leave out of mixtures: complex [B, F, T] to the same, with holes."""
     coded = _chosen(len(spectrum), settings.codec_prob, generator)
     if not coded.any():
         return spectrum
@@ -179,7 +179,7 @@ def _chosen(count: int, share: float, generator: torch.Generator) -> torch.Tenso
 
 
 def _fft_size(n_samples: int) -> int:
-    """The next size of the form 2**a * 9, or a power of two: fast for FFTs and near to what is needed."""
+    """Return the next size of the form 2**a * 9 or 2**a: fast for FFTs and near to what is needed."""
     power = 1 << (n_samples - 1).bit_length()
     nine = 9 * (1 << max(0, ((n_samples + 8) // 9 - 1).bit_length()))
     return min(power, nine)

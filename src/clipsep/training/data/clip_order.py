@@ -79,7 +79,7 @@ class ClipOrder:
 
     @lru_cache(maxsize=2)  # noqa: B019 - the present epoch and the next
     def _deal(self, epoch: int) -> tuple[list[np.ndarray], np.ndarray]:
-        """The shards of an epoch's windows, and the position at which each window starts."""
+        """List the shards of an epoch's windows, and the position at which each window starts."""
         if self.n_windows == 1:
             return [], np.zeros(1, int)
         shards = np.random.default_rng((self.seed, epoch, 2)).permutation(self.n_shards)

@@ -40,7 +40,7 @@ class Sampler(Protocol):
     """
 
     def __call__(self, index: int) -> Sequence[int]:
-        """The clips of mixture ``index``, [N] positions in ``dataset.clips``."""
+        """Choose the clips of mixture ``index``, [N] positions in ``dataset.clips``."""
         ...
 
 
@@ -205,7 +205,7 @@ class MixtureDataset(Dataset):
             sources[place].samples[:] = 0
 
     def _extra_sources(self, index: int, clips: list[Clip], rng: np.random.Generator) -> np.ndarray:
-        """Sources that are not queried, or silence in their place: [MAX_EXTRA_SOURCES, samples]."""
+        """Load sources that are not queried, or silence in their place: [MAX_EXTRA_SOURCES, samples]."""
         samples = np.zeros((MAX_EXTRA_SOURCES, self.samples), np.float32)
         taken = {clip.id for clip in clips}
         for row in samples:
@@ -237,7 +237,7 @@ class MixtureDataset(Dataset):
         return [first, *(self.dataset.clips[other + (other >= place)] for other in others)]
 
     def _other_label(self, first: Clip, rng: np.random.Generator) -> Clip:
-        """A clip with another label than the first's, if there is one."""
+        """Choose a clip with another label than the first's, if there is one."""
         for _ in range(100):
             partner = self.dataset.clips[int(rng.integers(len(self.dataset)))]
             if partner.label != first.label:
@@ -262,7 +262,7 @@ class MixtureDataset(Dataset):
         root.claim("training" if self.train else "validation", needed)
 
     def _files(self, shard: str) -> list[str]:
-        """What is read of a shard, as paths below the data set's root."""
+        """List what is read of a shard, as paths below the data set's root."""
         files = [self.dataset.shard_file(shard)]
         return [*files, self.embeddings.file(shard)] if self.embeddings else files
 

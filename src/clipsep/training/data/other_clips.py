@@ -43,7 +43,7 @@ class OtherClipQueries:
             )
 
     def draw(self, clip: Clip, rng: np.random.Generator) -> np.ndarray:
-        """The embedding [D] of any second of any other clip with the clip's label."""
+        """Return the embedding [D] of any second of any other clip with the clip's label."""
         places = self._positions[clip.label]
         other = self._dataset.clips[places[rng.integers(len(places) - 1)]]
         if other.id == clip.id:  # the last one stands in for it in the draw
