@@ -49,7 +49,7 @@ def add_captions(
     """Store the texts of clips; they replace those that a clip had, and other clips keep theirs.
 
     Args:
-        ids: of all clips of the data set.
+        ids: all clips of the data set.
 
     Returns:
         how many clips got texts, and how many of ``captions`` are of no clip.

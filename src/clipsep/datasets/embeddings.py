@@ -32,8 +32,8 @@ class StoredEmbeddings:
     """Embeddings of a data set's seconds by one query encoder, one array per shard.
 
     Args:
-        encoder_id: of the query encoder; another one's embeddings are never read.
-        audio: of the audio around each second, instead of its frame.
+        encoder_id: name of the query encoder; another one's embeddings are never read.
+        audio: whether the audio around each second was embedded, instead of its frame.
     """
 
     def __init__(self, dataset: PreparedDataset, encoder_id: str, audio: bool = False):

@@ -144,7 +144,7 @@ def write_index(path: Path, rows: pa.Table, shard_sizes: Mapping[str, ShardSize]
 
     Args:
         rows: what `ClipIndex` reads and the videos' fingerprints, in any order.
-        shard_sizes: of every shard that they name, by which damage is found before anything is read.
+        shard_sizes: sizes of every shard that they name; a damaged shard has another one.
     """
     # By id, so that the order of clips does not depend on how often the work was interrupted.
     table = rows.select(_SCHEMA.names).cast(_SCHEMA).sort_by("id").combine_chunks()

@@ -105,7 +105,8 @@ class PreparedDataset:
         """Cut the audio around some of the frames of a shard, as `shard_frames` counts them.
 
         Args:
-            seconds: of audio with the frame in its middle; what lies beyond the clip is left out.
+            seconds: length of the audio, with the frame in its middle; what lies beyond the clip is left
+                out.
 
         Returns:
             waveforms, float32 [T] in [-1, 1] at `SAMPLE_RATE`.

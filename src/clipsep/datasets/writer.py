@@ -50,7 +50,7 @@ def stage_clip(
     """Write one finished clip where `DatasetWriter` will find it. Safe from several processes.
 
     Args:
-        fingerprint: of the video file; a changed video is prepared again.
+        fingerprint: what tells a changed video file, which is prepared again.
         audio: mono sound at `SAMPLE_RATE` in [-1, 1], float [T].
         frames: one per second; None where there is nothing to see.
     """
@@ -84,8 +84,8 @@ class DatasetWriter:
     neither on the number of workers nor on interruptions. Clips and shards appear by a rename, complete.
 
     Args:
-        labels: by the ids of clips, stored ones too; an empty one removes a label, and clips that are
-            not named keep theirs.
+        labels: new labels by the ids of clips, stored ones too; an empty one removes a label, and clips
+            that are not named keep theirs.
     """
 
     def __init__(self, root: Path, labels: Mapping[str, str] | None = None):

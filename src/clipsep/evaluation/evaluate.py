@@ -80,11 +80,12 @@ def evaluate(
             random, instead of those that the list names.
         prompts: another prompt set than the model's, such as the published "ensemble".
         binary: masks of 0 and 1.
-        sensitivity: as of `clipsep.Separator.separate`.
+        sensitivity: see `clipsep.Separator.separate`.
         clap: folder with the files of a CLAP (extra ``scores``), by whose embeddings estimates are
             scored, too: CLAPScore, CLAPScore_A and the Frechet distance to the targets.
-        noise_heads: of a model that has some: also score estimates by query masks joined with the first
-            noise mask, min(1, m + n), as the published ``--pit``, and report the heads' activation.
+        noise_heads: whether to score, for a model that has some, also estimates by query masks joined with
+            the first noise mask, min(1, m + n), as the published ``--pit``, and report the heads'
+            activation.
         query_encoder: where the model's encoder is, e.g. ``clip:/path/to/folder``.
         workers: processes; by default one per core, or one where there is a GPU.
         every: score only every n-th mixture, for a quick look.

@@ -33,7 +33,7 @@ class MixtureQueries:
         prompts: the prompt set that texts go through.
         images: a folder of images with one folder per label, see `random_image`; None for the
             images that the mixtures name.
-        known: of the model, which queries are drawn towards; None leaves them as they are.
+        known: the model's known sounds, towards which queries are drawn; None leaves them as they are.
         mixtures: among which audio queries are found, see `other_recording`.
     """
 
@@ -107,7 +107,7 @@ def random_image(mixture: Mixture, images: Path) -> Path:
     """One image of the target's class, the same in every run.
 
     Args:
-        images: with a folder for each label, spaces as underscores.
+        images: a folder that has one for each label, with underscores for spaces.
 
     Raises:
         UsageError: if there is none.

@@ -110,7 +110,7 @@ class Weighted:
     here the sources are scaled too, and scores are those of a reference at the mixture's level.
 
     Attributes:
-        parts: of each file, in the order of the sources.
+        parts: one for each file, in the order of the sources.
         seconds: length of the mixture; shorter pieces are padded with zeros.
     """
 

@@ -112,7 +112,7 @@ class BSSMetrics:
     """Means of SDR, SIR and SAR as `bss_metrics` gives them.
 
     Args:
-        taps: of the distortion filters.
+        taps: length of the distortion filters.
     """
 
     def __init__(self, taps: int = FILTER_TAPS):

@@ -78,7 +78,7 @@ def si_sdr_improvement(
 
     Args:
         reference, estimate, mixture: [..., T].
-        zero_mean: as in `si_sdr`.
+        zero_mean: see `si_sdr`.
     """
     with np.errstate(invalid="ignore"):
         return si_sdr(reference, estimate, zero_mean) - si_sdr(reference, mixture, zero_mean)
@@ -134,7 +134,7 @@ def bss_metrics(references: ArrayLike, estimates: ArrayLike, taps: int = FILTER_
 
     Args:
         references: the target, then what was mixed with it, [N, T] or [N, C, T].
-        estimates: of the target, [..., T] or [..., C, T]; many at once cost little more than one.
+        estimates: attempts at the target, [..., T] or [..., C, T]; many at once cost little more than one.
 
     Raises:
         ValueError: for other shapes, or references that are not finite.

@@ -17,7 +17,7 @@ class LabelSep(CLIPSep):
     Args:
         n_labels: rows of the table.
         label_dim: D of the table's rows (512 as published).
-        kwargs: as CLIPSep's.
+        kwargs: see `CLIPSep`.
     """
 
     def __init__(self, network: SeparationNetwork, n_labels: int, label_dim: int = 512, **kwargs):
@@ -33,7 +33,7 @@ class PITSep(SeparationModel):
     """Label-free baseline: two masks without a query, trained over permutations (Yu et al., 2017).
 
     Args:
-        network: as CLIPSep's.
+        network: see `CLIPSep`.
         feature_channels: K, as the network's.
         n_sources: N, the number of masks.
     """

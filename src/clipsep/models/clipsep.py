@@ -21,8 +21,8 @@ class MaskLogits(NamedTuple):
     """Logits of the masks.
 
     Attributes:
-        query: of the queries, [B, N, F, T].
-        noise: of the noise heads, [B, H, F, T]; None without.
+        query: logits of the queries' masks, [B, N, F, T].
+        noise: logits of the noise heads' masks, [B, H, F, T]; None without.
     """
 
     query: torch.Tensor
@@ -33,11 +33,11 @@ class CLIPSep(SeparationModel):
     """Text- or image-queried mask prediction (Dong et al., 2023, late fusion).
 
     Args:
-        network: from spectrogram to features.
+        network: what makes features of the spectrogram.
         query_dim: D, size of the query embedding.
         feature_channels: K, as the network's.
         noise_heads: H; 2 for noise invariant training (CLIPSep-NIT), else 0. They serve training only.
-        query_activation: on the query projection, ``sigmoid`` as published or ``none``.
+        query_activation: what follows the query projection, ``sigmoid`` as published or ``none``.
         normalize_query: scale query embeddings to unit length first (as published: no).
         query_hidden: hidden units of the query projection, which then is a multi-layer perceptron; 0 for
             a linear projection, as published.
@@ -74,7 +74,7 @@ class CLIPSep(SeparationModel):
         """Mask logits for N queries of one mixture, from one pass of the network.
 
         Args:
-            log_magnitude: of the mixture, [B, 1, F, T].
+            log_magnitude: the mixture's, [B, 1, F, T].
             query: query embeddings, [B, N, D], or [1, N, D] for the same queries on the whole batch.
 
         Returns:
@@ -146,7 +146,7 @@ class WaveformSeparator(nn.Module):
     of any kind and length use `clipsep.Separator`.
 
     Args:
-        model: of a checkpoint, ``load_checkpoint(name).model``.
+        model: a checkpoint's, ``load_checkpoint(name).model``.
         settings: its ``config.spectral``.
         stride: frames are padded to a multiple of it; ``config.model.network.stride``.
     """

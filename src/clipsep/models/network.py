@@ -47,7 +47,7 @@ class SeparationModel(nn.Module, ABC):
     """What is trained, stored and run: a network and what its masks depend on.
 
     Attributes:
-        network: from spectrogram to features.
+        network: what makes features of the spectrogram.
     """
 
     network: SeparationNetwork
@@ -57,6 +57,6 @@ class SeparationModel(nn.Module, ABC):
         """Logits of masks at test time, [B, 1, F, T] to [B, N, F, T].
 
         Args:
-            log_magnitude: of the mixture, [B, 1, F, T].
+            log_magnitude: the mixture's, [B, 1, F, T].
             query: embeddings [B or 1, N, D]; None for a model without queries.
         """

@@ -21,7 +21,7 @@ def stft(waveform: torch.Tensor, n_fft: int, hop_length: int, center: bool = Tru
 
     Args:
         waveform: [..., samples].
-        center: with it, frame t is centred on sample ``t * hop_length``.
+        center: whether frame t is centred on sample ``t * hop_length``.
 
     Returns:
         Complex [..., n_fft // 2 + 1, T].
@@ -59,7 +59,7 @@ def log_magnitude(spectrum: torch.Tensor, settings: SpectralSettings) -> torch.T
     """Compute the network's input: log of the log-frequency magnitude.
 
     Args:
-        spectrum: of the mixture, complex [..., n_fft // 2 + 1, T].
+        spectrum: the mixture's, complex [..., n_fft // 2 + 1, T].
 
     Returns:
         [..., n_bands, T].
@@ -91,7 +91,7 @@ def from_bands(
 
     Args:
         mask: [..., n_bands, T].
-        n_fft, sample_rate: of the STFT to mask; by default the network's own.
+        n_fft, sample_rate: settings of the STFT to mask; by default the network's own.
 
     Returns:
         [..., n_fft // 2 + 1, T].
@@ -112,8 +112,8 @@ def apply_mask(
     """Mask a mixture at the network's own sample rate.
 
     Args:
-        spectrum: of the mixture, complex [..., n_fft // 2 + 1, T].
-        mask: on log-frequency bands, [..., n_bands, T].
+        spectrum: the mixture's, complex [..., n_fft // 2 + 1, T].
+        mask: values for log-frequency bands, [..., n_bands, T].
 
     Returns:
         [..., length] samples.

@@ -65,7 +65,7 @@ def import_published(
         output: folder of the new checkpoint.
         args: the `train-args.json` beside the published weights. Only LabelSep needs it (for its label
             map); for the others it is checked against the weights and adds the STFT settings.
-        name: of the model; by default the name of the output folder.
+        name: what the model is called; by default the name of the output folder.
 
     Returns:
         The configuration that was written.

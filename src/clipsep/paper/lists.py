@@ -18,7 +18,7 @@ class ListRow:
     """One clip of a published list.
 
     Attributes:
-        wav, frame_dir: as the list writes them.
+        wav, frame_dir: paths, as the list writes them.
         n_frames: frames in ``frame_dir``, named 000001.jpg, 000002.jpg, ...; one per second.
         label: None in the lists of three columns.
     """

@@ -47,7 +47,7 @@ class ListedClip:
         video: its YouTube id.
         start: second of the video at which it begins; None for the whole video.
         seconds: its length; None for the whole video.
-        label: as the published lists write it: ", " has become " ", underscores have stayed.
+        label: the class, as the published lists write it: ", " has become " ", underscores have stayed.
         split: "train", "val" or "test".
     """
 

@@ -65,17 +65,18 @@ class LossSettings(_Settings):
         absent_query_prob: share of training mixtures whose last query is replaced by that of another
             mixture's sound, one of those that a device sees in the same pass, which must be two or more.
         options: keyword arguments of a loss of another package.
-        noise_weight: of ``nit``: weight of the penalty on the noise heads' mean activation.
-        noise_gamma: of ``nit``: mean activation up to which there is no penalty.
-        union: of ``nit``: how query and noise masks join: ``published``, min(1, a + b), or ``either``,
+        noise_weight: weight, for ``nit``, of the penalty on the noise heads' mean activation.
+        noise_gamma: mean activation, for ``nit``, up to which there is no penalty.
+        union: how, for ``nit``, query and noise masks join: ``published``, min(1, a + b), or ``either``,
             1 - (1 - a)(1 - b).
         sdr_weight: weight of a signal-to-distortion term beside the cross-entropy.
-        query_only_weight: of ``nit``: share of the cost on the query masks without noise masks.
+        query_only_weight: share, for ``nit``, of the cost on the query masks without noise masks.
         weighted: positions count by the mixture's loudness there; otherwise all alike.
-        drop_closest: of ``mask``, from step ``drop_closest_steps`` on: this number of mixtures of a pass,
+        drop_closest: number of mixtures of a pass, for ``mask`` and from step ``drop_closest_steps`` on,
             those whose queries are most alike, do not count; -1 weights mixtures by how alike they are.
         drop_closest_steps: see ``drop_closest``.
-        clamp: of ``mask`` and ``pit``: ``published`` or ``none``, see `clipsep.training.losses.mask_loss`.
+        clamp: limit of ``mask`` and ``pit``: ``published`` or ``none``, see
+            `clipsep.training.losses.mask_loss`.
     """
 
     kind: str = "mask"
@@ -119,7 +120,7 @@ class TrainingConfig(_Settings):
     """One training run; the defaults are the published CLIPSep.
 
     Attributes:
-        name: of the model that is trained, in its checkpoint.
+        name: what the trained model is called in its checkpoint.
         output: folder of the run: ``best/`` and ``last/`` are checkpoints, ``resume.ckpt`` its state.
         query_encoder: name of the encoder whose embeddings are the queries; ``labels`` for LabelSep.
         init: model whose weights the run starts from (a shipped one, a folder or a hub id); exported
@@ -135,7 +136,7 @@ class TrainingConfig(_Settings):
         steps: length of the training.
         validate_every: steps between validations.
         log_every: steps between log lines.
-        seed: of all random numbers.
+        seed: where all random numbers start.
         precision: ``32``, ``bf16`` or ``16`` (GPUs only).
         device: ``auto`` for a GPU if there is one, ``cpu`` or ``cuda``.
         loader_workers: processes that make mixtures; 0 for none.
@@ -147,7 +148,7 @@ class TrainingConfig(_Settings):
         examples: mixtures of each validation that are drawn and written as sound for TensorBoard.
         batch_size: mixtures per optimizer step, over all devices and accumulated passes.
         accumulate: passes whose gradients are added up to one step, each with its part of the batch.
-        devices: of each machine, ``auto`` for all GPUs.
+        devices: how many each machine uses, ``auto`` for all GPUs.
         nodes: machines.
         loggers: beside the CSV and TensorBoard files: ``wandb``, or those of other packages, each with its
             options, for example ``{wandb: {project: clipsep}}``.

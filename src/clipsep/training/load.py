@@ -31,10 +31,10 @@ class TrainingInputs:
     """The data of one run.
 
     Attributes:
-        labels: of training, then those that only validation has, if training takes no texts.
-        encoder: of the queries; None for models that take none.
+        labels: those of training, then those that only validation has, if training takes no texts.
+        encoder: what encodes the queries; None for models that take none.
         text_queries: embeddings of the labels [labels, D]; None where texts cannot be queries.
-        mixtures: of training, as many as the run will see.
+        mixtures: those of training, as many as the run will see.
         validation: the fixed mixtures that are scored, if there are validation data.
     """
 

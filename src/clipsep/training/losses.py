@@ -26,7 +26,7 @@ class Targets(NamedTuple):
     Attributes:
         log_mixture: the network's input, [B, 1, F, T].
         mask: binary, 1 where the source has more than half of the mixture's magnitude, [B, N, F, T].
-        weight: of each position in the cross-entropy, from the mixture's loudness, [B, 1, F, T].
+        weight: what each position counts in the cross-entropy, from the mixture's loudness, [B, 1, F, T].
         power: |X|^2 of the mixture, summed over the linear bins of each band, [B, 1, F, T].
         cross: Re(S conj(X)) of each source, summed likewise, [B, N, F, T].
         energy: |S|^2 of each source, summed over everything, [B, N].
@@ -79,7 +79,7 @@ def make_some_targets(
 
     Args:
         sources: complex [R, n_fft // 2 + 1, T].
-        item, slot: of which mixture each is which target, [R].
+        item, slot: the mixture to which each source belongs, and its place among the targets, [R].
         mixture: complex [B, 1, n_fft // 2 + 1, T].
     """
     of_mixture, bands = _of_mixture(mixture, settings)
@@ -138,7 +138,8 @@ def mask_loss(
 
     Args:
         logits: as many queries as sources, in the same order.
-        sdr_weight: of the signal-to-distortion term beside the weighted cross-entropy (published: 0).
+        sdr_weight: weight of the signal-to-distortion term beside the weighted cross-entropy (published:
+            0).
         clamp: ``published`` takes the logarithm of rounded probabilities and keeps it above -100, so
             that a mask which is wrong and saturated costs 100 and learns nothing; ``none`` computes the
             cross-entropy from logits, whose gradient does not vanish.
@@ -182,7 +183,7 @@ def pit_loss(
     """Permutation invariant training (Yu et al., 2017): the best assignment of masks to sources.
 
     Args:
-        sdr_weight, clamp: as in `mask_loss`.
+        sdr_weight, clamp: see `mask_loss`.
     """
     x = logits.query.float()
     n_sources = targets.mask.shape[1]
@@ -209,10 +210,10 @@ def nit_loss(
     query does not explain may go to the noise heads; their mean activation is kept small.
 
     Args:
-        noise_weight: of the penalty on the mean summed noise activation above ``noise_gamma``.
+        noise_weight: weight of the penalty on the mean summed noise activation above ``noise_gamma``.
         union: how two masks join. ``published``: min(1, a + b), whose gradient vanishes where the sum
             passes 1. ``either``: 1 - (1 - a)(1 - b), computed from logits, whose gradient does not.
-        sdr_weight: as in `mask_loss`.
+        sdr_weight: see `mask_loss`.
         query_only_weight: share of the cost on the query masks without noise masks (published: 0).
     """
     assert logits.noise is not None

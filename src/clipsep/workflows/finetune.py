@@ -45,10 +45,10 @@ class Finetuning:
         image: an image of it, which is used as a query too.
         others: folder of other sounds with a folder for each, to mix with; generated noises without it,
             which teach less.
-        model: to start from.
-        steps, learning_rate, batch_size: of the training.
-        share: of the trained weights in the result, the rest is the start's (Wortsman et al., 2022): less
-            of the new sound, more of what was known before.
+        model: where to start from.
+        steps, learning_rate, batch_size: settings of the training.
+        share: part of the trained weights in the result, the rest is the start's (Wortsman et al., 2022):
+            less of the new sound, more of what was known before.
         check: list of test mixtures (a CSV file or KIND:FILE) on which both models are scored, for what was
             forgotten; ``audio`` is where its paths begin.
         every: score only every n-th of its mixtures.

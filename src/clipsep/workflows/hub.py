@@ -36,7 +36,7 @@ def save_pretrained(model: str | Path, folder: Path, license: str | None = None)
 
     Args:
         model: name, folder or hub id.
-        license: of the weights, as the hub calls it ("mit", "cc-by-4.0"); for the card.
+        license: terms of the weights, as the hub calls them ("mit", "cc-by-4.0"); for the card.
 
     Raises:
         UsageError: if there is no such model.
@@ -70,9 +70,9 @@ def push_to_hub(
     Args:
         model: name, folder or hub id.
         repository: "owner/name"; made if it is missing.
-        license: as `save_pretrained`.
-        endpoint: of the hub; by default the public one, or that of HF_ENDPOINT.
-        token: by default that of ``hf auth login``, or of HF_TOKEN.
+        license: see `save_pretrained`.
+        endpoint: address of the hub; by default the public one, or that of HF_ENDPOINT.
+        token: what the hub knows you by; by default that of ``hf auth login``, or of HF_TOKEN.
 
     Raises:
         UsageError: for what cannot be a repository's name, or if there is no such model.

@@ -135,7 +135,7 @@ class _TrainAndScore:
     """Takes a run by its number to its scores; the result is why that failed, or None.
 
     Attributes:
-        folder: in which the paths of runs begin.
+        folder: where the paths of runs begin.
     """
 
     device: str

@@ -48,10 +48,10 @@ class StudyPlan(_Settings):
         set: ``key=value`` changes of it in all runs.
         seeds: every variant is trained with each.
         list: test mixtures, a CSV file or KIND:FILE as of ``clipsep evaluate``.
-        audio, images, query, prompts, noise_heads: as the options of ``clipsep evaluate``.
+        audio, images, query, prompts, noise_heads: see the options of ``clipsep evaluate``.
         checkpoint: which model of a run is scored, ``best`` or ``last``.
-        classes: only mixtures whose target is of one of these labels count.
-        variants: by name; the first is what the others are compared with.
+        classes: labels of the targets whose mixtures count; by default all.
+        variants: what is compared, by name; the first is what the others are compared with.
     """
 
     config: Path
@@ -89,7 +89,7 @@ class StudyPlan(_Settings):
         """Return the config of one run's training.
 
         Args:
-            folder: of all runs of the study.
+            folder: where all runs of the study are.
             changes: ``key=value`` of all runs, behind those of the plan.
 
         Raises:

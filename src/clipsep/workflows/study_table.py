@@ -54,7 +54,8 @@ class Row:
 
     Attributes:
         estimate: name of what was scored, such as "text query".
-        metrics: by their names, in dB; the noise heads' mean activation where they were looked at.
+        metrics: values by the metrics' names, in dB; the noise heads' mean activation where they were
+            looked at.
         difference: SDR minus that of the study's first variant with the same seed, in dB.
     """
 

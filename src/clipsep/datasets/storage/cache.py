@@ -32,8 +32,8 @@ class FileCache:
     who has it open or mapped.
 
     Args:
-        folder: by default what CLIPSEP_CACHE names, else ``clipsep`` in the user's cache folder; nothing
-            in it is touched but the folder ``remote``.
+        folder: place of the cache; by default what CLIPSEP_CACHE names, else ``clipsep`` in the user's
+            cache folder; nothing in it is touched but the folder ``remote``.
         gigabytes: limit for all files together, in 10^9 bytes.
     """
 
@@ -65,7 +65,7 @@ class FileCache:
 
         Args:
             name: relative path of the copy.
-            size: in bytes; a copy of another size is not used.
+            size: bytes of the file; a copy of another size is not used.
             fetch: writes the file to the path that it is given, whole, or raises.
             wait: if another process is fetching the file: wait for it, or return None at once.
 

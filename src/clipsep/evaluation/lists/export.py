@@ -24,7 +24,7 @@ def write_mixtures(
     Samples are 32-bit floating point, at the list's own rate, so that scores are those of the list itself.
 
     Args:
-        name, audio: as `read_any`'s.
+        name, audio: see `read_any`.
 
     Returns:
         the path of list.csv.

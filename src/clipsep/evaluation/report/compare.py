@@ -27,7 +27,7 @@ class Difference:
     """The second report minus the first in one metric, over the items where both are finite.
 
     Attributes:
-        mean, median: in dB.
+        mean, median: of the differences, in dB.
         low, high: 95 % percentile bootstrap interval of the mean, over items.
         better: share of items in which the second is higher; ties count half.
         n: items.
@@ -54,8 +54,8 @@ class Comparison:
     """What `compare` found.
 
     Attributes:
-        names: of the two reports' estimates, the first and the second.
-        items: that both reports have.
+        names: those of the first and the second report's estimates.
+        items: the mixtures that both reports have.
         missing: items that only one of them has.
     """
 

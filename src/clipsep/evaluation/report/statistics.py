@@ -36,8 +36,8 @@ class Report:
             scored, and n where only every n-th was.
         settings: how it was evaluated.
         environment: versions, and when it was done.
-        mixtures: in the order of the list.
-        images: of the image queries of examples, by the mixture's id.
+        mixtures: scores of each mixture, in the order of the list.
+        images: image queries of the examples, by the mixture's id.
     """
 
     model: dict[str, Any]
@@ -132,7 +132,7 @@ class Report:
 
         Args:
             metric: one of ``sdr``, ``sdr_improvement``, ``si_sdr``, ``sir`` and ``sar``, in dB.
-            label: of this class only.
+            label: the class that counts; by default all.
             skip_silent: leave out what the published evaluation leaves out: mixtures with a silent source
                 or estimate.
         """

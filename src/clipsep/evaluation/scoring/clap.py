@@ -16,7 +16,7 @@ class ClapJudge:
     """Any CLAP of transformers (Wu et al., 2023); nothing is downloaded.
 
     Args:
-        folder: with the model's files.
+        folder: where the model's files are.
 
     Raises:
         ClipsepError: if the files are missing or damaged, or transformers is not installed.

@@ -20,7 +20,7 @@ def ideal_estimates(sources: np.ndarray) -> dict[str, np.ndarray]:
     |S| / (|S| + |I|), both on the spectrum S + I of the mixture.
 
     Args:
-        sources: what adds up to the mixture, the target first, [N, T].
+        sources: the target, then all others, which add up to the mixture, [N, T].
     """
     parts = np.stack([sources[0], sources[1:].sum(axis=0)])
     spectra = stft(parts, _N_FFT, _HOP)  # [2, F, frames]

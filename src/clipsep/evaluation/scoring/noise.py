@@ -36,7 +36,7 @@ class NoiseSeparator:
     """Estimates by the noise heads of a model, which ONNX exports do not hold.
 
     Args:
-        folder: of the model.
+        folder: where the model is.
 
     Raises:
         UsageError: if it has no noise heads.

@@ -49,9 +49,9 @@ class MixtureJob:
 
     Attributes:
         queries: embeddings [D] by the name of the estimate; empty for a model without queries.
-        absent_queries: by the same names, those of a sound that is not in the mixture; may be empty.
+        absent_queries: queries for a sound that is not in the mixture, by the same names; may be empty.
         absent: that sound's text.
-        keep_sounds: for an example to listen to.
+        keep_sounds: whether the result keeps the waveforms, as an example to listen to.
     """
 
     mixture: Mixture
@@ -66,19 +66,19 @@ class MixtureScores:
     """What was measured of one mixture.
 
     Attributes:
-        scores: by the estimate: the mixture itself, ideal masks, and the model's.
+        scores: those of the mixture itself, of ideal masks and of the model, by the estimate's name.
         absent: text of a sound that is not in the mixture; None without such a query.
         levels: energy of each of the model's estimates over the mixture's.
         target_level: energy of the target over the mixture's.
         noise_activation: mean over all bins of the sum of the noise masks, by the query's estimate.
-        embeddings: of the query's text, the target, the mixture and the model's estimates by a CLAP, [D].
+        embeddings: a CLAP's, [D], of the query's text, the target, the mixture and the model's estimates.
         megabytes: the most memory that the scoring process had, all its mixtures together.
         leakage: energy of that sound's estimate over the mixture's, by the estimate.
-        seconds: that the model took for all queries together; 0 without one.
+        seconds: time that the model took for all queries together; 0 without one.
         sound_seconds: length of the mixture.
         silent_reference: whether a source is silent as the published evaluation defines it.
-        silent_estimates: which estimates are.
-        sounds: of examples only: the target, the mixture and the model's estimates, float32 [T].
+        silent_estimates: names of the estimates that are silent.
+        sounds: waveforms of an example: the target, the mixture and the model's estimates, float32 [T].
     """
 
     mixture: Mixture
@@ -101,9 +101,9 @@ class MixtureScorer:
     """Scores mixtures with one model, which each process loads when it scores its first.
 
     Args:
-        folder: of the model.
-        estimates: of finished estimates instead, one file per mixture; then there is no model.
-        sensitivity: as of `clipsep.Separator.separate`.
+        folder: where the model is.
+        estimates: a folder of finished estimates, one file per mixture, in place of a model.
+        sensitivity: see `clipsep.Separator.separate`.
         clap: folder of a CLAP that judges the estimates.
         noise_heads: score estimates by query masks joined with noise masks, too.
     """

@@ -21,10 +21,10 @@ class MixtureSeparator:
     """Estimates of a model for mono mixtures.
 
     Args:
-        folder: of a model of any kind; its noise heads are not used.
+        folder: where a model of any kind is; its noise heads are not used.
         binary: masks of 0 and 1 on the network's bands instead of soft ones. (The published option
             sets them after the interpolation to the bins of the STFT.)
-        sensitivity: as of `clipsep.Separator.separate`.
+        sensitivity: see `clipsep.Separator.separate`.
     """
 
     def __init__(self, folder: Path, device: str, binary: bool, sensitivity: float = SENSITIVITY):
@@ -63,7 +63,7 @@ class MixtureSeparator:
         """As `separate`, with what the model says of each query.
 
         Args:
-            familiarity: of the queries, for the confidence.
+            familiarity: that of the queries; the confidence needs it.
         """
         masks = QueryMasks(
             self._engine, self._config, queries, familiarity, self._binary, self._sensitivity

@@ -29,7 +29,7 @@ class StepLines(Callback):
     """Steps of steps, loss, rate and time left; and the scores after each validation.
 
     Args:
-        steps: of the whole run.
+        steps: length of the whole run.
         every: steps between two lines where there is no terminal.
     """
 

@@ -17,7 +17,7 @@ class MixtureItem(NamedTuple):
             `MixingSettings.extra_source_prob` rows follow for the extra sources, or for silence.
         clip_query: the query of each source, mean embedding of its frames or one of audio, float32 [N, D].
         label: index of each source's label, int64 [N]; -1 if it has none.
-        position: of the mixture in its data set.
+        position: place of the mixture in its data set.
     """
 
     sources: np.ndarray

@@ -18,7 +18,7 @@ class Window(NamedTuple):
     Attributes:
         number: counted from the beginning of the run, over all epochs.
         shards: those that hold the clips.
-        clips: what partners are drawn from.
+        clips: all clips among which partners are drawn.
         visits: the same clips in the order of their visits.
     """
 
@@ -35,7 +35,7 @@ class ClipOrder:
     in use, no other clips are needed, so that they may lie far away.
 
     Args:
-        shard_numbers: of each clip's shard, int [clips].
+        shard_numbers: the number of each clip's shard, int [clips].
         window: shards in a window, at most; None for all clips in one window.
     """
 

@@ -54,7 +54,7 @@ class MixtureDataset(Dataset):
     """Mixtures of a data set's clips.
 
     Args:
-        embeddings: of the frames; None for models without image queries (queries are then zeros).
+        embeddings: those of the frames; None for models without image queries (queries are then zeros).
         labels: what a mixture's label indices count in: labels, or captions.
         captions: texts of clips by their ids, of which training draws one per clip, and validation takes
             the first; then the index of a source's label is that of its caption.

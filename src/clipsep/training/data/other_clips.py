@@ -15,7 +15,7 @@ class OtherClipQueries:
     """Draws audio embeddings of clips with the same label as a given one, but never its own.
 
     Args:
-        embeddings: of the data set's audio.
+        embeddings: those of the data set's audio.
 
     Raises:
         ClipsepError: if a clip has no label, or its label no other clip.

@@ -19,7 +19,7 @@ class StepSampler(Sampler[int]):
     mixtures on any number of devices.
 
     Args:
-        steps: of the whole run.
+        steps: length of the whole run.
         batch_size: mixtures of one step, over all devices and passes.
         parts: equal parts of a step, devices x passes.
         first_step: where the run stands, called when a pass over the data begins.

@@ -29,8 +29,8 @@ class MixingSettings(BaseModel):
             silenced. They are still queried, with silence as the target. Extra sources are not silenced.
         extra_source_prob: probability p that a training mixture gets a source that is not queried; a
             second one joins it with probability p ** 2.
-        sampler: what chooses the clips of a training mixture, of another package (`clipsep.plugins`); by
-            default every clip comes first once per epoch, with any others.
+        sampler: class of another package (`clipsep.plugins`) that chooses the clips of a training mixture;
+            by default every clip comes first once per epoch, with any others.
         sampler_options: keyword arguments of its class.
         audio_query: whose audio is the query of a training by audio: that of an ``other_clip`` with the
             same label, or that around the segment itself, ``own_clip``, which needs no labels.
