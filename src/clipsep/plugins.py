@@ -1,7 +1,4 @@
-"""Parts from other packages, found by the name of an entry point or by a dotted path that the user trusts.
-
-What the parts do is their users' concern.
-"""
+"""Parts from other packages, found by an entry point's name or by a dotted path that the user trusts."""
 
 from __future__ import annotations
 

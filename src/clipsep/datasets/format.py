@@ -1,7 +1,4 @@
-"""What the files of a data set hold: Arrow tables, complete under their final name, and shards of clips.
-
-Which clips go into which shard, and where shards lie, is decided elsewhere.
-"""
+"""What the files of a data set hold: Arrow tables, complete under their final name, and shards of clips."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The index of a data set: one row per clip, in memory-mapped columns, so that millions open at once.
 
-It knows what the columns mean; `clipsep.datasets.reader` knows where files lie and what shards hold.
+`clipsep.datasets.reader` describes the whole layout of a data set.
 """
 
 from __future__ import annotations

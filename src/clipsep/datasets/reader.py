@@ -10,7 +10,7 @@ Layout of a data set folder, on a disk or at an address (s3://bucket/folder)::
     staging/, rejected.csv      finished clips not yet in a shard; videos without use, and why
 
 A shard's name holds a digest of its contents, so embeddings can never be read beside other frames
-than theirs. Writing (store_writer.py), decoding and training live elsewhere.
+than theirs.
 """
 
 from __future__ import annotations

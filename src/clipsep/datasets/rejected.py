@@ -1,7 +1,4 @@
-"""`rejected.csv` of a data set: the videos that cannot be used, and why, for people and for the next run.
-
-What makes a video useless is decided elsewhere.
-"""
+"""`rejected.csv` of a data set: the videos that cannot be used, and why, for people and the next run."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""The evaluation of a model on a list of test mixtures, from the two names to a report.
-
-It arranges reading, embedding and scoring; what each of them does is decided elsewhere.
-"""
+"""The evaluation of a model on a list of test mixtures, from the two names to a report."""
 
 from __future__ import annotations
 

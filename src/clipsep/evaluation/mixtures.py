@@ -1,6 +1,6 @@
 """Lists of test mixtures: the format of their CSV files, and the sound and frames that a row means.
 
-Separating and scoring live elsewhere; `clipsep.paper.mixtures` draws the published ones.
+`clipsep.paper.mixtures` draws the published ones.
 """
 
 from __future__ import annotations

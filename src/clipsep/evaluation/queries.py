@@ -1,7 +1,4 @@
-"""The queries of test mixtures as embeddings: texts, images, audio, and sounds that are not there.
-
-Separation and scoring are elsewhere.
-"""
+"""The queries of test mixtures as embeddings: texts, images, audio, and sounds that are not there."""
 
 from __future__ import annotations
 

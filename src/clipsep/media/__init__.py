@@ -1,7 +1,4 @@
-"""Sound and video in and out of files: decode, resample and encode, in blocks where it matters.
-
-It knows files, samples and images; it must not know spectra, models or torch.
-"""
+"""Sound and video in and out of files: decode, resample and encode, in blocks where it matters."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Images: opened within limits, and brought to upright 8-bit RGB, the one form that encoders take.
-
-It must not know about networks, crops or normalisation.
-"""
+"""Images: opened within limits, and brought to upright 8-bit RGB, the one form that encoders take."""
 
 from __future__ import annotations
 

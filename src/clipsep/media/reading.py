@@ -1,7 +1,4 @@
-"""Reading sound of any kind: probe a file, stream it in blocks or load it whole.
-
-It only arranges what sound_track.py decodes; it must not know what the audio is used for.
-"""
+"""Reading sound of any kind: probe a file, stream it in blocks or load it whole."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Sample rate conversion with soxr, of a whole signal or block by block, to an exact length.
-
-It knows arrays and rates only; files live in reading.py and writing.py.
-"""
+"""Sample rate conversion with soxr, of a whole signal or block by block, to an exact length."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""One sound track: packets in, float32 samples out, and a verdict on whether it is whole.
-
-It takes decoded frames as ffmpeg gives them; it must not know blocks or what follows.
-"""
+"""One sound track: packets in, float32 samples out, and a verdict on whether it is whole."""
 
 from __future__ import annotations
 

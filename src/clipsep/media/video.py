@@ -1,7 +1,4 @@
-"""Reading a video for the data set: one pass gives mono sound and evenly spaced frames.
-
-It knows time lines and frames; it must not know what they are embedded with.
-"""
+"""Reading a video for the data set: one pass gives mono sound and evenly spaced frames."""
 
 from __future__ import annotations
 

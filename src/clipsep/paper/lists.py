@@ -1,7 +1,4 @@
-"""The lists that the published code trains and scores by: `wav, frame_dir, n_frames, label` per clip.
-
-It reads lists and finds the files they name; what is done with a clip is decided elsewhere.
-"""
+"""The lists that the published code trains and scores by: `wav, frame_dir, n_frames, label` per clip."""
 
 from __future__ import annotations
 

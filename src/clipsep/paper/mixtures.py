@@ -1,6 +1,6 @@
 """The paper's test mixtures: which clips they join, drawn from the published lists.
 
-`clipsep.evaluation.mixtures` knows the format of the result.
+The result has the format of `clipsep.evaluation.mixtures`.
 """
 
 from __future__ import annotations

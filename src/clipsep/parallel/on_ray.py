@@ -1,7 +1,6 @@
 """Work on many items with Ray Data, on a cluster or on a Ray that is started on this machine.
 
-It knows Ray and must not know what the work is. Ray's driver is a process without a terminal, since
-Ray writes there from several threads, from C++ too.
+Ray's driver is a process without a terminal, since Ray writes there from several threads, from C++ too.
 """
 
 from __future__ import annotations

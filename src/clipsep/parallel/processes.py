@@ -1,7 +1,4 @@
-"""Work on many items in processes of this machine.
-
-It knows how work is spread and what happens when a worker dies; it must not know what the work is.
-"""
+"""Work on many items in processes of this machine."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Work on many items: in this process, in processes of this machine, or on a Ray cluster.
-
-It knows where work can be done; it must not know what the work is.
-"""
+"""Work on many items: in this process, in processes of this machine, or on a Ray cluster."""
 
 from __future__ import annotations
 

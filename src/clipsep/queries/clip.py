@@ -1,6 +1,6 @@
 """CLIP models of Hugging Face transformers as query encoders, from cache, folder or hub.
 
-It must not know about prompts, frames of a video or separation. It needs no torchvision.
+It needs no torchvision.
 """
 
 from __future__ import annotations

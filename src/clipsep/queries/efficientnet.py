@@ -1,6 +1,6 @@
 """Image queries without a language: features of an image classifier, as in Sound of Pixels.
 
-It must not know about texts; a model trained with it can only be asked with images.
+A model trained with it can only be queried with images.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""The sounds that a model was trained with, and how a query compares with them.
-
-It knows embeddings alone; encoders, networks and recordings are none of its concern.
-"""
+"""The sounds that a model was trained with, and how a query compares with them."""
 
 from __future__ import annotations
 

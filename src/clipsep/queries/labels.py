@@ -1,6 +1,6 @@
 """Labels as one-hot rows, the queries of the supervised baseline.
 
-It must not know about language or images: a label is in the list or it is not.
+It does not understand language: a label is in the list or it is not.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""What a user may ask with, and the names that the answers get: texts, images, paths of images or audio.
-
-It must not know which encoder reads them, nor what is separated.
-"""
+"""What a user may ask with, and the names that the answers get: texts, images, paths of images or audio."""
 
 from __future__ import annotations
 

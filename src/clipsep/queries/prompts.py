@@ -1,7 +1,4 @@
-"""Named sets of prompts that turn a query text into sentences, and the mean of their embeddings.
-
-It must not know which encoder reads the sentences.
-"""
+"""Named sets of prompts that turn a query text into sentences, and the mean of their embeddings."""
 
 from __future__ import annotations
 

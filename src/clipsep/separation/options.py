@@ -1,7 +1,4 @@
-"""How something is separated, in one object for waveforms, streams, files and folders of files.
-
-It checks each option and whether they fit together; nothing here is separated or written.
-"""
+"""How something is separated, in one object for waveforms, streams, files and folders of files."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""What a caller may pass as a recording: files, and arrays of any kind, as float32 in [-1, 1].
-
-It knows shapes, types and ranges; it must not know what is done with the samples.
-"""
+"""What a caller may pass as a recording: files, and arrays of any kind, as float32 in [-1, 1]."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""The web application: which addresses there are, and what goes in and comes out of each.
-
-It must not know how a recording is separated; work/ does that.
-"""
+"""The web application: which addresses there are, and what goes in and comes out of each."""
 
 from __future__ import annotations
 

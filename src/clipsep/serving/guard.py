@@ -1,7 +1,4 @@
-"""Stands before all routes: who may ask, how much may be sent, and what every answer carries.
-
-It must not know what the routes do.
-"""
+"""Stands before all routes: who may ask, how much may be sent, and what every answer carries."""
 
 from __future__ import annotations
 

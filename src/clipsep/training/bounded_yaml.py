@@ -1,7 +1,4 @@
-"""YAML with bounds, so that a few lines cannot become gigabytes, hours, or anything but plain values.
-
-What the values mean is checked elsewhere.
-"""
+"""YAML with bounds, so that a few lines cannot become gigabytes, hours, or anything but plain values."""
 
 from __future__ import annotations
 

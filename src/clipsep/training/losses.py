@@ -1,6 +1,6 @@
 """What the networks are trained for: masks of known mixtures, with or without noise heads.
 
-Everything here works on mask logits and `Targets`; networks, files and optimizers live elsewhere.
+Everything here works on mask logits and `Targets`.
 """
 
 from __future__ import annotations

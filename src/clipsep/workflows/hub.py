@@ -1,6 +1,6 @@
 """Models to the Hugging Face hub: the checkpoint's files, and a card with what is known of the model.
 
-How a model comes back from there is in checkpoint.py; nothing here reads weights.
+`clipsep.checkpoint` loads a model from there.
 """
 
 from __future__ import annotations

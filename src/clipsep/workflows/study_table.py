@@ -1,7 +1,4 @@
-"""What a study found: means over its list, then mean and standard error over its seeds.
-
-It knows finished reports only.
-"""
+"""What a study found: means over its list, then mean and standard error over its seeds."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Where a data set lies: a local folder, or an address that fsspec knows (s3://, gs://, hf://, ...).
 
-Both hand out their files as local ones. What the files hold is not known here.
+Both hand out their files as local ones.
 """
 
 from __future__ import annotations

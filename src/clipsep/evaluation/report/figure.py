@@ -1,7 +1,4 @@
-"""The figure of a report: how the model's SDR spreads in every class, as box plots.
-
-It knows reports and colours; where the figure goes is decided elsewhere.
-"""
+"""The figure of a report: how the model's SDR spreads in every class, as box plots."""
 
 from __future__ import annotations
 

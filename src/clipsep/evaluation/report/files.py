@@ -1,7 +1,4 @@
-"""The files of a report: report.json, mixtures.csv, report.md, report.tex, two figures and examples.html.
-
-It knows formats; what the numbers mean is in `statistics`.
-"""
+"""The files of a report: report.json, mixtures.csv, report.md and .tex, two figures and examples.html."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""A page to listen to a report's examples: one HTML file with sounds, spectrograms and images inside.
-
-It knows reports and encodings; the looks are those of listening.html.
-"""
+"""A page to listen to a report's examples: one HTML file with sounds, spectrograms and images inside."""
 
 from __future__ import annotations
 

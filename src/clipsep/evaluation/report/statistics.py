@@ -1,7 +1,4 @@
-"""What an evaluation found: scores of every mixture, and their statistics overall and by class.
-
-It knows numbers and names; files and images of them are made elsewhere.
-"""
+"""What an evaluation found: scores of every mixture, and their statistics overall and by class."""
 
 from __future__ import annotations
 

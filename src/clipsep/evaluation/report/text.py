@@ -1,7 +1,4 @@
-"""A report in words and tables: Markdown, LaTeX, and the sentences that the command line prints too.
-
-Where the text goes is decided elsewhere.
-"""
+"""A report in words and tables: Markdown, LaTeX, and the sentences that the command line prints too."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""What masks that know the sources give: bounds for every model that masks the mixture's spectrum.
-
-Nothing here knows of models or lists.
-"""
+"""What masks that know the sources give: bounds for every model that masks the mixture's spectrum."""
 
 from __future__ import annotations
 

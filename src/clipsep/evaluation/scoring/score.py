@@ -1,6 +1,6 @@
 """Scores of one test mixture: everything that is estimated of it, measured against its sources.
 
-It is the work of one process on one mixture; lists and summaries are made elsewhere.
+One process does this for one mixture.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Separation of test mixtures by queries that are embedded already, or without any.
 
-It takes the path that recordings take; lists and metrics are elsewhere.
+It takes the path that recordings take.
 """
 
 from __future__ import annotations

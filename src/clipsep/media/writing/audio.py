@@ -1,7 +1,7 @@
 """Writing sound: block by block, under a temporary name that is renamed when all is well.
 
-It knows output formats and their limits. It changes neither channels nor loudness, and the rate only
-where a format does not have it (Opus has no 44.1 kHz).
+Channels and loudness stay as they are, and the rate too, unless a format does not have it (Opus has no
+44.1 kHz).
 """
 
 from __future__ import annotations

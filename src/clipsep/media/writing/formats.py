@@ -1,7 +1,4 @@
-"""The kinds of files that can be written, and what of them may be chosen.
-
-It knows names and limits; it opens nothing.
-"""
+"""The kinds of files that can be written, and what of them may be chosen."""
 
 from __future__ import annotations
 

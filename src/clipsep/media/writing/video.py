@@ -1,7 +1,4 @@
-"""A video with another sound: its frames are copied packet by packet, the sound is encoded.
-
-It knows containers and packets; where the sound comes from is not asked.
-"""
+"""A video with another sound: its frames are copied packet by packet, the sound is encoded."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """3x3 convolution of a bilinearly enlarged map that mixes channels before it enlarges.
 
-The results are those of the two steps one after the other; networks and spectrograms live elsewhere.
+The results are those of the two steps one after the other.
 """
 
 from __future__ import annotations

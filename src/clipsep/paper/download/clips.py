@@ -1,7 +1,7 @@
 """Download a list of clips: in parallel, resumable, with a record of what is missing and why.
 
 Layout of the folder: ``<split>/<label>/<clip>.mp4``, ``<split>/labels.csv`` for `prepare --labels`,
-``missing.csv``. It knows files and workers; youtube.py knows yt-dlp, rate_limiter.py knows time.
+``missing.csv``.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Space the requests of many workers to one server, and back off when it refuses them.
-
-It knows time and failures only.
-"""
+"""Space the requests of many workers to one server, and back off when it refuses them."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Fetching one video, or some seconds of it, with yt-dlp; and what its failures mean.
-
-It knows yt-dlp, ffmpeg and YouTube's words; which videos to fetch is decided elsewhere.
-"""
+"""Fetching one video, or some seconds of it, with yt-dlp; and what its failures mean."""
 
 from __future__ import annotations
 

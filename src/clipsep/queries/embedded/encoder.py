@@ -1,7 +1,4 @@
-"""The embedded query encoder: texts and images in one space, offline straight after install.
-
-It must not know about audio or separation.
-"""
+"""The embedded query encoder: texts and images in one space, offline straight after install."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""EfficientNet-Lite0, the image classifier, as an ONNX file inside the package.
-
-It must not know about texts, class names or queries: images in, features and logits out.
-"""
+"""EfficientNet-Lite0, the image classifier, as an ONNX file inside the package."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""The MiniLM sentence encoder (all-MiniLM-L6-v2), as an ONNX file inside the package.
-
-It must not know about classes, images or queries.
-"""
+"""The MiniLM sentence encoder (all-MiniLM-L6-v2), as an ONNX file inside the package."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The figure of a separation: the spectrogram of every part above one another, drawn in constant memory.
 
-It knows blocks of samples and colours; matplotlib is imported only when a figure is saved.
+matplotlib is imported only when a figure is saved.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""`report.jsonl` of a folder of separated recordings: one JSON object on a line for each of them.
-
-It knows lines and files; what the objects say of a separation is not looked at here.
-"""
+"""`report.jsonl` of a folder of separated recordings: one JSON object on a line for each of them."""
 
 from __future__ import annotations
 

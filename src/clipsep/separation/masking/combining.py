@@ -1,6 +1,6 @@
 """From the masks of queries to the masks of parts: each, all together, all but them, louder or softer.
 
-It knows masks as shares of what sounds in a spot of the spectrogram, and nothing of models or files.
+Masks are shares of what sounds in a spot of the spectrogram.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Masks of a mono signal that arrives in blocks, from overlapping segments through the network.
-
-Queries, channels and the recording's own rate live elsewhere.
-"""
+"""Masks of a mono signal that arrives in blocks, from overlapping segments through the network."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
 """Separation of audio that arrives in blocks: masks from 16 kHz mono, applied at the native rate.
 
 `StreamingFilter` filters every channel of the original by the masks of its mono mix, in constant memory.
-Queries and files live elsewhere.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""What is asked of a recording: queries and what shall become of them, before and after encoding.
-
-It knows names and wishes; encoders and masks are elsewhere.
-"""
+"""What is asked of a recording: queries and what shall become of them, before and after encoding."""
 
 from __future__ import annotations
 

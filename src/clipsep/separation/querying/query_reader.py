@@ -1,7 +1,4 @@
-"""Queries as one model reads them: its encoder, its prompts and the sounds that it knows.
-
-Recordings and masks are elsewhere.
-"""
+"""Queries as one model reads them: its encoder, its prompts and the sounds that it knows."""
 
 from __future__ import annotations
 

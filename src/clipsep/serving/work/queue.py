@@ -1,6 +1,6 @@
 """The queue of a server: one recording is separated at a time, the others wait their turn.
 
-A job is an upload with its queries, in a folder of its own. This module must not know HTTP.
+A job is an upload with its queries, in a folder of its own. HTTP is not handled here.
 """
 
 from __future__ import annotations

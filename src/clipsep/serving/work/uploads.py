@@ -1,7 +1,4 @@
-"""From an upload to samples or pixels that are safe to use, through a process that may die.
-
-It knows files and processes; requests and queues are elsewhere.
-"""
+"""From an upload to samples or pixels that are safe to use, through a process that may die."""
 
 from __future__ import annotations
 
