@@ -47,9 +47,9 @@ class CheckpointConfig(BaseModel):
     Attributes:
         format: version of this layout.
         query_encoder: id of the encoder that the model was trained with; no other will do.
-        query_encoder_revision: of the encoder's weights, where they have one.
+        query_encoder_revision: revision of the encoder's weights, where they have one.
         prompts: the prompt set that text queries go through.
-        labels: in the order of the label table (LabelSep), else empty.
+        labels: those of the label table (LabelSep), in its order, else empty.
         known_sounds: labels of the sounds it was trained with, for `clipsep scan`; may be empty.
         known: how queries compare with what was learnt; None without `KNOWN_NAME` beside it.
         confidence: calibration of the confidence in answers; None without one.
@@ -104,7 +104,7 @@ def save_checkpoint(
     feedback on queries and answers.
 
     Args:
-        dtype: of the stored weights, float32 by default; they are used in float32.
+        dtype: type of the stored weights, float32 by default; they are used in float32.
     """
     import safetensors.torch
     import torch
@@ -191,7 +191,7 @@ def _damaged_weights(weights: Path) -> ClipsepError:
 
 
 def verify_weights(folder: Path, config: CheckpointConfig) -> bytes:
-    """The content of a checkpoint's model.safetensors, which is checked against its config.json.
+    """Read a checkpoint's model.safetensors, checked against its config.json.
 
     Raises:
         ClipsepError: if it cannot be read, or is damaged.
@@ -239,7 +239,7 @@ def shipped_models() -> dict[str, Path]:
 
 
 def find_checkpoint(name: str | Path) -> Path:
-    """The folder of a model given by name, folder or hub id; downloads it in the last case."""
+    """Find the folder of a model given by name, folder or hub id; download it in the last case."""
     shipped = shipped_models()
     if str(name) in shipped:
         return shipped[str(name)]

@@ -24,7 +24,7 @@ def check_device(name: str) -> None:
 
 
 def torch_device(name: str) -> str:
-    """A device of PyTorch by name; ``auto`` takes an NVIDIA GPU if there is one, else the CPU.
+    """Choose a device of PyTorch by name; ``auto`` takes an NVIDIA GPU if there is one, else the CPU.
 
     Raises:
         UsageError: if it is not there.
@@ -39,7 +39,7 @@ def torch_device(name: str) -> str:
 
 
 def onnx_device(name: str) -> str:
-    """A device of ONNX Runtime by name; ``auto`` takes an NVIDIA GPU if there is one, else the CPU.
+    """Choose a device of ONNX Runtime by name; ``auto`` takes an NVIDIA GPU if there is one, else the CPU.
 
     Raises:
         UsageError: if it is not there.

@@ -34,7 +34,7 @@ def require(*packages: str, extra: str, purpose: str) -> None:
     """Raise ClipsepError if a package is missing.
 
     Args:
-        extra: of clipsep, which has it.
+        extra: the extra of clipsep that brings it.
         purpose: what needs it, as the sentence's subject: "training", "drawing a figure".
     """
     missing = [package for package in packages if not is_installed(package)]

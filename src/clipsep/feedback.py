@@ -19,7 +19,7 @@ class Thresholds(BaseModel):
     """Cosines between a query's embedding and the nearest one that was learnt.
 
     Attributes:
-        known: only one in twenty queries for sounds that were never learnt is so similar.
+        known: a similarity that one in twenty queries for sounds that were never learnt has.
         near: from here on, a query, even for a sound that was never learnt, is more often than not
             nearest to a sound that is alike.
     """
@@ -41,9 +41,9 @@ class KnownSettings(BaseModel):
 
     Attributes:
         wordings: other texts for a known sound that it was trained with, by its label.
-        temperature: of the softmax over the cosines with the known sounds, by which a query is drawn.
+        temperature: that of the softmax over the cosines with the known sounds, by which a query is drawn.
         share: how far a query is drawn towards their weighted mean: 0 leaves it as it is.
-        thresholds: of texts and of images, whose embeddings lie at other distances.
+        thresholds: those of texts and of images, whose embeddings lie at other distances.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -77,8 +77,8 @@ class ConfidenceSettings(BaseModel):
 
     Attributes:
         offset: its constant.
-        weights: by the feature, one of `clipsep.separation.masking.confidence.FEATURES`.
-        presence: of the sound at each moment; `recipes.feedback.presence` fits it.
+        weights: what each feature of `clipsep.separation.masking.confidence.FEATURES` counts.
+        presence: settings for the sound at each moment; `recipes.feedback.presence` fits them.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -28,7 +28,7 @@ SOUND_SUFFIXES = frozenset(_SOUND.split())
 
 
 def find_files(source: Path, suffixes: frozenset[str]) -> Iterator[tuple[Path, str]]:
-    """A file itself, or the files with one of the suffixes at any depth of a folder.
+    """Yield a file itself, or the files with one of the suffixes at any depth of a folder.
 
     Yields:
         an absolute folder and the file's path below it, with slashes; in no particular order.
@@ -53,12 +53,12 @@ def find_files(source: Path, suffixes: frozenset[str]) -> Iterator[tuple[Path, s
 
 
 def unfinished(path: Path) -> Path:
-    """A new name beside ``path``, for its file until it is complete."""
+    """Make a new name beside ``path``, for its file until it is complete."""
     return path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
 
 
 def unfinished_in(folder: Path) -> Iterator[tuple[Path, str]]:
-    """The unfinished files in a folder, each with the name that it was to get."""
+    """Yield the unfinished files in a folder, each with the name that it was to get."""
     for path in folder.glob(".*.part"):
         match = _UNFINISHED.fullmatch(path.name)
         if match:
@@ -67,7 +67,7 @@ def unfinished_in(folder: Path) -> Iterator[tuple[Path, str]]:
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """A new name beside ``path`` to write to; the file takes the place of ``path`` when all went well.
+    """Give a new name beside ``path`` to write to; that file becomes ``path`` when all went well.
 
     So a file is complete or not there, whatever ends the program, and two processes that write the same
     file do not meet. After an error nothing is left. The folder is made if it is missing.
@@ -97,7 +97,7 @@ def is_file(path: Path) -> bool:
 
 
 def fingerprint(path: Path) -> str:
-    """Changes when the file does: its size and the time it was written, in nanoseconds."""
+    """Describe a file by its size and the time it was written, in nanoseconds: both change with it."""
     try:
         status = path.stat()
     except OSError:
@@ -146,7 +146,7 @@ def hold(path: Path) -> int | None:
 
 
 def _is_special(path: Path) -> bool:
-    """A pipe, a socket or a device: reading one may never end."""
+    """Tell whether this is a pipe, a socket or a device: reading one may never end."""
     try:
         mode = path.stat().st_mode
     except OSError:
@@ -155,7 +155,7 @@ def _is_special(path: Path) -> bool:
 
 
 def require_text(path: Path) -> Path:
-    """The path itself; UsageError if its name is not text, which reports and other files would lose."""
+    """Return the path itself; UsageError if its name is not text, which reports would lose."""
     try:
         str(path).encode()
     except UnicodeEncodeError as error:

@@ -11,12 +11,12 @@ Progress = Callable[[float, float | None], None]  # (done, of how much; None if 
 
 
 def counted(number: int, noun: str, plural: str | None = None) -> str:
-    """A number with its noun: "1 clip", "2 clips"; ``plural`` for nouns that take more than an s."""
+    """Write a number with its noun: "1 clip", "2 clips"; ``plural`` for nouns that take more than an s."""
     return f"{number} {noun if number == 1 else plural or noun + 's'}"
 
 
 def printable(text: object) -> str:
-    """A text on one line that cannot steer a terminal: what does not print is shown as its escape.
+    """Put a text on one line that cannot steer a terminal: what does not print is shown as its escape.
 
     Names of files, labels and texts of models come from others.
     """
@@ -27,13 +27,13 @@ def printable(text: object) -> str:
 
 
 def spreadsheet_text(text: object) -> str:
-    """A text for a CSV cell that no spreadsheet takes for a formula."""
+    """Make a text for a CSV cell that no spreadsheet takes for a formula."""
     shown = "" if text is None else printable(text)
     return f"'{shown}" if shown.startswith(("=", "+", "-", "@")) else shown
 
 
 def markdown_text(text: object) -> str:
-    """A text in a table of a Markdown file: no cell ends in it, and no link or tag begins."""
+    """Make a text for a Markdown table: no cell ends in it, and no link or tag begins."""
     shown = printable(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return "".join(f"\\{sign}" if sign in "\\|[]`*" else sign for sign in shown)
 
@@ -45,7 +45,7 @@ def unexpected(subject: object, error: Exception) -> str:
 
 
 def first_problem(error: ValidationError, data: Any) -> str:
-    """The first key that is wrong, as it was written, and why: "optimizer.steps: Field required".
+    """Name the first key that is wrong, as it was written, and why: "optimizer.steps: Field required".
 
     Args:
         data: what was validated, of mappings, lists and plain values.
@@ -57,7 +57,7 @@ def first_problem(error: ValidationError, data: Any) -> str:
 
 
 def _keys(location: tuple[int | str, ...], data: Any, missing: bool) -> Iterator[str]:
-    """The parts of a location that are keys; pydantic also names members of unions there."""
+    """Choose the parts of a location that are keys; pydantic also names members of unions there."""
     for number, part in enumerate(location):
         if isinstance(data, Mapping):
             present = part in data

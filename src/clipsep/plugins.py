@@ -62,9 +62,9 @@ def load_plugin(group: str, name: str, known: Iterable[str] = ()) -> Any:
     """Import the part called ``name``.
 
     Args:
-        group: of entry points, such as `NETWORKS`.
-        name: of an entry point, or a dotted path ``package.module.Name`` of a trusted package, which may
-            also lie in the working folder.
+        group: a group of entry points, such as `NETWORKS`.
+        name: that of an entry point, or a dotted path ``package.module.Name`` of a trusted package, which
+            may also lie in the working folder.
         known: names that the package has itself, for the message.
 
     Raises:

@@ -22,7 +22,7 @@ class SpectralSettings(BaseModel):
     """How a waveform becomes the network's input; part of every checkpoint.
 
     Attributes:
-        sample_rate: of the waveform that the network sees, in Hz.
+        sample_rate: rate of the waveform that the network sees, in Hz.
         n_fft: STFT size and window length (periodic Hann), in samples.
         hop_length: distance of STFT frames, in samples.
         n_bands: F, the number of log-frequency bands.
@@ -61,7 +61,7 @@ def stft(waveform: np.ndarray, n_fft: int, hop_length: int, center: bool = True)
 
     Args:
         waveform: float32 [..., samples].
-        center: with it, frame t is centred on sample ``t * hop_length``.
+        center: whether frame t is centred on sample ``t * hop_length``.
 
     Returns:
         complex64 [..., n_fft // 2 + 1, T].
@@ -109,10 +109,10 @@ def frames_of(waveform: np.ndarray, n_fft: int, hop_length: int) -> np.ndarray:
 
 
 def log_magnitude(spectrum: np.ndarray, settings: SpectralSettings) -> np.ndarray:
-    """The network's input: log of the log-frequency magnitude.
+    """Compute the network's input: log of the log-frequency magnitude.
 
     Args:
-        spectrum: of the mixture, complex [..., n_fft // 2 + 1, T].
+        spectrum: the mixture's, complex [..., n_fft // 2 + 1, T].
 
     Returns:
         float32 [..., n_bands, T].
@@ -144,7 +144,7 @@ def from_bands(
 
     Args:
         mask: [..., n_bands, T].
-        n_fft, sample_rate: of the STFT to mask; by default the network's own.
+        n_fft, sample_rate: settings of the STFT to mask; by default the network's own.
 
     Returns:
         [..., n_fft // 2 + 1, T].
@@ -163,8 +163,8 @@ def apply_mask(
     """Mask a mixture at the network's own sample rate.
 
     Args:
-        spectrum: of the mixture, complex [..., n_fft // 2 + 1, T].
-        mask: on log-frequency bands, [..., n_bands, T].
+        spectrum: the mixture's, complex [..., n_fft // 2 + 1, T].
+        mask: values for log-frequency bands, [..., n_bands, T].
 
     Returns:
         float32 [..., length] samples.
@@ -197,7 +197,7 @@ class Interpolation:
         return rows
 
     def matrix(self) -> np.ndarray:
-        """The same as a matrix, float32 [n, size]."""
+        """Return the same as a matrix, float32 [n, size]."""
         matrix = np.zeros((len(self.lower), self.size), np.float32)
         rows = np.arange(len(self.lower))
         matrix[rows, self.lower] = 1 - self.upper_weight
@@ -207,7 +207,7 @@ class Interpolation:
 
 @lru_cache(maxsize=16)
 def band_positions(n_bins: int, n_bands: int, warp: str = "exact") -> Interpolation:
-    """Reads bins at the bands' frequencies (Zhao et al., 2018); see `SpectralSettings.warp`."""
+    """Read bins at the bands' frequencies (Zhao et al., 2018); see `SpectralSettings.warp`."""
     band = np.linspace(-1, 1, n_bands)
     relative_frequency = (_BASE ** ((band + 1) / 2) - _SHIFT) / _SCALE
     if warp == "float32":  # every step in single precision, as torch's grid_sample
@@ -219,7 +219,7 @@ def band_positions(n_bins: int, n_bands: int, warp: str = "exact") -> Interpolat
 def bin_positions(
     n_fft: int, sample_rate: int, n_bands: int, max_frequency: float
 ) -> Interpolation:
-    """Reads bands at the bins' frequencies."""
+    """Read bands at the bins' frequencies."""
     frequency = np.arange(n_fft // 2 + 1) * (sample_rate / n_fft)  # Hz
     relative_frequency = 2 * frequency / max_frequency - 1
     band = 2 * np.log(_SCALE * relative_frequency + _SHIFT) / math.log(_BASE) - 1

@@ -60,7 +60,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON and nothing els
 
 
 def table_of(*columns: str, right: tuple[int, ...] = (1, 2)) -> Table:
-    """A plain table; ``right`` are the numbers of the columns that hold numbers."""
+    """Lay out a plain table; ``right`` are the numbers of the columns that hold numbers."""
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
@@ -78,7 +78,7 @@ def cells(*values: object) -> list[Text]:
 
 
 def stdout() -> Console:
-    """A console that does not fold lines when nobody looks at them."""
+    """Make a console that does not fold lines when nobody looks at them."""
     from rich.console import Console
 
     return Console(width=None if sys.stdout.isatty() else 1000)
@@ -101,7 +101,7 @@ def print_prepared(noun: str, report: PrepareReport, output: Path) -> None:
 
 @contextmanager
 def progress_bar(task: str) -> Iterator[Callable[[float, float | None], None] | None]:
-    """A function that moves a bar on the terminal; None where there is no terminal."""
+    """Give a function that moves a bar on the terminal; None where there is no terminal."""
     if not sys.stderr.isatty():
         yield None
         return

@@ -22,7 +22,7 @@ def feedback_cells(feedback: QueryFeedback | None) -> tuple[str, str]:
 
 
 def note_on(query: str, feedback: QueryFeedback) -> str | None:
-    """A sentence for a query that found hardly anything, or that the model was not trained for."""
+    """Write a sentence for a query that found hardly anything, or that the model was not trained for."""
     known, confidence = feedback.familiarity, feedback.confidence
     if confidence is not None and confidence < _HARDLY:
         found = f"hardly anything found for '{query}' (confidence {100 * confidence:.0f} %)"

@@ -54,14 +54,14 @@ End = Annotated[str | None, typer.Option("--end", metavar="TIME", help="End of t
 
 
 def frames_of(texts: list[str] | None) -> list[Frame]:
-    """The queries of ``--frame``; UsageError for a bad one."""
+    """Parse the queries of ``--frame``; UsageError for a bad one."""
     from clipsep.queries.parsing import Frame
 
     return [Frame.parse(text) for text in texts or []]
 
 
 def seconds_of(text: str | None) -> float | None:
-    """The time of ``--start`` or ``--end``; UsageError for a bad one."""
+    """Parse the time of ``--start`` or ``--end``; UsageError for a bad one."""
     from clipsep.queries.parsing import parse_time
 
     return None if text is None else parse_time(text)
@@ -69,7 +69,7 @@ def seconds_of(text: str | None) -> float | None:
 
 @contextmanager
 def recording_of(path: Path) -> Iterator[Path]:
-    """The file itself; for ``-`` a temporary one with what comes from the standard input.
+    """Give the file itself; for ``-`` a temporary one with what comes from the standard input.
 
     Many formats can only be read once their end is known, so all of it is received first.
     """
@@ -84,7 +84,7 @@ def recording_of(path: Path) -> Iterator[Path]:
 
 
 def send_to_stdout(path: Path) -> None:
-    """The content of a file, to the standard output."""
+    """Copy the content of a file to the standard output."""
     with path.open("rb") as file:
         shutil.copyfileobj(file, sys.stdout.buffer, 2**20)
     sys.stdout.buffer.flush()

@@ -30,7 +30,7 @@ class Engine(Protocol):
         """Logits of the masks, from one pass of the network.
 
         Args:
-            log_magnitude: of the mixtures, float32 [B, 1, F, T].
+            log_magnitude: the mixtures', float32 [B, 1, F, T].
             queries: embeddings float32 [N, D], the same for all mixtures; None for a model without
                 queries.
 
@@ -59,7 +59,7 @@ def load_engine(
         engine: ``auto`` takes PyTorch if a GPU is there that only PyTorch can use, else ONNX Runtime if
             the checkpoint has an export, else PyTorch.
         device: auto, cpu, cuda or mps.
-        threads: of one operation; None for one per core.
+        threads: how many one operation uses; None for one per core.
 
     Raises:
         UsageError: for an unknown engine, or a device that is not there.

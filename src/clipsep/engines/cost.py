@@ -14,7 +14,7 @@ class Cost:
     """What running a model costs.
 
     Attributes:
-        parameters: of the mask network and what belongs to it; the query encoder is not counted.
+        parameters: size of the mask network and what belongs to it; the query encoder is not counted.
         macs_per_second: multiply-accumulate operations of the mask network with one query for a second of
             audio, without transforms; None without PyTorch, which counts them.
     """

@@ -48,8 +48,8 @@ class Export:
     """What was written.
 
     Attributes:
-        folder: of the checkpoint, with model.onnx in it.
-        n_bytes: of model.onnx.
+        folder: the checkpoint, with model.onnx in it.
+        n_bytes: size of model.onnx.
         difference: largest difference of a mask between ONNX Runtime and PyTorch.
     """
 
@@ -117,7 +117,7 @@ class _MasksWithoutQueries(nn.Module):
 
 
 def _onnx_file(model: SeparationModel, config: CheckpointConfig, weights: Path) -> bytes:
-    """The graph, whose large weights are those of the file ``weights`` in the same folder."""
+    """Build the graph, whose large weights are those of the file ``weights`` in the same folder."""
     import onnx
 
     graph = onnx.load_from_string(_exported(model, config))
@@ -132,7 +132,7 @@ def _onnx_file(model: SeparationModel, config: CheckpointConfig, weights: Path) 
 
 
 def _exported(model: SeparationModel, config: CheckpointConfig) -> bytes:
-    """The graph with weights of its own; batch, queries and, where that works, frames stay open."""
+    """Export the graph with its own weights; batch, queries and, where that works, frames stay open."""
     import onnx_ir.passes.common as passes
     import onnxscript.optimizer
 
@@ -209,7 +209,7 @@ def _share_weights(graph: Any, weights: Path) -> None:
 def _shared(
     name: str, stored: np.ndarray, is_transposed: bool, kind: str, offset: int, n_bytes: int
 ) -> tuple[Any, list[Any]]:
-    """The initializer of a stored tensor, and the nodes that make of it what the graph calls ``name``.
+    """Make the initializer of a stored tensor, and the nodes that make it what the graph calls ``name``.
 
     A session computes such nodes once, when it is opened.
     """
@@ -258,7 +258,7 @@ def _inputs(config: CheckpointConfig, batch: int, n_queries: int) -> tuple[torch
 
 
 def _difference(model: SeparationModel, config: CheckpointConfig, folder: Path) -> float:
-    """The largest difference of a mask between the engines, for other sizes than the export's own."""
+    """Measure the largest difference of a mask between the engines, for other sizes than the export's."""
     largest = 0.0
     for batch, n_queries in ((1, 1), (3, 2)):
         arrays = [tensor.numpy() for tensor in _inputs(config, batch, n_queries)]

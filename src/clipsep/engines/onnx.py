@@ -15,9 +15,9 @@ class OnnxEngine:
     """A checkpoint's model.onnx.
 
     Args:
-        folder: of the checkpoint, whose model.safetensors holds the weights.
+        folder: a checkpoint, whose model.safetensors holds the weights.
         device: ``cpu`` or ``cuda``.
-        threads: of one operation; None for one per core.
+        threads: how many one operation uses; None for one per core.
 
     Raises:
         ClipsepError: if a file is missing, damaged or another checkpoint's.

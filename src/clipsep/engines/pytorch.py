@@ -13,9 +13,9 @@ class PyTorchEngine:
     """A mask network as a module.
 
     Args:
-        model: in evaluation mode, as `clipsep.checkpoint.load_checkpoint` gives it.
+        model: a network in evaluation mode, as `clipsep.checkpoint.load_checkpoint` gives it.
         device: a name that torch knows: cpu, cuda, cuda:1, mps.
-        threads: of one operation, of the whole process; None leaves them as they are.
+        threads: how many one operation uses, in the whole process; None leaves them as they are.
     """
 
     name = "pytorch"

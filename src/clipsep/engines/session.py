@@ -18,7 +18,7 @@ def open_session(
 
     Args:
         name: what messages call the model.
-        threads: for one operation; None for one per core.
+        threads: how many one operation uses; None for one per core.
         device: ``cpu``, ``cuda`` or ``cuda:N``; a GPU needs onnxruntime-gpu.
 
     Raises:

@@ -11,7 +11,7 @@ from clipsep.messages import spreadsheet_text
 
 
 def as_csv(results: list[FindResult]) -> str:
-    """A row per span: input, query, start and end in seconds, confidence."""
+    """Write a row per span: input, query, start and end in seconds, confidence."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["input", "query", "start", "end", "confidence"])

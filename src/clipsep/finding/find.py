@@ -27,8 +27,8 @@ class FoundSound:
 
     Attributes:
         query: its name.
-        confidence: that the sound is there at all, 0 to 1.
-        spans: in order.
+        confidence: probability that the sound is there at all, 0 to 1.
+        spans: when it sounds, in order.
         curve: presence at each step, 0 to 1, [steps].
         familiarity: known, near or unknown; None where the model does not say.
     """
@@ -69,8 +69,9 @@ class FindResult:
     Attributes:
         source: the file, or "waveform".
         seconds: its length.
-        step_seconds: of the curves.
-        start: of the part that was searched, in seconds; all times count from the file's beginning.
+        step_seconds: time between two values of the curves.
+        start: beginning of the part that was searched, in seconds; all times count from the file's
+            beginning.
     """
 
     source: str
@@ -102,11 +103,11 @@ def find(
 
     Args:
         source: a sound or video file, or a waveform [T] or [C, T].
-        queries: as `Separator.separate`.
-        sample_rate: of a waveform, in Hz.
-        separator: whose model is used; by default `mini`.
-        threshold: of the presence, 0 to 1, from which a sound counts as there.
-        options: whose ``sensitivity``, ``start`` and ``end`` count.
+        queries: see `Separator.separate`.
+        sample_rate: rate of a waveform, in Hz.
+        separator: what runs the model; by default `mini`.
+        threshold: presence, 0 to 1, from which a sound counts as there.
+        options: only ``sensitivity``, ``start`` and ``end`` count.
         exclusive: see `Presence`; for queries that are names of the same few sounds.
 
     Raises:
@@ -178,7 +179,7 @@ def scan(
 def _found(
     presence: Presence, queries: EncodedQueries, threshold: float, seconds: float, start: float
 ) -> list[FoundSound]:
-    """What was found of each query in the ``seconds`` that were searched from ``start`` on."""
+    """Collect what was found of each query in the ``seconds`` that were searched from ``start`` on."""
     curves, sure = presence.curves(), presence.confidence
     familiarity = queries.familiarity or [None] * len(queries.names)
     sounds = []

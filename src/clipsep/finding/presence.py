@@ -29,11 +29,11 @@ class Presence:
     """Curves of presence of N queries.
 
     Args:
-        engine: of the model.
+        engine: what runs the model.
         queries: embeddings [N, D].
-        familiarity: of the queries.
-        options: whose ``sensitivity`` counts.
-        sample_rate: of what is pushed, in Hz.
+        familiarity: that of the queries.
+        options: only ``sensitivity`` counts.
+        sample_rate: rate of what is pushed, in Hz.
         overlap: share of the segments that is cross-faded.
         exclusive: the queries are names for the same few sounds: in each segment the one that explains
             most of the energy counts, then the one that explains most of what is left, and so on.
@@ -79,7 +79,7 @@ class Presence:
             self._steps.append(self._rest.mean(axis=1, keepdims=True))
 
     def curves(self) -> np.ndarray:
-        """The probabilities so far that each sound is there, float32 [N, steps], smoothed."""
+        """Return the probabilities so far that each sound is there, float32 [N, steps], smoothed."""
         curves = np.concatenate(self._steps, axis=1)
         width = max(1, round(_SMOOTHED_SECONDS / self.step_seconds))
         return smoothed(curves, width)
@@ -90,7 +90,7 @@ class Presence:
         return self._meter.confidence if self._meter else None
 
     def features(self, log_magnitude: np.ndarray) -> np.ndarray:
-        """What presence is judged by, in one segment of the mixture, [1, 1, F, T].
+        """Compute what presence is judged by, in one segment of the mixture, [1, 1, F, T].
 
         Returns:
             [N, T, 3], in the order of the weights of `PresenceSettings`; NaN where a mask takes nothing.
@@ -130,10 +130,10 @@ def decibels(shares: np.ndarray) -> np.ndarray:
 
 
 def energy_shares(log_magnitude: np.ndarray, masks: np.ndarray) -> np.ndarray:
-    """The share of each frame's energy that each mask takes.
+    """Compute the share of each frame's energy that each mask takes.
 
     Args:
-        log_magnitude: of the mixture, [F, T].
+        log_magnitude: the mixture's, [F, T].
         masks: [N, F, T].
 
     Returns:
@@ -173,7 +173,7 @@ def _heard(log_magnitude: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def smoothed(curves: np.ndarray, width: int) -> np.ndarray:
-    """Moving averages over ``width`` steps of curves [N, steps], shorter ones at both ends."""
+    """Average curves [N, steps] over ``width`` steps around each step, fewer at both ends."""
     steps = curves.shape[1]
     sums = np.cumsum(np.pad(curves, [(0, 0), (1, 0)]), axis=1, dtype=np.float64)
     first = np.clip(np.arange(steps) - width // 2, 0, steps)

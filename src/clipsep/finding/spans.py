@@ -17,7 +17,7 @@ class Span:
     """A stretch of a recording in which a sound is heard.
 
     Attributes:
-        start, end: in seconds.
+        start, end: times in seconds.
         confidence: the highest probability in it.
     """
 

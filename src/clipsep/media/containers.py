@@ -77,7 +77,7 @@ def demux(
 
 
 def video_stream(container: av.container.InputContainer) -> av.VideoStream | None:
-    """The first stream of video; cover art in a music file is not one."""
+    """Find the first stream of video; cover art in a music file is not one."""
     attached = av.stream.Disposition.attached_pic
     return next((s for s in container.streams.video if not s.disposition & attached), None)
 
@@ -113,7 +113,7 @@ def check_whole(path: Path, container: av.container.InputContainer, stream: av.A
 def declared_seconds(
     path: Path, container: av.container.InputContainer, stream: av.AudioStream
 ) -> tuple[float | None, bool]:
-    """The declared length of ``stream`` in seconds, and whether the file states it exactly."""
+    """Return the declared length of ``stream`` in seconds, and whether the file states it exactly."""
     kinds = container.format.name.split(",")
     exact = not _EXACT_CONTAINERS.isdisjoint(kinds)
     if "mp3" in kinds and path.is_file():  # a pipe cannot be read twice

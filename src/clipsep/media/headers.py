@@ -56,7 +56,7 @@ def extent_of_sound(path: Path, kinds: list[str]) -> Extent | None:
 
 
 def ogg_damage(path: Path) -> str | None:
-    """What is wrong with an Ogg file, as the end of a sentence about it; None if it is whole.
+    """Say what is wrong with an Ogg file, as the end of a sentence about it; None if it is whole.
 
     ffmpeg drops a page with a wrong checksum and reads on, so that half a second of sound can be
     missing from what looks like a whole file (RFC 3533 describes the pages). Checked are the checksum
@@ -176,7 +176,7 @@ def _caf_data(file: BinaryIO, size: int) -> _Found:
 
 
 def _avi_data(file: BinaryIO, size: int) -> _Found:
-    """The last of an AVI file's RIFF parts; there are several beyond a gigabyte."""
+    """Find the last of an AVI file's RIFF parts; there are several beyond a gigabyte."""
     last = None
     for name, length in _chunks(file, size, "<4sI", padding=2):
         if name != b"RIFF":
@@ -186,7 +186,7 @@ def _avi_data(file: BinaryIO, size: int) -> _Found:
 
 
 def _mov_data(file: BinaryIO, size: int) -> _Found:
-    """The last box of a file of the MP4 family."""
+    """Find the last box of a file of the MP4 family."""
     while file.tell() + 8 <= size:
         start = file.tell()
         length, name = struct.unpack(">I4s", _exactly(file, 8))
@@ -201,7 +201,7 @@ def _mov_data(file: BinaryIO, size: int) -> _Found:
 
 
 def _matroska_data(file: BinaryIO, size: int) -> _Found:
-    """The segment of a Matroska or WebM file, which holds all but a short header."""
+    """Find the segment of a Matroska or WebM file, which holds all but a short header."""
     header, segment = _ebml_element(file, size), _ebml_element(file, size)
     return segment if header else None
 
@@ -218,7 +218,7 @@ def _ebml_element(file: BinaryIO, size: int) -> _Found:
 
 
 def _ebml_number(file: BinaryIO) -> int | None:
-    """A number of one to eight bytes; None for the one that stands for unknown."""
+    """Read a number of one to eight bytes; None for the one that stands for unknown."""
     first = _exactly(file, 1)[0]
     extra = 8 - first.bit_length()
     if extra > 7:
@@ -281,7 +281,7 @@ class _Page(NamedTuple):
 
 
 def _read_page(file: BinaryIO) -> _Page | None:
-    """The page that starts here; None if none does, or not all of it is there."""
+    """Read the page that starts here; None if none does, or not all of it is there."""
     header = file.read(_OGG_HEADER_BYTES)
     if len(header) < _OGG_HEADER_BYTES or not header.startswith(b"OggS"):
         return None

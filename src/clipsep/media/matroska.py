@@ -15,7 +15,7 @@ _PIECE = 1 << 20
 
 
 def damage(path: Path) -> str | None:
-    """What is wrong with a file, as the end of a sentence about it; None if nothing shows.
+    """Say what is wrong with a file, as the end of a sentence about it; None if nothing shows.
 
     Compared are the checksums of the segment's parts, where they have one: clusters hold all sound and
     pictures. A part of unknown length, as live streams have, ends the check.
@@ -50,7 +50,7 @@ def _element(file: BinaryIO) -> tuple[int, int | None] | None:
 
 
 def _number(file: BinaryIO, keep_marker: bool = False) -> tuple[int, bool] | None:
-    """A number of one to eight bytes, and whether all its bits are set."""
+    """Read a number of one to eight bytes, and whether all its bits are set."""
     first = file.read(1)
     if not first or not first[0]:
         return None

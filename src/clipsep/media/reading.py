@@ -88,7 +88,7 @@ class AudioReader:
         return self._blocks(self._part(self._pieces))
 
     def _part(self, pieces: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
-        """What lies between the first and the last sample; what follows is not even decoded."""
+        """Yield what lies between the first and the last sample; what follows is not even decoded."""
         read = 0
         for piece in pieces:
             inside = piece[:, max(0, self._first - read) :]

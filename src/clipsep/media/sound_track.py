@@ -251,7 +251,7 @@ def _check_limits(path: Path, sample_rate: int, channels: int) -> None:
 
 
 def _to_float(frame: av.AudioFrame) -> np.ndarray:
-    """The samples of ``frame`` as float32 [C, n], full scale at 1."""
+    """Convert ``frame`` to samples, float32 [C, n], full scale at 1."""
     samples = _planes(frame) if frame.format.name.startswith("s64") else frame.to_ndarray()
     if not frame.format.is_planar:
         samples = samples.reshape(-1, frame.layout.nb_channels).T
@@ -268,6 +268,6 @@ def _to_float(frame: av.AudioFrame) -> np.ndarray:
 
 
 def _planes(frame: av.AudioFrame) -> np.ndarray:
-    """Samples of 64 bits, which PyAV has no arrays for: [C, n] if planar, else [1, n * C]."""
+    """Read samples of 64 bits, which PyAV has no arrays for: [C, n] if planar, else [1, n * C]."""
     width = frame.samples * (1 if frame.format.is_planar else frame.layout.nb_channels)
     return np.stack([np.frombuffer(bytes(plane), np.int64, width) for plane in frame.planes])

@@ -67,7 +67,7 @@ def read_video(
 
 
 def read_frame(path: str | Path, seconds: float) -> Image.Image:
-    """The frame of a video that is shown ``seconds`` after its first one, upright RGB, uncut.
+    """Read the frame of a video that is shown ``seconds`` after its first one, upright RGB, uncut.
 
     Raises:
         UsageError: if the file does not exist, or the video ends before.
@@ -157,7 +157,7 @@ class _FrameTrack:
         return self._first_seconds
 
     def take(self, count: int) -> list[Image.Image]:
-        """The first ``count`` frames; the last one decoded is held for as long as needed."""
+        """Yield the first ``count`` frames; the last one decoded is held for as long as needed."""
         missing = count - len(self._kept)
         if missing <= 0:
             return self._kept[:count]

@@ -1,7 +1,7 @@
 """CLIPSep: a separation network whose mask is the dot product of its features with the query.
 
-One module and one forward serve training, evaluation and inference. Signal processing, the masks' activation
-and the loss are outside.
+One module and one forward serve training, evaluation and inference. Signal processing, the masks'
+activation and the loss are outside.
 """
 
 from __future__ import annotations

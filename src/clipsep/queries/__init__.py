@@ -14,7 +14,7 @@ __all__ = ["AudioQueryEncoder", "QueryEncoder", "load_query_encoder", "reads_aud
 
 
 def reads_audio(encoder: QueryEncoder) -> AudioQueryEncoder:
-    """The encoder itself; UsageError if it takes no audio."""
+    """Return the encoder itself; UsageError if it takes no audio."""
     if isinstance(encoder, AudioQueryEncoder):
         return encoder
     raise UsageError(
@@ -23,7 +23,7 @@ def reads_audio(encoder: QueryEncoder) -> AudioQueryEncoder:
 
 
 def load_query_encoder(name: str, device: str = "cpu", threads: int | None = None) -> QueryEncoder:
-    """The encoder called ``name``.
+    """Load the encoder called ``name``.
 
     "embedded" works offline; "clip" is OpenAI's ViT-B/32; "clip:MODEL" is any CLIP, a folder or a
     hub id; "efficientnet" takes images only. An encoder's id names it, too. Installed packages add

@@ -25,7 +25,7 @@ class QueryCache:
 
     Args:
         space: whatever an embedding depends on besides the query: encoder, revision, prompts.
-        folder: by default one below the user's cache.
+        folder: place of the cache; by default below the user's.
     """
 
     def __init__(self, space: str, folder: Path | None = None):
@@ -33,7 +33,7 @@ class QueryCache:
         self._folder = (folder or _default_folder()) / digest
 
     def get(self, query: Content) -> np.ndarray | None:
-        """The embedding, float32 [D], if it is there and whole."""
+        """Return the embedding, float32 [D], if it is there and whole."""
         path = self._path(query)
         try:
             content = path.read_bytes()

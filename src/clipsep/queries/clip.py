@@ -167,7 +167,7 @@ def _snapshot(model: str) -> Path:
 
 
 def _cached(model: str) -> Path | None:
-    """The cached snapshot of a hub model, if it is complete. Asks no network, so starts faster."""
+    """Find the cached snapshot of a hub model, if it is complete, without the network, which is slower."""
     from huggingface_hub import errors, snapshot_download
 
     try:
@@ -204,7 +204,7 @@ def _has_weights(folder: Path) -> bool:
 
 
 def _hub_name(folder: Path) -> str | None:
-    """The hub id of a downloaded folder, or None.
+    """Return the hub id of a downloaded folder, or None.
 
     The config's own word is not enough: models that were trained further still carry the name of
     the one they started from. So the folder must be called like it, too.

@@ -27,7 +27,7 @@ class ImageFeatureEncoder:
         self._classifier = ImageClassifier(device, threads)
 
     def encode_texts(self, texts: list[str]) -> np.ndarray:
-        """Raises UsageError: the features have no words."""
+        """Raise UsageError: the features have no words."""
         raise UsageError("This model was trained with images alone; query it with an image.")
 
     def encode_images(self, images: list[Image.Image]) -> np.ndarray:

@@ -75,7 +75,7 @@ class KnownSounds:
 
     @classmethod
     def load(cls, folder: Path, config: CheckpointConfig) -> KnownSounds | None:
-        """The table of a checkpoint; None if it has none.
+        """Load the table of a checkpoint; None if it has none.
 
         Raises:
             ClipsepError: if the file is missing or damaged.
@@ -114,7 +114,7 @@ class KnownSounds:
         )
 
     def draw(self, queries: np.ndarray, kind: Kind) -> np.ndarray:
-        """Queries [N, D] drawn towards the labels that they resemble, each as long as it was.
+        """Draw queries [N, D] towards the labels that they resemble, each as long as it was.
 
         (1 - share) of the query's direction plus share of the mean of the labels' texts, weighted by a
         softmax over the cosines with the nearest embedding of each label.
@@ -164,7 +164,7 @@ def save_known_sounds(
 
 
 def level_of(similarity: float, thresholds: Thresholds) -> Level:
-    """The level of a query whose nearest learnt embedding is so similar."""
+    """Return the level of a query whose nearest learnt embedding is so similar."""
     if similarity >= thresholds.known:
         return "known"
     return "near" if similarity >= thresholds.near else "unknown"

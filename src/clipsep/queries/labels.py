@@ -37,7 +37,7 @@ class LabelEncoder:
         return np.eye(self.dim, dtype=np.float32)[rows]
 
     def encode_images(self, images: list[Image.Image]) -> np.ndarray:
-        """Raises UsageError: a table of labels cannot see."""
+        """Raise UsageError: a table of labels cannot see."""
         raise UsageError("This model knows only its labels; it cannot take an image as a query.")
 
     def _row(self, text: str) -> int:

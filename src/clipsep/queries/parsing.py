@@ -66,7 +66,7 @@ class Frame:
         return f"frame {self.seconds:g}{where}"
 
     def read(self, video: Path) -> Image.Image:
-        """The image; errors as `clipsep.media.read_frame`."""
+        """Read the image; errors as `clipsep.media.read_frame`."""
         image = read_frame(video, self.seconds)
         if self.box is None:
             return image
@@ -95,10 +95,10 @@ def parse_time(text: str) -> float:
 
 
 def named_queries(queries: Sequence[Query], video: Path | None = None) -> dict[str, Content]:
-    """What to encode, by the name of the query; UsageError for a bad query, ClipsepError for a bad file.
+    """List what to encode, by the query's name; UsageError for a bad query, ClipsepError for a bad file.
 
     Args:
-        video: whose frames are meant by a `Frame`.
+        video: where a `Frame` is taken from.
     """
     if isinstance(queries, str | Path | Image.Image | Frame):
         queries = [queries]
@@ -161,7 +161,7 @@ def _is_path(query: object) -> TypeGuard[str | Path]:
 
 
 def _short_names(paths: Sequence[Path]) -> dict[Path, str]:
-    """The names of files, with as many of the folders above them as tell them apart."""
+    """Name files, with as many of the folders above them as tell them apart."""
     names = {path: path.name for path in paths}
     for depth in range(2, max((len(path.parts) for path in names), default=1) + 1):
         counts = Counter(names.values())

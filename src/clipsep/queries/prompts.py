@@ -44,7 +44,7 @@ def encode_prompted(encoder: QueryEncoder, texts: list[str], prompts: str) -> np
 
 
 def prompt_set(name: str) -> tuple[str, ...]:
-    """The prompts of a set: one of `PROMPT_SETS`, or of another package (`clipsep.plugins`).
+    """Return the prompts of a set: one of `PROMPT_SETS`, or of another package (`clipsep.plugins`).
 
     Raises:
         UsageError: if there is none of that name.
@@ -64,7 +64,7 @@ def prompt_set(name: str) -> tuple[str, ...]:
 
 
 def check_texts(texts: list[str]) -> None:
-    """Raises UsageError if a text is blank: it names no sound."""
+    """Raise UsageError if a text is blank: it names no sound."""
     if isinstance(texts, str):
         raise TypeError("texts is one string; pass a list of strings")
     if any(not text.strip() for text in texts):

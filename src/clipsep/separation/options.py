@@ -33,15 +33,15 @@ class SeparationOptions:
         remove: queries, in place of those for targets: the target is the recording without them.
         gain: gains in dB by query, in place of queries: the target is a mix with each of them louder
             or softer; at -60 dB a sound is as good as gone.
-        start, end: of the part of a file that is separated, in seconds; None for its own.
-        residual: of files: write the residual too.
-        format: of files, one of `clipsep.media.OUTPUT_FORMATS`.
-        bit_depth: of files: 16, 24 or 32 (floating point) for wav, 16 or 24 for flac.
-        bit_rate: of lossy files, in kbit/s for all channels.
-        plot: of files: draw the spectrograms of all parts, too.
-        filename: of files; ``{stem}`` of the recording, ``{query}`` and ``{ext}`` are filled in.
+        start, end: limits of the part of a file that is separated, in seconds; None for the file's own.
+        residual: whether the residual is written, too.
+        format: kind of files that are written, one of `clipsep.media.OUTPUT_FORMATS`.
+        bit_depth: bits of a sample in a file: 16, 24 or 32 (floating point) for wav, 16 or 24 for flac.
+        bit_rate: rate of lossy files, in kbit/s for all channels.
+        plot: whether the spectrograms of all parts are drawn, too.
+        filename: names of files; ``{stem}`` of the recording, ``{query}`` and ``{ext}`` are filled in.
         skip_existing: leave a recording alone whose files are all there.
-        video: of videos: write videos, with their frames as they are and each target as the sound.
+        video: whether videos become videos, with their frames as they are and each target as the sound.
 
     Raises:
         UsageError: if a value is impossible, or two of them exclude each other.
@@ -96,7 +96,7 @@ class SeparationOptions:
             )
 
     def changed(self, **settings: Any) -> SeparationOptions:
-        """The same with other values; UsageError for an unknown name."""
+        """Return the same options with other values; UsageError for an unknown name."""
         names = [one.name for one in fields(self)]
         for name in settings:
             if name not in names:
@@ -104,7 +104,7 @@ class SeparationOptions:
         return replace(self, **settings)
 
     def wanted(self, queries: Sequence[Query]) -> Sequence[Query]:
-        """The queries that masks are made for, with those of ``remove`` or ``gain``.
+        """List the queries that masks are made for, with those of ``remove`` or ``gain``.
 
         Raises:
             UsageError: if there are targets and something else that takes their place.

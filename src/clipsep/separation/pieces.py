@@ -14,7 +14,7 @@ from clipsep.separation.waveforms import as_waveform, check_samples, same_channe
 
 
 def pieces_of(blocks: Iterable[np.ndarray], sample_rate: int) -> Iterator[tuple[np.ndarray, int]]:
-    """Checked blocks as [C, n] of at most a second, and the number of axes they came with.
+    """Check blocks: as [C, n] of at most a second, with the number of axes they came with.
 
     Short pieces keep the memory, and the work of moving samples along, small for blocks of any size.
     """
@@ -42,7 +42,7 @@ class SampleQueue:
         self._samples = block if waiting is None else np.concatenate([waiting, block], axis=1)
 
     def pop(self, n: int) -> np.ndarray:
-        """The oldest n samples, [C, n]."""
+        """Return the oldest n samples, [C, n]."""
         assert self._samples is not None
         first, self._samples = self._samples[:, :n], self._samples[:, n:]
         return first
@@ -68,10 +68,10 @@ def result_of(
 def reported(
     results: Iterable[SeparationResult], progress: Progress | None, seconds: float | None = None
 ) -> Iterator[SeparationResult]:
-    """The same results; before each, ``progress`` hears how many seconds are done.
+    """Yield the same results; before each, ``progress`` hears how many seconds are done.
 
     Args:
-        seconds: of the whole recording, if known.
+        seconds: length of the whole recording, if known.
     """
     samples = 0
     for result in results:
@@ -82,7 +82,7 @@ def reported(
 
 
 def joined(results: Iterable[SeparationResult]) -> SeparationResult:
-    """The results of a recording, one after the other, as one."""
+    """Join the results of a recording, one after the other, to one."""
     blocks = list(results)
     return SeparationResult(
         {

@@ -20,12 +20,12 @@ class SeparationResult:
     """Separated sound, float32, each array shaped as the input ([C, T] or [T]).
 
     Attributes:
-        targets: by the name of the query: a text itself, an image's file name, or "image 1", ...; or
-            one, called "rain and wind" (together), "without rain" (remove) or "mix" (gain).
+        targets: waveforms by the name of the query: a text itself, an image's file name, or "image 1", ...;
+            or one, called "rain and wind" (together), "without rain" (remove) or "mix" (gain).
         residual: the mixture minus all targets, so that everything always adds up to the mixture.
-        sample_rate: as the input's, in Hz.
-        feedback: by the name of the query: whether the model knows such a sound, and how sure it is
-            that the sound is there; of a stream, from the segments so far.
+        sample_rate: the input's, in Hz.
+        feedback: by the name of the query, whether the model knows such a sound, and how sure it is
+            that the sound is there; in a stream, judged by the segments so far.
     """
 
     targets: dict[str, np.ndarray]

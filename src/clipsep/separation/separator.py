@@ -40,13 +40,13 @@ class Separator:
     """Separates what texts or images name out of recordings.
 
     Args:
-        config: of the model, which must take queries; or its name, folder or hub id, in which case all
-            that is not given is loaded as `from_pretrained` does.
-        engine: that runs it, see `clipsep.engines.load_engine`.
+        config: the model's, which must take queries; or the model's name, folder or hub id, in which case
+            all that is not given is loaded as `from_pretrained` does.
+        engine: what runs it, see `clipsep.engines.load_engine`.
         encoder: the query encoder it was trained with; loaded when needed if not given.
         overlap: share of the model's segments that is cross-faded, 0 to 0.5.
         known: the sounds that the model was trained with; None if that is not known.
-        threads: of one operation of an encoder that is loaded here; by default one per core.
+        threads: how many one operation of an encoder loaded here uses; by default one per core.
 
     Raises:
         UsageError: if the encoder is another than the model's, or the model takes no queries.
@@ -90,7 +90,7 @@ class Separator:
             query_encoder: where to load the encoder from, e.g. ``clip:/path/to/folder``; by default
                 what the checkpoint names.
             engine: ``onnx`` needs no PyTorch; ``pytorch``; ``auto`` takes what suits the device.
-            threads: of one operation; by default one per core.
+            threads: how many one operation uses; by default one per core.
 
         Raises:
             ClipsepError, UsageError: see `clipsep.engines.load_engine`.
@@ -142,7 +142,8 @@ class Separator:
             recording: a waveform [T] or [C, T], a file, or a list of them. Waveforms are NumPy arrays or
                 PyTorch tensors of any rate: floating-point, or integers of up to 32 bits, which are scaled
                 to [-1, 1]. soundfile's arrays are [T, C]: pass ``waveform.T``.
-            sample_rate: of waveforms, in Hz; of a list, one for all or one for each. Files have their own.
+            sample_rate: rate of waveforms, in Hz; for a list, one for all or one for each. Files have their
+                own.
             queries: texts, PIL images or paths of images, or what `encode` made of them; a ``Path`` of
                 audio is a query for what sounds like it, if the model's encoder reads audio.
             options, settings: see `SeparationOptions`: ``binary``, ``sensitivity``, ``together``,
@@ -186,8 +187,8 @@ class Separator:
 
         Args:
             blocks: float [T] or [C, T] of any lengths; all of the same shape but for T.
-            queries, options, settings: as `separate`.
-            latency: for live audio, the longest time from a sample to its separated sample in seconds,
+            queries, options, settings: see `separate`.
+            latency: the longest time, for live audio, from a sample to its separated sample in seconds,
                 0.25 or more; by default one segment of the model (4.1 s), which separates best.
             progress: is called before each result with the seconds that are done, and None: nobody knows
                 how many will come.
@@ -220,7 +221,7 @@ class Separator:
         recording's tags and chapters, and appear only when they are complete.
 
         Args:
-            queries: as `separate`, and a `clipsep.Frame` for a moment of the video itself.
+            queries: see `separate`; also a `clipsep.Frame` for a moment of the video itself.
             options, settings: see `SeparationOptions`.
 
         Returns:
@@ -254,10 +255,10 @@ class Separator:
         queries: Sequence[Query] | EncodedQueries = (),
         options: SeparationOptions | None = None,
     ) -> EncodedQueries:
-        """Queries ready to be used with many recordings; loads the encoder if that was not done yet.
+        """Encode queries for use with many recordings; loads the encoder if that was not done yet.
 
         Args:
-            options: whose ``together``, ``exclude``, ``remove`` and ``gain`` count here.
+            options: only ``together``, ``exclude``, ``remove`` and ``gain`` count here.
 
         Raises:
             UsageError, ClipsepError: for a bad query, or if the encoder cannot be loaded.

@@ -32,7 +32,7 @@ def separate_each(
 
     Args:
         separate: a recording with its rate; its progress is of this recording alone.
-        options: whose ``start`` and ``end`` say how much of a file counts.
+        options: ``start`` and ``end`` say how much of a file counts.
 
     Raises:
         UsageError: if there are more or fewer sample rates than recordings.

@@ -21,11 +21,11 @@ class Speed:
     """Of one engine on one device.
 
     Attributes:
-        load_seconds: until the model is ready for its first audio.
-        query_seconds: until the first text is read, with what that loads.
+        load_seconds: time until the model is ready for its first audio.
+        query_seconds: time until the first text is read, with what that loads.
         times_real_time: seconds of audio per second of work with one query, by the audio's format.
-        further_query_percent: by how much a second query lengthens the work on mono audio.
-        peak_megabytes: of the whole process so far; None where the system does not tell.
+        further_query_percent: how much a second query lengthens the work on mono audio.
+        peak_megabytes: most memory of the whole process so far; None where the system does not tell.
     """
 
     engine: str
@@ -53,9 +53,9 @@ def measure_speed(
     """Measure one engine, with noise, whose kind does not matter for speed.
 
     Args:
-        threads: of one operation; None for one per core.
-        seconds: of audio.
-        repeats: of which the median counts.
+        threads: how many one operation uses; None for one per core.
+        seconds: length of the audio.
+        repeats: number of runs, of which the median counts.
 
     Raises:
         UsageError, ClipsepError: if the model cannot be loaded, see `Separator.from_pretrained`.
@@ -106,7 +106,7 @@ def _median_seconds(
 
 
 def peak_megabytes() -> float | None:
-    """The most memory that this process has had so far; None where the system does not tell."""
+    """Return the most memory that this process has had so far; None where the system does not tell."""
     try:
         import resource
     except ImportError:  # Windows

@@ -22,11 +22,11 @@ class Source:
     """A file, or a waveform [T] or [C, T], as blocks.
 
     Args:
-        sample_rate: of a waveform, in Hz; a file has its own.
-        start, end: of the part of a file that counts, in seconds.
+        sample_rate: rate of a waveform, in Hz; a file has its own.
+        start, end: limits of the part of a file that counts, in seconds.
 
     Attributes:
-        path: of a file; None for a waveform.
+        path: where the file is; None for a waveform.
         title: what a message calls it.
         seconds: its length; None for a file that does not state it.
 
@@ -103,7 +103,7 @@ def as_waveform(sound: Any) -> np.ndarray:
 
 
 def as_sample_rate(rate: Any) -> int:
-    """A sample rate in Hz; UsageError if it is not a positive whole number."""
+    """Check a sample rate in Hz; UsageError if it is not a positive whole number."""
     is_number = isinstance(rate, Real) and not isinstance(rate, bool)
     if not is_number or not math.isfinite(rate) or rate <= 0 or rate != int(rate):
         raise UsageError(f"A sample rate is a positive whole number of Hz, not {rate!r}.")
@@ -152,7 +152,7 @@ def _scaled(array: np.ndarray) -> np.ndarray:
 
 
 def same_channels(samples: np.ndarray, channels: int | None) -> int:
-    """The number of channels of samples [C, n]; UsageError if blocks before them had another."""
+    """Count the channels of samples [C, n]; UsageError if blocks before them had another number."""
     if channels not in (None, len(samples)):
         raise UsageError(
             f"A block has {counted(len(samples), 'channel')}, those before had {channels}."

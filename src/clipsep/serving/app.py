@@ -35,11 +35,11 @@ def build_app(
     frame_ancestors: str = "'none'",
     temporary: Path | None = None,
 ) -> FastAPI:
-    """The page and the API around one loaded model, as an ASGI application.
+    """Build the page and the API around one loaded model, as an ASGI application.
 
     Args:
         limits: bounds on what the server takes.
-        token: that requests must bring; with None, anyone who can reach the server can use it.
+        token: what requests must bring; with None, anyone who can reach the server can use it.
         hosts: names by which the server may be addressed; None for any.
         frame_ancestors: sites that may show the page inside theirs, as in a content security policy.
         temporary: folder for uploads and results; by default the system's.

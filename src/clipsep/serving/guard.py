@@ -29,7 +29,7 @@ class Guard:
     Args:
         app: what stands behind.
         limits: bounds on bodies.
-        token: that requests must bring, as "Authorization: Bearer TOKEN" or in the page's cookie.
+        token: what requests must bring, as "Authorization: Bearer TOKEN" or in the page's cookie.
         hosts: names by which the server may be addressed; None for any. On the loopback
             address this stops other sites from reaching it through a name that points there.
         frame_ancestors: sites that may show the page inside theirs.
@@ -168,12 +168,12 @@ class _BoundedBody:
 
 
 def problem(status: int, sentence: str, headers: dict[str, str] | None = None) -> JSONResponse:
-    """An answer that says in one sentence what is wrong."""
+    """Make an answer that says in one sentence what is wrong."""
     return JSONResponse({"detail": sentence}, status, headers)
 
 
 def too_large(limits: Limits) -> str:
-    """The sentence for a body over the limit."""
+    """Write the sentence for a body over the limit."""
     return (
         f"The upload is larger than the {limits.upload_bytes / MIB:g} MiB that this server takes."
     )

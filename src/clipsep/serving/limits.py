@@ -12,23 +12,23 @@ class Limits:
     """Bounds of a server.
 
     Attributes:
-        upload_bytes: of one request's body.
-        upload_seconds: that a body may take to arrive.
+        upload_bytes: size of one request's body.
+        upload_seconds: time that a body may take to arrive.
         idle_seconds: between two pieces of a body.
         uploads: bodies that are received at once.
-        seconds: of a recording.
-        decoded_bytes: of a recording as 32-bit samples.
-        decoder_bytes: of memory of the process that decodes an upload.
-        decoder_seconds: that this process may take.
-        image_pixels: of an uploaded image.
+        seconds: length of a recording.
+        decoded_bytes: size of a recording as 32-bit samples.
+        decoder_bytes: memory of the process that decodes an upload.
+        decoder_seconds: time that this process may take.
+        image_pixels: size of an uploaded image.
         queries: texts and images of one request.
-        query_characters: of one text.
+        query_characters: length of one text.
         waiting: requests in the queue, the running one not counted.
         per_client: unfinished requests of one address.
-        job_seconds: that one request may run.
+        job_seconds: time that one request may run.
         kept: finished results that are kept for download; the oldest is removed first.
-        keep_seconds: that a finished result is kept.
-        shutdown_seconds: that running requests get to finish when the server is stopped.
+        keep_seconds: time that a finished result is kept.
+        shutdown_seconds: time that running requests get to finish when the server is stopped.
     """
 
     upload_bytes: int = 200 * MIB

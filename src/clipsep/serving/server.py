@@ -57,8 +57,8 @@ def serve(
 
     Args:
         model: name, folder or hub id, as for `Separator.from_pretrained`.
-        token: that requests must bring; see `build_app`.
-        device, query_encoder: as for `Separator.from_pretrained`.
+        token: what requests must bring; see `build_app`.
+        device, query_encoder: see `Separator.from_pretrained`.
         frame_ancestors: see `build_app`.
 
     Raises:
@@ -109,7 +109,7 @@ def _announce(address: Address, protected: bool) -> None:
 
 
 def _listen(address: Address) -> socket.socket:
-    """The listening socket, before a model is loaded for nothing."""
+    """Open the listening socket, before a model is loaded for nothing."""
     try:
         family, kind, _, _, where = socket.getaddrinfo(
             address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE

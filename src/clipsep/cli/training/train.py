@@ -38,7 +38,7 @@ def train(
 
 
 def _next_command(settings: TrainingConfig, folder: Path) -> str:
-    """What the model is good for."""
+    """Describe what the model is good for."""
     if settings.query == "none":
         return f"clipsep evaluate {folder} --mixtures CSV"
     query = "--image IMAGE" if settings.query_encoder.startswith("efficientnet") else "-q TEXT"

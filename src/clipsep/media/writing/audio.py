@@ -253,7 +253,7 @@ def check_writable(path_or_dir: str | Path) -> None:
 
 
 def _layout_names(layout: str | None, channels: int) -> list[str]:
-    """The layouts to try for ``channels``: the asked one first, then ffmpeg's usual one."""
+    """List the layouts to try for ``channels``: the given one first, then ffmpeg's usual one."""
     usual = {1: "mono", 2: "stereo", 3: "2.1", 4: "4.0", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
     names = [usual.get(channels, f"{channels} channels")]
     if layout and not layout.endswith(" channels") and layout != names[0]:

@@ -53,11 +53,11 @@ BIT_DEPTHS = {"wav": (16, 24, 32), "flac": (16, 24)}
 def output_format(
     name: str, bit_depth: int | None = None, bit_rate: int | None = None
 ) -> OutputFormat:
-    """The format called ``name``, with the bit depth of WAV and FLAC and the bit rate of the others.
+    """Find the format called ``name``, with the bit depth of WAV and FLAC and the bit rate of the others.
 
     Args:
         bit_depth: 16, 24 or 32 (floating point) bits for wav, 16 or 24 for flac; by default the most.
-        bit_rate: of all channels, in kbit/s.
+        bit_rate: rate of all channels together, in kbit/s.
 
     Raises:
         UsageError: for an unknown format, or a choice that it does not have.

@@ -115,7 +115,7 @@ class VorbisSink:
 
 
 def _to_integers(samples: np.ndarray, bits: int) -> np.ndarray:
-    """Rounded rather than cut, as the encoders would; 24 bits stand in the upper part of 32."""
+    """Round samples rather than cut them, as encoders would; 24 bits stand in the upper part of 32."""
     top = 2 ** (bits - 1)
     scaled = np.clip(np.rint(samples.astype(np.float64) * top), -top, top - 1)
     return scaled.astype(np.int16) if bits == 16 else scaled.astype(np.int32) << 8

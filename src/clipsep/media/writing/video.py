@@ -30,7 +30,7 @@ _CONTAINERS = {"m4v": "mp4", "mkv": "matroska"}
 
 
 def video_format(path: Path) -> str:
-    """The suffix of a video with another sound: the video's own where possible, else mkv."""
+    """Choose the suffix of a video with another sound: the video's own where possible, else mkv."""
     suffix = path.suffix.lower().removeprefix(".")
     return suffix if suffix in _ENCODERS else "mkv"
 
@@ -39,7 +39,7 @@ class VideoSink:
     """Encodes packed float samples [n, C] beside the frames of a video, which it copies.
 
     Args:
-        path: of the new file.
+        path: where the new file goes.
         source: the video, and when its sound starts.
         format: one that `video_format` gives.
         layout: ffmpeg's name of the sound's channels.
@@ -110,7 +110,7 @@ class VideoSink:
                 container.close()
 
     def _copied_streams(self) -> dict[int, av.stream.Stream]:
-        """New streams by the index of those that are copied: frames, and subtitles where they fit."""
+        """Add new streams by the index of those that are copied: frames, and subtitles where they fit."""
         frames = video_stream(self._input)
         assert frames is not None  # what has none is not given here
         copies: dict[int, av.stream.Stream] = {}

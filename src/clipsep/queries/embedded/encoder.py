@@ -41,7 +41,7 @@ class ClassTable:
 
     @classmethod
     def load(cls) -> ClassTable:
-        """The table that ships with the package; raises ClipsepError if the file is damaged."""
+        """Read the table that ships with the package; ClipsepError if the file is damaged."""
         try:
             tensors = safetensors.numpy.load(read_asset(CLASSES))
             return cls(tensors["names"], tensors["mean"], tensors["sound_mean"])
@@ -60,7 +60,7 @@ class EmbeddedEncoder:
 
     Args:
         device: ``cuda`` uses a GPU where onnxruntime-gpu is installed; all else the CPU.
-        threads: of ONNX Runtime; None for one per core.
+        threads: how many ONNX Runtime uses; None for one per core.
         table: replaces the shipped classes, for measurements and tests.
     """
 

@@ -20,7 +20,7 @@ SHA256 = {
 
 
 def read_asset(name: str) -> bytes:
-    """The content of one of the files; the bytes that were checked are the bytes returned.
+    """Read one of the files; the bytes that were checked are the bytes returned.
 
     Raises:
         ClipsepError: if the file is missing or damaged.

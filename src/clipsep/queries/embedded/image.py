@@ -21,7 +21,7 @@ class ImageClassifier:
 
     Args:
         device: ``cpu`` or ``cuda``.
-        threads: of ONNX Runtime; None for one per core.
+        threads: how many ONNX Runtime uses; None for one per core.
 
     Raises:
         ClipsepError: if the file is missing or damaged.
@@ -59,6 +59,6 @@ def centre_crop(image: Image.Image) -> np.ndarray:
 
 
 def crop(image: Image.Image, box: tuple[float, float, float, float]) -> np.ndarray:
-    """The box (left, top, right, bottom) of an RGB image to pixels [3, 224, 224] uint8."""
+    """Scale the box (left, top, right, bottom) of an RGB image to pixels [3, 224, 224] uint8."""
     resized = image.resize((SIZE, SIZE), Image.Resampling.BICUBIC, box=box)
     return np.asarray(resized).transpose(2, 0, 1)

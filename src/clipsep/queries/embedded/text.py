@@ -20,7 +20,7 @@ class SentenceEncoder:
 
     Args:
         device: ``cpu`` or ``cuda``.
-        threads: of ONNX Runtime; None for one per core.
+        threads: how many ONNX Runtime uses; None for one per core.
 
     Raises:
         ClipsepError: if the files are missing or damaged.

@@ -31,7 +31,7 @@ class WordPieceTokenizer:
     Source: Devlin et al., "BERT" (2019); Wu et al., "Google's neural machine translation system" (2016).
 
     Args:
-        content: of a tokenizer.json that holds a WordPiece model without case.
+        content: a tokenizer.json that holds a WordPiece model without case.
         max_tokens: longer texts are cut, the end token included.
     """
 
@@ -47,7 +47,7 @@ class WordPieceTokenizer:
         return [*ids[: self._max_tokens - 1], self._pieces[_END]]
 
     def _ids(self, word: str) -> list[int]:
-        """The longest piece from the left, again and again; one unknown token if that gets stuck."""
+        """Take the longest piece from the left, again and again; one unknown token if that gets stuck."""
         unknown = [self._pieces[_UNKNOWN]]
         if len(word) > _LONGEST_WORD:
             return unknown

@@ -36,7 +36,7 @@ class SpectrogramFigure:
     """Collects the parts of a recording block by block and draws one row for each.
 
     Args:
-        sample_rate: in Hz.
+        sample_rate: rate in Hz.
         seconds: the expected length, if known; the figure adapts if it is wrong.
     """
 
@@ -107,7 +107,7 @@ _COLOURS = np.array(
 
 
 def paint(levels: np.ndarray, top: float, range_db: float = RANGE_DB) -> Image.Image:
-    """A spectrogram [rows, columns] in dB, low frequencies first, as an image without axes.
+    """Paint a spectrogram [rows, columns] in dB, low frequencies first, as an image without axes.
 
     Args:
         top: level of the brightest colour; what is ``range_db`` below it, or more, is darkest.

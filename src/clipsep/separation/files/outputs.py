@@ -25,9 +25,9 @@ class TrackReport:
 
     Attributes:
         level: root mean square in dB below full scale; None for digital silence.
-        energy_share: of the mixture's energy, 0 to 1 (a little more if parts cancel each other).
+        energy_share: part of the mixture's energy, 0 to 1 (a little more if parts cancel each other).
         clipped: samples that the file format could not hold and that were limited to full scale.
-        sample_rate: of the file, in Hz: the recording's own, unless the format does not have that.
+        sample_rate: rate of the file, in Hz: the recording's own, unless the format does not have that.
     """
 
     path: Path
@@ -113,9 +113,9 @@ class SeparationFiles:
     """The files of one separation: all of them complete, or none of them there.
 
     Args:
-        info: of the recording, or of the part of it that is separated.
-        names: of the targets.
-        tags: for each of the files.
+        info: what is known of the recording, or of the part of it that is separated.
+        names: those of the targets.
+        tags: what each of the files is tagged with.
 
     Raises:
         UsageError: if videos are wanted of a recording without frames, or a name is taken twice.
@@ -256,7 +256,7 @@ def _energy(block: np.ndarray) -> float:
 def _track_paths(
     folder: Path, stem: str, names: list[str], extension: str, template: str
 ) -> dict[str, Path]:
-    """A distinct file per name; characters that file systems dislike become hyphens."""
+    """Make a distinct file for each name; characters that file systems dislike become hyphens."""
     paths: dict[str, Path] = {}
     for name in names:
         slug = _shorten(re.sub(r"[^\w.-]+", "-", name).strip("-.").lower(), 100) or "query"
@@ -274,5 +274,5 @@ def _track_paths(
 
 
 def _shorten(text: str, n_bytes: int) -> str:
-    """The start of ``text`` that fits: names of files are limited in bytes, and have two parts here."""
+    """Cut ``text`` to what fits: names of files are limited in bytes, and have two parts here."""
     return text.encode(errors="surrogateescape")[:n_bytes].decode(errors="ignore")

@@ -215,7 +215,7 @@ def _outputs(
 
 @contextmanager
 def _made_folder(folder: Path) -> Iterator[None]:
-    """The folder exists inside; if the work fails before anything is in it, it goes again."""
+    """Make a folder; if the work inside fails before anything is in it, remove it."""
     check_writable(require_text(folder))
     is_new = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)

@@ -64,7 +64,7 @@ class SeparationReport:
         return str(recording) in self._lines
 
     def entry(self, recording: Path) -> dict[str, Any]:
-        """The last entry of a recording."""
+        """Return the last entry of a recording."""
         return json.loads(self._lines[str(recording)])
 
     def tidy(self) -> None:

@@ -21,7 +21,7 @@ class Recording:
     """A file to separate; its path below the folder that was given comes back in the output folder.
 
     Attributes:
-        suffix: of the recording, kept in the names of its files where they would else be those of another.
+        suffix: the recording's, kept in the names of its files where they would else be those of another.
     """
 
     folder: Path
@@ -35,7 +35,7 @@ class Recording:
 
 
 def find_recordings(inputs: Iterable[Path], output: Path) -> list[Recording]:
-    """The files among ``inputs``: files, or folders searched at any depth for sound and videos.
+    """Find the files among ``inputs``: files, or folders searched at any depth for audio and videos.
 
     Args:
         output: folder for what becomes of them; where it lies in an input, it is not searched.

@@ -59,7 +59,7 @@ class SeparationRequest:
         return self.options.changed(filename=template)
 
     def outputs(self, recording: Recording, output: Path) -> list[Path]:
-        """The files that a recording becomes."""
+        """List the files that a recording becomes."""
         folder = (output / recording.name).parent
         options = self.options_for(recording)
         tracks, figure = output_paths(recording.path, folder, self.names, options)
@@ -70,7 +70,7 @@ class SeparationRequest:
         return all(path.is_file() for path in self.outputs(recording, output))
 
     def with_absolute_paths(self) -> SeparationRequest:
-        """The same for workers, which have working folders of their own."""
+        """Return the same request for workers, which have working folders of their own."""
         options = replace(
             self.options,
             exclude=_with_absolute(self.options.exclude),
@@ -99,7 +99,7 @@ class SeparationRequest:
 
 
 def _image_path(query: Query) -> Path | None:
-    """The file that a query names; None for a text."""
+    """Return the file that a query names; None for a text."""
     if isinstance(query, Frame):
         raise UsageError("A frame is a query for the one video file that it is taken from.")
     if isinstance(query, Path):

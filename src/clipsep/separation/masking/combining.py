@@ -47,12 +47,12 @@ class MaskPlan:
 
 
 def none_of(masks: np.ndarray) -> np.ndarray:
-    """The share that none of the masks [N,F,T] takes, [F,T]."""
+    """Return the share that none of the masks [N,F,T] takes, [F,T]."""
     return np.prod(1 - masks, axis=0, dtype=np.float32)
 
 
 def remixed(masks: np.ndarray, gains_db: tuple[float, ...]) -> np.ndarray:
-    """The mask [F,T] of a mix in which what each of the masks [N,F,T] takes has a gain in dB.
+    """Return the mask [F,T] of a mix in which what each of the masks [N,F,T] takes has a gain in dB.
 
     Where the masks add up to more than 1 they share the spot; what none of them takes stays as it is.
     """

@@ -49,8 +49,8 @@ def mask_features(log_magnitude: np.ndarray, logits: np.ndarray) -> np.ndarray:
     """Features of the masks of one segment, the first three of `FEATURES`.
 
     Args:
-        log_magnitude: of the mixture, [F, T].
-        logits: of the masks, [N, F, T].
+        log_magnitude: the mixture's, [F, T].
+        logits: those of the masks, [N, F, T].
 
     Returns:
         float32 [N, 3].
@@ -69,7 +69,7 @@ def mask_features(log_magnitude: np.ndarray, logits: np.ndarray) -> np.ndarray:
 
 
 def _exceeded(logit: np.ndarray, weights: np.ndarray) -> float:
-    """The logit that bins which hold ``_EVIDENT_SHARE`` of the weights exceed, to a tenth."""
+    """Find the logit that bins which hold ``_EVIDENT_SHARE`` of the weights exceed, to a tenth."""
     steps = ((logit + _LARGEST_LOGIT) * _STEPS).astype(np.int64)
     histogram = np.bincount(steps, weights)
     above = np.cumsum(histogram[::-1])
@@ -81,8 +81,8 @@ class ConfidenceMeter:
     """The confidence of a recording's answers, segment by segment, in constant memory.
 
     Args:
-        settings: of the model.
-        familiarity: of the N queries; None where it is not known.
+        settings: the model's.
+        familiarity: that of the N queries; None where it is not known.
     """
 
     def __init__(self, settings: ConfidenceSettings, familiarity: list[Familiarity | None]):
@@ -111,5 +111,5 @@ class ConfidenceMeter:
 
 
 def sigmoid(x: np.ndarray) -> np.ndarray:
-    """The logistic function, which never overflows."""
+    """Compute the logistic function, without overflow."""
     return 0.5 + 0.5 * np.tanh(0.5 * x)

@@ -25,13 +25,13 @@ class Filterbank:
     instead of a quarter: half of the work, and SDRs that are the same (docs/speed.md).
 
     Args:
-        settings: of the network whose masks are applied.
-        sample_rate: of the recording, in Hz.
+        settings: those of the network whose masks are applied.
+        sample_rate: the recording's, in Hz.
         channels: C.
 
     Attributes:
-        n_fft, hop: in samples, see `native_stft`.
-        most_frames: that `apply` takes at once.
+        n_fft, hop: lengths in samples, see `native_stft`.
+        most_frames: how many frames `apply` takes at once.
         overlap: windows over each sample, n_fft / hop.
     """
 
@@ -78,8 +78,8 @@ class Filterbank:
         """Filter the next frames.
 
         Args:
-            samples: from the first of these frames on, [C, at least (n - 1) hop + n_fft].
-            masks: at the frames, on the network's bands, [N, n, F] with n up to `most_frames`.
+            samples: the recording from the first of these frames on, [C, at least (n - 1) hop + n_fft].
+            masks: values at the frames, on the network's bands, [N, n, F] with n up to `most_frames`.
 
         Returns:
             the n hops of samples that are now complete, [N, C, n * hop].
@@ -110,7 +110,7 @@ class Filterbank:
         return total[:, :, :n].reshape(n_queries, n_channels, -1)
 
     def _interpolated(self, mask: np.ndarray) -> np.ndarray:
-        """A mask [n, F] on bands at the bins up to the highest band, twice each, [n, 2 * bins]."""
+        """Read a mask [n, F] on bands at the bins up to the highest band, twice each, [n, 2 * bins]."""
         # [n, F] complex numbers whose two parts are alike
         twice = np.repeat(mask, 2, axis=1).view(np.complex64)
         pairs = self._mask[:, : len(mask)]

@@ -83,7 +83,7 @@ class MaskEstimator(ABC):
         """Masks of the segment that ends before frame ``end``, [N, F, at most a segment].
 
         Args:
-            n_samples: of a signal that is shorter than a segment, how many there are.
+            n_samples: length of a signal that is shorter than a segment.
         """
         settings, start = self._settings, end - self._segment
         padding = settings.n_fft // 2
@@ -107,7 +107,7 @@ class MaskEstimator(ABC):
         """Cross-fade with what is pending; the masks [N, F, t] that are final before frame ``until``.
 
         Args:
-            masks: of a segment that ends before frame ``end``.
+            masks: those of a segment that ends before frame ``end``.
         """
         masks = masks[..., masks.shape[-1] - (end - self._emitted) :]
         if self._pending is not None:
@@ -189,7 +189,7 @@ class LiveMasks(MaskEstimator):
 def mask_estimator(
     predict: MaskFunction, settings: SpectralSettings, overlap: float, latency: float | None
 ) -> MaskEstimator:
-    """The estimator for a latency in seconds; None for that of whole segments, which is the most exact."""
+    """Choose the estimator for a latency in seconds; None is that of whole segments, the most exact."""
     whole = settings.segment_samples / settings.sample_rate
     if latency is None or latency >= whole:
         return SegmentMasks(predict, settings, overlap)

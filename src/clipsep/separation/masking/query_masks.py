@@ -21,7 +21,7 @@ _MOST = 0.99  # beyond, masks of all bins would be the same
 
 
 def sensitivity_bias(sensitivity: float) -> float:
-    """What a sensitivity adds to the logits of masks: the logarithm of its odds.
+    """Return what a sensitivity adds to the logits of masks: the logarithm of its odds.
 
     A mask is read as the probability that a bin belongs to the sound. The sensitivity s multiplies its
     odds by s / (1 - s): 0.5 leaves them, 0.75 trebles them, 0.25 divides them by three. At both ends it
@@ -41,7 +41,7 @@ class QueryMasks:
 
     Args:
         queries: embeddings [N, D]; None for a model that takes none.
-        familiarity: of the queries; by default unknown.
+        familiarity: that of the queries; by default unknown.
         binary: masks of 0 and 1.
         sensitivity: see `sensitivity_bias`.
 

@@ -24,7 +24,7 @@ class StreamingFilter:
     interpolated at its frames and bins, and bins above the network's range get its highest band's.
 
     Args:
-        sample_rate: of the recording, in Hz.
+        sample_rate: the recording's, in Hz.
         channels: C.
         overlap: share of a segment that is cross-faded with the next one, in [0, 0.5].
         latency: longest time from a sample to its separated sample, in seconds; None for the length of

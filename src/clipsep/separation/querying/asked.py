@@ -20,8 +20,8 @@ class EncodedQueries:
     """Queries that are ready for any number of recordings.
 
     Attributes:
-        names: of the M targets.
-        embeddings: of all N queries, [N, D], drawn towards the sounds that the model knows.
+        names: those of the M targets.
+        embeddings: those of all N queries, [N, D], drawn towards the sounds that the model knows.
         familiarity: how each compares with what the model was trained on; None where it is not known.
         plan: how the targets' masks are made of those of the queries.
         queries: names of the N queries; None if they are those of the targets.
@@ -38,10 +38,10 @@ class AskedQueries:
     """What is asked of a recording: checked, and not encoded yet.
 
     Attributes:
-        names: of the targets.
+        names: those of the targets.
         queries: names of all queries, those that are excluded last.
         contents: texts, images and audio of the queries.
-        plan: from the masks of the contents to those of the targets.
+        plan: how masks of the contents become those of the targets.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ def as_asked(
     options: SeparationOptions,
     video: Path | None = None,
 ) -> AskedQueries | EncodedQueries:
-    """Queries, checked; those that are encoded already stay as they are. Errors as `AskedQueries`."""
+    """Check queries; those that are encoded already stay as they are. Errors as `AskedQueries`."""
     if isinstance(queries, EncodedQueries):
         return queries
     return AskedQueries(queries, options, video)

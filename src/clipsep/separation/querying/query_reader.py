@@ -21,10 +21,10 @@ class QueryReader:
     """Turns queries into the embeddings that a model takes.
 
     Args:
-        config: of the model.
+        config: the model's.
         encoder: the query encoder it was trained with; loaded when needed if not given.
         known: the sounds that the model was trained with; None if that is not known.
-        threads: of one operation of an encoder that is loaded here; by default one per core.
+        threads: how many one operation of an encoder loaded here uses; by default one per core.
 
     Raises:
         UsageError: if the encoder is another than the model's, or the model takes no queries.
@@ -61,7 +61,7 @@ class QueryReader:
         )
 
     def _read(self, query: Content) -> tuple[np.ndarray, Familiarity | None]:
-        """The embedding [D] that the network gets, and what it is like."""
+        """Return the embedding [D] that the network gets, and what it is like."""
         embedding = self._embedding(query)
         if self._known is None or isinstance(query, np.ndarray):
             return embedding, None

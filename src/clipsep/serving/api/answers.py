@@ -148,7 +148,7 @@ JobId = Annotated[str, UrlPath(description="What POST /v1/jobs gave as id.")]
 
 
 def find_job(queue: JobQueue, job_id: str) -> Job:
-    """The job of an id; 404 if there is none."""
+    """Find the job of an id; 404 if there is none."""
     job = queue.get(job_id)
     if job is None:
         raise HTTPException(404, _NO_JOB)
@@ -156,7 +156,7 @@ def find_job(queue: JobQueue, job_id: str) -> Job:
 
 
 def outcome_of(job: Job) -> Separation:
-    """What a finished job holds; its error if it failed, 409 if it is not finished."""
+    """Return what a finished job holds; its error if it failed, 409 if it is not finished."""
     if job.state == "done":
         return cast(Separation, job.outcome)
     if job.state == "failed" and job.error is not None:
@@ -167,7 +167,7 @@ def outcome_of(job: Job) -> Separation:
 
 
 def status_of(job: Job, queue: JobQueue) -> JobStatus:
-    """The state of a job, and its parts at the end."""
+    """Describe the state of a job, and its parts at the end."""
     status = JobStatus(
         id=job.id, state=job.state, ahead=queue.ahead(job), progress=round(job.progress, 4)
     )

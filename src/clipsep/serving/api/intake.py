@@ -92,7 +92,7 @@ async def has_finished(job: Job, request: Request) -> bool:
 
 
 def stem_of(file: UploadFile) -> str:
-    """What is left of an upload's name, for names of downloads only."""
+    """Keep what is safe of an upload's name, for names of downloads only."""
     stem = Path((file.filename or "").replace("\\", "/")).stem
     return re.sub(r"[^\w.-]+", "-", stem).strip("-.")[:60] or "recording"
 

@@ -17,7 +17,7 @@ from clipsep.serving.api.intake import Binary, Images, Intake, Recording, Sensit
 
 
 def jobs_router(intake: Intake) -> APIRouter:
-    """Uploads that do not wait for their result."""
+    """Add the routes for uploads that do not wait for their result."""
     router = APIRouter(tags=["separation"])
 
     @router.post("/v1/jobs", status_code=202, responses=problems(*UPLOAD_ERRORS[:-1]))

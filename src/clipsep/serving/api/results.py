@@ -34,7 +34,7 @@ FAILURES = problems(*JOB_ERRORS)
 
 
 def results_router(queue: JobQueue) -> APIRouter:
-    """Downloads: parts, images of them, mixes, and everything at once."""
+    """Add the routes for downloads: parts, images of them, mixes, and everything at once."""
     router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["results"])
     _add_parts(router, queue)
     _add_whole(router, queue)
@@ -63,7 +63,7 @@ def _add_parts(router: APIRouter, queue: JobQueue) -> None:
         responses={200: {"content": {"image/png": BINARY_CONTENT}}, **FAILURES},
     )
     def spectrogram(job_id: JobId, number: int) -> Response:
-        """An image of one part: time to the right, frequency upwards, 70 dB of colours."""
+        """Draw one part: time to the right, frequency upwards, 70 dB of colours."""
         separation = outcome_of(find_job(queue, job_id))
         part = _part(separation, number)
         return FileResponse(spectrogram_file(separation, part), media_type="image/png")
@@ -83,7 +83,7 @@ def _add_whole(router: APIRouter, queue: JobQueue) -> None:
         ],
         format: FormatQuery = "wav",
     ) -> Response:
-        """The parts added up, each at a level of its own."""
+        """Add up the parts, each at a level of its own."""
         separation = outcome_of(find_job(queue, job_id))
         expected = len(separation.parts) - 1
         if len(gain) != expected:

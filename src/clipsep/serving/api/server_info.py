@@ -23,7 +23,7 @@ def info_router(separator: Separator, queue: JobQueue, limits: Limits) -> APIRou
 
     @router.get("/v1/models", responses=problems(400, 401))
     def models() -> list[ModelEntry]:
-        """The model of this server first, then the others that the package ships."""
+        """List the model of this server first, then the others that the package ships."""
         config = separator.config
         own = ModelEntry(
             name=config.name,
@@ -36,7 +36,7 @@ def info_router(separator: Separator, queue: JobQueue, limits: Limits) -> APIRou
 
     @router.get("/v1/limits", responses=problems(400, 401))
     def get_limits() -> Capabilities:
-        """What this server takes at most."""
+        """Tell what this server takes at most."""
         return Capabilities(
             upload_bytes=limits.upload_bytes,
             seconds=limits.seconds,

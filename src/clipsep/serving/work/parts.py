@@ -36,7 +36,7 @@ class SeparationRequest:
     """What a client wants from a recording.
 
     Attributes:
-        stem: of the names under which the files are downloaded; never of a path on this machine.
+        stem: beginning of the names of downloads; never of a path on this machine.
         texts: queries.
         images: number of images, stored in the job's folder.
         binary: masks of 0 and 1.
@@ -56,8 +56,8 @@ class Part:
 
     Attributes:
         level: root mean square in dB of full scale; None for silence.
-        energy_share: of the mixture's energy.
-        feedback: on the query of a target: ``familiarity``, ``nearest_known``, ``confidence``.
+        energy_share: part of the mixture's energy.
+        feedback: what is known of a target's query: ``familiarity``, ``nearest_known``, ``confidence``.
     """
 
     name: str
@@ -104,7 +104,7 @@ class Separation:
 def separation_work(
     separator: Separator, request: SeparationRequest, limits: Limits
 ) -> Callable[[Job], Separation]:
-    """The work of a job: decode what was sent, separate it, and leave WAV files in its folder."""
+    """Do the work of a job: decode what was sent, separate it, and leave WAV files in its folder."""
 
     def work(job: Job) -> Separation:
         recording, images, progress = _received(job, request, limits)
@@ -145,7 +145,7 @@ def separation_work(
 def finding_work(
     separator: Separator, request: SeparationRequest, limits: Limits
 ) -> Callable[[Job], FindResult]:
-    """The work of a job that only looks for sounds, without queries for all that the model knows."""
+    """Do the work of a job that only finds sounds; without queries, all that the model knows."""
 
     def work(job: Job) -> FindResult:
         recording, images, progress = _received(job, request, limits)
@@ -169,7 +169,7 @@ def finding_work(
 def _received(
     job: Job, request: SeparationRequest, limits: Limits
 ) -> tuple[Recording, list[Image], Callable[[float, float | None], None]]:
-    """The decoded uploads, and a function that records the progress of the work on them."""
+    """Return the decoded uploads, and a function that records the progress of the work on them."""
     recording = decode_recording(job.folder, limits, job.check)
     images = [
         decode_image(job.folder, number, limits, job.check)
@@ -201,7 +201,7 @@ def _said(feedback: QueryFeedback) -> dict[str, Any]:
 
 
 def part_file(part: Part, format: str) -> Path:
-    """A part in a format; made now if it does not exist yet.
+    """Return a part in a format; make it now if it does not exist yet.
 
     Raises:
         UsageError: if the format cannot hold it.
@@ -214,7 +214,7 @@ def part_file(part: Part, format: str) -> Path:
 
 
 def mix_file(separation: Separation, gains_db: Sequence[float], format: str) -> Path:
-    """The targets and the residual, each at a gain in dB, as one file; raises as `part_file`."""
+    """Mix the targets and the residual, each at a gain in dB, to one file; raises as `part_file`."""
     sources = [part.path for part in separation.parts if part.kind != "mixture"]
     factors = [0.0 if gain <= MUTED_DB else 10 ** (gain / 20) for gain in gains_db]
     name = "mix." + "_".join(f"{gain:.1f}" for gain in gains_db)
@@ -223,7 +223,7 @@ def mix_file(separation: Separation, gains_db: Sequence[float], format: str) -> 
 
 
 def spectrogram_file(separation: Separation, part: Part) -> Path:
-    """An image of a part, in the same colours for the same levels as its mixture's."""
+    """Draw a part, in the same colours for the same levels as its mixture's."""
 
     def draw(path: Path) -> None:
         mixture_top = separation.parts[0].level
@@ -235,7 +235,7 @@ def spectrogram_file(separation: Separation, part: Part) -> Path:
 
 
 def archive_file(separation: Separation, format: str, residual: bool) -> Path:
-    """A ZIP of the targets, with the residual if wanted, and report.json; raises as `part_file`."""
+    """Zip the targets, with the residual if wanted, and report.json; raises as `part_file`."""
     kinds = ("target", "residual") if residual else ("target",)
     parts = [part for part in separation.parts if part.kind in kinds]
     files = {separation.file_name(part, format): part_file(part, format) for part in parts}

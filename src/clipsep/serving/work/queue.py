@@ -82,7 +82,7 @@ class Job:
         return self.state in FINISHED
 
     def check(self) -> None:
-        """Called by the work now and then.
+        """Stop the work if there is a reason; the work calls this now and then.
 
         Raises:
             JobStopped: if the job was cancelled.
@@ -119,7 +119,7 @@ class JobQueue:
         self._thread.start()
 
     def new_folder(self) -> Path:
-        """A folder for a request that is still being received."""
+        """Make a folder for a request that is still being received."""
         return Path(tempfile.mkdtemp(dir=self.folder))
 
     def check_room(self, client: str) -> None:
@@ -136,7 +136,7 @@ class JobQueue:
         return job
 
     def get(self, job_id: str) -> Job | None:
-        """The job of this id, if it is still kept."""
+        """Return the job of this id, if it is still kept."""
         with self._change:
             self._forget_old()
             return self._jobs.get(job_id)
@@ -150,7 +150,7 @@ class JobQueue:
             return unfinished.index(job) if job in unfinished else 0
 
     def counts(self) -> tuple[int, int]:
-        """Number of waiting and of running jobs."""
+        """Count waiting and running jobs."""
         with self._change:
             states = [job.state for job in self._jobs.values()]
             return states.count("waiting"), states.count("running")

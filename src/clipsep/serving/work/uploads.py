@@ -54,7 +54,7 @@ def image_upload(number: int) -> str:
 def decode_image(
     folder: Path, number: int, limits: Limits, check: Callable[[], None]
 ) -> Image.Image:
-    """The n-th image of a folder; raises as `decode_recording`."""
+    """Read the n-th image of a folder; raises as `decode_recording`."""
     name = image_upload(number)
     found = _run_decoder("image", folder, name, f"image-{number}.npy", limits, check)
     pixels = np.load(folder / f"image-{number}.npy", allow_pickle=False)
