@@ -172,7 +172,8 @@ def print_scores(answers: Sequence[Answer]) -> None:
         )
     leakage = [one.leakage for one in answers if one.way == ABSENT]
     print(
-        f"\nAbsent sounds ({len(leakage)}): {100 * np.mean(leakage):.1f} % of the energy (leakage)."
+        f"\nAbsent sounds ({len(leakage)}): {100 * np.mean(leakage):.1f} % of the energy (leakage), "
+        f"median {100 * np.median(leakage):.1f} %."
     )
 
 
