@@ -17,7 +17,7 @@ def _import_from_here() -> None:
 
 
 def separator(model: str = "mini", **options):
-    """A `clipsep.Separator`; options as of `Separator.from_pretrained`."""
+    """Load a `clipsep.Separator`; options as of `Separator.from_pretrained`."""
     _import_from_here()
     from clipsep import Separator
 
@@ -25,7 +25,7 @@ def separator(model: str = "mini", **options):
 
 
 def mini():
-    """The shipped model as a `torch.nn.Module`, in evaluation mode."""
+    """Load the shipped model as a `torch.nn.Module`, in evaluation mode."""
     _import_from_here()
     from clipsep import load_checkpoint
 

@@ -24,7 +24,7 @@ def read_yaml(text: str) -> Any:
         return yaml.safe_load(text)
     except (yaml.YAMLError, RecursionError) as error:
         raise ValueError(str(error)) from error
-    except (TypeError, AttributeError, KeyError, OverflowError) as error:
+    except (TypeError, AttributeError, LookupError, OverflowError) as error:
         # PyYAML's constructors of numbers, dates and tags raise these for malformed ones.
         raise ValueError(f"a value does not fit its tag ({error})") from error
 
