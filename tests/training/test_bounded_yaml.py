@@ -19,7 +19,8 @@ MERGES = "a: &a {x: 1}\n" + "".join(
 @pytest.mark.parametrize(
     "text",
     [
-        *("steps: 2020-13-45", "steps: !!int zz", "steps: !!bool zz", "steps: !!timestamp x", "steps: !!int"),
+        *("steps: 2020-13-45", "steps: !!int zz", "steps: !!bool zz", "steps: !!timestamp x"),
+        "steps: !!int",
         *("[" * 20_000, "{a: " * 51 + "}" * 51, "a: &a [*a]", MERGES, "a: !!python/name:os.system"),
         *(
             "steps: " + "9" * 5000,
