@@ -38,7 +38,7 @@ def run_part(part: str, folder: Path, asked: argparse.Namespace) -> Iterator[Tal
     elif part == "datasets":
         yield from datasets.damage_data_sets(folder, times(300), seed)
     elif part == "hostile":
-        yield from hostile.run_hostile(folder, times(1), seed)
+        yield from hostile.run_hostile(folder, asked.scale, seed, asked.only)
     else:
         material = folder / "material"
         material.mkdir()
@@ -84,7 +84,7 @@ def main() -> int:
     parser.add_argument("parts", nargs="*", choices=[*PARTS, []], help="all by default")
     parser.add_argument("--scale", type=float, default=1.0, help="of the number of attempts")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", default="", help="kill only jobs whose name has this text")
+    parser.add_argument("--only", default="", help="only jobs to kill, or hostile targets, with this in their name")
     parser.add_argument(
         "--minutes", type=float, default=math.inf, help="for each killed job at most"
     )

@@ -39,9 +39,11 @@ class Target:
     suffix: str = ""
 
 
-def run_hostile(folder: Path, scale: float, seed: int) -> Iterator[Tally]:
-    """One line for each target; 200,000 attempts in all with a scale of 1."""
+def run_hostile(folder: Path, scale: float, seed: int, only: str = "") -> Iterator[Tally]:
+    """One line for each target with ``only`` in its name; 200,000 attempts in all with a scale of 1."""
     for target in all_targets(folder):
+        if only not in target.name:
+            continue
         tally = Tally(f"hostile {target.name}")
         path = folder / f"hostile{target.suffix}"
 

@@ -101,7 +101,10 @@ def mutate_json(whole: bytes, chance: random.Random) -> bytes:
     """Values replaced, keys taken out or added; sometimes bytes."""
     if chance.random() < 0.15:
         return mutate(whole, chance)
-    content = json.loads(whole)
+    try:
+        content = json.loads(whole)
+    except (ValueError, RecursionError):  # a bomb that is not JSON, or deeper than Python reads
+        return mutate(whole, chance)
     for _ in range(1 << chance.randrange(3)):
         parent, key = chance.choice(list(_places(content)))
         kind = chance.random()
