@@ -84,7 +84,7 @@ def main() -> int:
     parser.add_argument("parts", nargs="*", choices=[*PARTS, []], help="all by default")
     parser.add_argument("--scale", type=float, default=1.0, help="of the number of attempts")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", default="", help="only jobs to kill, or hostile targets, with this in their name")
+    parser.add_argument("--only", default="", help="only jobs or hostile targets of this name")
     parser.add_argument(
         "--minutes", type=float, default=math.inf, help="for each killed job at most"
     )
