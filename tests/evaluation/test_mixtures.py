@@ -115,6 +115,7 @@ def test_a_sound_that_is_not_there_is_refused_with_its_line(mixture: Mixture, tm
         ("id,target\n0,a.wav\n", "lacks the column 'target_start'"),
         (f"{HEADER}\n", "lists no mixtures"),
         (f"{HEADER}\n0,a,1,b,2,,x,x,y\n0,a,one,b,2,,x,x,y\n", "line 3: 'one' is not a number"),
+        (f"{HEADER}\n0,a,{'9' * 400},b,2,,x,x,y\n", "line 2: '9+' is not a number"),
         (f"{HEADER}\n0,a,1,b,2,loud,x,x,y\n", "line 2: 'loud' is not a number: correct 'snr_db'"),
         (f"{HEADER}\n0,a,1,b,2,,,x,y\n", "line 2: 'query' is empty"),
         (f"{HEADER}\n0,a,1,b,2,nan,x,x,y\n", "line 2: 'nan' is not a number: correct 'snr_db'"),

@@ -316,7 +316,7 @@ class _Row:
             if not math.isfinite(number):
                 raise ValueError
             return number
-        except ValueError:
+        except (ValueError, OverflowError):
             raise UsageError(
                 f"{self._where}: '{text}' is not a number: correct '{column}'."
             ) from None

@@ -205,6 +205,10 @@ def test_bad_lists_are_named(given, tmp_path):
         read_any(f"dcase:{table(tmp_path / 'l.csv', header, (1, 2, 'loud', 'x'))}")
     with pytest.raises(UsageError, match=r"the sound '.*1\.wav' does not exist"):
         read_any(f"dcase:{table(tmp_path / 'l.csv', header, (1, 2, 3, 'x'))}")
+    with pytest.raises(UsageError, match="Cannot read the folder"):
+        read_any(
+            f"audiosep:{table(tmp_path / 'l.csv', ('index', 'display_name'), ('x' * 300, 'x'))}"
+        )
     write(tmp_path / "mixture-7.wav", noise(0, 1.0), RATE)
     row = ("mixture-7.wav", "segment-7.wav", "x")
     path = table(tmp_path / "l.csv", ("mixture", "reference", "query"), row)
