@@ -268,7 +268,7 @@ def test_arguments_that_do_not_fit(folder: Path, changes: dict, match: str):
     refused(path, match, write_arguments(folder, **changes))
 
 
-@pytest.mark.parametrize("content", [b"", b"[1]", b"\xff", b"{"])
+@pytest.mark.parametrize("content", [b"", b"[1]", b"\xff", b"{", b"[" * 100_000], ids=range(5))
 def test_damaged_arguments(folder: Path, content: bytes):
     args = folder / "train-args.json"
     args.write_bytes(content)

@@ -113,6 +113,7 @@ def test_any_part_of_an_index_has_all_labels(tmp_path: Path):
     ("content", "problem"),
     [
         ("abc", "cannot be read as JSON"),
+        ("[" * 100_000, "cannot be read as JSON"),
         ("[]", "not a list of MUSIC"),
         ('{"videos": {"flute": "jW_AuF6dQYY"}}', "not a list of MUSIC"),
         (

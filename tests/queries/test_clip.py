@@ -223,6 +223,9 @@ def test_damaged_and_incomplete_weights_are_refused(folder, tmp_path):
     (damaged / "model.safetensors").write_bytes(b"damaged")
     with pytest.raises(ClipsepError, match="cannot be loaded"):
         CLIPEncoder(str(damaged))
+    (damaged / "config.json").write_text("[" * 100_000)
+    with pytest.raises(ClipsepError, match="no readable config.json"):
+        CLIPEncoder(str(damaged))
     incomplete = shutil.copytree(folder, tmp_path / "incomplete")
     tensors = load_file(folder / "model.safetensors")
     del tensors["text_projection.weight"]

@@ -238,7 +238,7 @@ def _read_json(path: Path) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ClipsepError(f"Cannot read '{path}': {error.strerror or error}.") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ClipsepError(f"'{path}' is damaged: it is not JSON.") from error
     if not isinstance(content, dict):
         raise ClipsepError(f"'{path}' is not a JSON object with names and values.")

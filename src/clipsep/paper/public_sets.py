@@ -148,7 +148,7 @@ def _draw(purpose: str, name: str) -> float:
 def _music_entries(path: Path) -> Iterator[tuple[str, str]]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UsageError(f"'{path}' cannot be read as JSON: {error}.") from error
     videos = content.get("videos") if isinstance(content, dict) else None
     if not isinstance(videos, dict) or not all(isinstance(ids, list) for ids in videos.values()):

@@ -216,7 +216,7 @@ def _hub_name(folder: Path) -> str | None:
 def _config(folder: Path) -> dict[str, Any]:
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ClipsepError(
             f"{folder} is not a CLIP model of Hugging Face: it has no readable config.json."
         ) from error

@@ -28,7 +28,13 @@ def test_entries_are_kept_but_for_a_line_that_was_cut(tmp_path: Path):
 
 @pytest.mark.parametrize(
     "content",
-    ["mine\nand mine\n", '{"input": "x"}\n', "[1]\n2\n", b"\xff\xfe\n\n".decode("latin1")],
+    [
+        "mine\nand mine\n",
+        "[" * 100_000 + "\n\n",
+        '{"input": "x"}\n',
+        "[1]\n2\n",
+        b"\xff\xfe\n\n".decode("latin1"),
+    ],
 )
 def test_a_foreign_file_of_that_name_is_refused_and_kept(tmp_path: Path, content: str):
     path = tmp_path / NAME

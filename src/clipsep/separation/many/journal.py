@@ -36,7 +36,7 @@ class SeparationReport:
                 if not entry.keys() >= _KEYS:
                     raise KeyError
                 self._lines[entry["input"]] = text
-            except (ValueError, TypeError, KeyError, AttributeError) as error:
+            except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
                 if line and number < len(lines) - 1:  # only the last one can be cut off by a kill
                     raise UsageError(
                         f"Line {number + 1} of '{self.path}' is not of a separation: move that file away, "
