@@ -10,6 +10,7 @@ import tempfile
 import zlib
 from functools import lru_cache
 from pathlib import Path
+from urllib.parse import quote
 
 import numpy as np
 import soundfile
@@ -328,7 +329,7 @@ def send_request(path: Path) -> None:
     """To the HTTP API; a 500 is a traceback."""
     where, _, body = path.read_bytes().partition(b"\n")
     answer = _client().post(
-        "/" + where.decode("latin-1").strip("/ ").encode("ascii", "replace").decode()[:100],
+        "/" + quote(where.strip(b"/ ")[:100], safe="/?&=%"),
         content=body,
         headers={"content-type": "multipart/form-data; boundary=x"},
     )

@@ -224,7 +224,7 @@ def test_damaged_and_incomplete_weights_are_refused(folder, tmp_path):
     with pytest.raises(ClipsepError, match="cannot be loaded"):
         CLIPEncoder(str(damaged))
     (damaged / "config.json").write_text("[" * 100_000)
-    with pytest.raises(ClipsepError, match="no readable config.json"):
+    with pytest.raises(ClipsepError, match=r"no readable config\.json"):
         CLIPEncoder(str(damaged))
     incomplete = shutil.copytree(folder, tmp_path / "incomplete")
     tensors = load_file(folder / "model.safetensors")

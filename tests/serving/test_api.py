@@ -18,8 +18,9 @@ import pytest
 import soundfile
 from PIL import Image
 
-from clipsep import Separator
+from clipsep import Separator, UsageError
 from clipsep.media import read_audio
+from clipsep.serving.server import serve
 from clipsep.serving.work.parts import _made
 from clipsep.serving.work.queue import Removed
 from tests.serving.conftest import EXAMPLE, Server, start_server, tone
@@ -187,6 +188,18 @@ def test_pages_of_other_sites_and_other_names_are_refused(client: httpx.Client) 
     assert client.get("/v1/models", headers={"host": "evil.example"}).status_code == 400
     allowed = client.get("/v1/models", headers={"origin": "http://evil.example"})
     assert "access-control-allow-origin" not in allowed.headers
+
+
+def test_without_a_token_any_login_is_right_and_leaves_no_cookie(client: httpx.Client) -> None:
+    for content in (b"anything", b"\xff\xfe", b""):
+        answer = client.post("/login", content=content)
+        assert (answer.status_code, "set-cookie" in answer.headers) == (204, False)
+
+
+@pytest.mark.parametrize("token", ["short", "pässword", "pass\nword"])
+def test_a_token_that_cannot_serve_is_refused(token: str) -> None:
+    with pytest.raises(UsageError, match="The token"):
+        serve("mini", token=token)
 
 
 def test_the_server_says_what_it_is_and_takes(client: httpx.Client) -> None:

@@ -162,5 +162,6 @@ def _add_page(app: FastAPI, token: str | None) -> None:
         if not guard.knows_token(headers, {}):
             return problem(401, "This is not the token of this server.")
         answer = Response(status_code=204)
-        answer.set_cookie(COOKIE, given, httponly=True, samesite="strict")
+        if token is not None:  # else anything is right, and need not be text that a cookie can hold
+            answer.set_cookie(COOKIE, given, httponly=True, samesite="strict")
         return answer

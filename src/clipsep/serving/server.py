@@ -71,6 +71,10 @@ def serve(
         raise UsageError(
             "The token is too short: use at least 8 characters, so that nobody can guess it."
         )
+    if token is not None and not (token.isascii() and token.isprintable()):
+        raise UsageError(
+            "The token has characters that a web request cannot carry: use ASCII letters, digits and signs."
+        )
     listening = _listen(address)
     try:
         separator = Separator.from_pretrained(model, device, query_encoder)
