@@ -25,7 +25,7 @@ SIGNALS = (signal.SIGKILL, signal.SIGTERM)
 _MOST_SECONDS = 120.0  # of one run
 # Names of what is not finished.
 _UNFINISHED = re.compile(r"\.part$|\.tmp$|\.[0-9a-f]{8}\.")
-_TIMES = re.compile(rb"date|took|real.time|_seconds|^- 20\d\d-")
+_TIMES = re.compile(rb"date|took|real.time|_seconds|megabytes|^- 20\d\d-")
 _RUN = "CLIPSEP_FAULTS_RUN"  # by which processes are known that descend from a run
 
 
@@ -212,6 +212,6 @@ def unfinished(output: Path) -> list[str]:
 
 
 def without_times(path: Path) -> bytes:
-    """Bytes of a file but for the lines that say when something was done, or how long it took."""
+    """Bytes of a file but for the lines that say when something was done, how long it took, and its memory."""
     lines = path.read_bytes().splitlines()
     return b"\n".join(line for line in lines if not _TIMES.search(line))

@@ -118,7 +118,7 @@ export class KnownSounds {
   }
 
   draw(query, similarities) {
-    const { share, temperature } = this.settings;
+    const { share, temperature } = this.settings.drawing.text;
     if (!share) return query;
     const targets = this.vectors.subarray(0, this.labels.length * this.size);
     const mean = weighted(softmax(similarities.map((one) => one / temperature)), targets, this.size);

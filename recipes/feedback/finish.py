@@ -19,7 +19,7 @@ import numpy as np
 from benchmarks.speed import cpu_name
 from clipsep.checkpoint import find_checkpoint, load_config, save_config
 from clipsep.evaluation.mixtures import Mixture, read_mixture_list
-from clipsep.feedback import IMAGE, TEXT, ConfidenceSettings, KnownSettings
+from clipsep.feedback import IMAGE, TEXT, ConfidenceSettings, Drawing, Kind, KnownSettings
 from clipsep.queries import load_query_encoder
 from clipsep.queries.known import KnownSounds, save_known_sounds
 from clipsep.separation.masking.confidence import FEATURES
@@ -29,7 +29,7 @@ from recipes.feedback.probes import ABSENT, Probe, ask
 from recipes.feedback.regression import auc, fit_logistic, out_of_fold, reliability
 
 LISTS = ("pairs_val_wide.csv", "pairs_val.csv")
-TEMPERATURES = (0.03, 0.05, 0.1)
+TEMPERATURES = (0.01, 0.02, 0.03, 0.05, 0.1)
 SHARES = (0.4, 0.6, 0.8, 1.0)
 _DECIMALS = 5
 
@@ -84,43 +84,50 @@ def _choose_drawing(
     corpus: Corpus,
     embeddings: Embeddings,
     sounds,
-    settings,
+    settings: KnownSettings,
     workers: int,
 ) -> KnownSettings:
-    """Temperature and share with the best mean and median SDR, added, over labels and other words.
+    """Choose temperature and share, for texts and for images, by the sum of mean and median SDR.
 
-    The mean alone is moved by the few sounds that are found at all only when drawn, and does not feel
-    what many others lose.
+    For texts, those of labels and of other words count alike. The mean alone is moved by the few sounds
+    that are found at all only when drawn, and does not feel what many others lose.
     """
-    choices = [
-        settings,
-        *(
-            settings.model_copy(update={"temperature": temperature, "share": share})
-            for temperature in TEMPERATURES
-            for share in SHARES
-        ),
-    ]
-    tables = [sounds(choice) for choice in choices]
-    asked = [m for m in mixtures if corpus.wordings(m.label, TEST)]
-    probes = []
-    for mixture in asked:
-        texts = [mixture.label, corpus.wordings(mixture.label, TEST)[0]]
-        rows = embeddings.texts(texts)
-        drawn = np.concatenate([table.draw(rows, TEXT) for table in tables])
-        probes.append(Probe(mixture, drawn, [0] * len(drawn)))
-    answers = ask(folder, probes, workers)
-    # [mixtures, choices, label or other words]
-    sdr = np.stack([one.sdr.reshape(len(choices), 2) for one in answers])
-    print("| temperature | share | labels: mean, dB | median | other words: mean, dB | median |")
-    print("|--:|--:|--:|--:|--:|--:|")
-    for choice, label, other in zip(choices, *np.moveaxis(sdr, 2, 0).swapaxes(1, 2), strict=True):
-        temperature = f"{choice.temperature:g}" if choice.share else "none"
-        print(
-            f"| {temperature} | {choice.share:g} | {label.mean():.2f} | {np.median(label):.2f} | "
-            f"{other.mean():.2f} | {np.median(other):.2f} |"
-        )
-    best = (sdr.mean(axis=0) + np.median(sdr, axis=0)).mean(axis=1)
-    return choices[int(best.argmax())]
+    drawings = [Drawing(), *(Drawing(temperature=t, share=s) for t in TEMPERATURES for s in SHARES)]
+    chosen = {}
+    for kind, names in ((TEXT, ("labels", "other words")), (IMAGE, ("images",))):
+        tables = [
+            sounds(settings.model_copy(update={"drawing": {kind: drawing}})) for drawing in drawings
+        ]
+        probes = []
+        for mixture in mixtures:
+            rows = _rows_of(mixture, kind, corpus, embeddings)
+            if rows is not None:
+                drawn = np.concatenate([table.draw(rows, kind) for table in tables])
+                probes.append(Probe(mixture, drawn, [0] * len(drawn)))
+        answers = ask(folder, probes, workers)
+        # [mixtures, drawings, names]
+        sdr = np.stack([one.sdr.reshape(len(drawings), len(names)) for one in answers])
+        mean, median = sdr.mean(axis=0), np.median(sdr, axis=0)
+        heads = " | ".join(f"{name}: mean, dB | median" for name in names)
+        print(f"| temperature | share | {heads} |\n|--:|--:|{'--:|--:|' * len(names)}")
+        for drawing, means, medians in zip(drawings, mean, median, strict=True):
+            temperature = f"{drawing.temperature:g}" if drawing.share else "none"
+            scores = " | ".join(f"{a:.2f} | {b:.2f}" for a, b in zip(means, medians, strict=True))
+            print(f"| {temperature} | {drawing.share:g} | {scores} |")
+        chosen[kind] = drawings[int((mean + median).mean(axis=1).argmax())]
+        print(f"\n{kind}: {chosen[kind]}, {len(probes)} mixtures\n")
+    return settings.model_copy(update={"drawing": chosen})
+
+
+def _rows_of(
+    mixture: Mixture, kind: Kind, corpus: Corpus, embeddings: Embeddings
+) -> np.ndarray | None:
+    """Embed a mixture's label and another wording of it, or one image; None if there is none."""
+    if kind == IMAGE:
+        paths = corpus.some_images(mixture.label, "val", 1)
+        return embeddings.images([str(path) for path in paths]) if paths else None
+    wordings = corpus.wordings(mixture.label, TEST)
+    return embeddings.texts([mixture.label, wordings[0]]) if wordings else None
 
 
 def _queries(mixture: Mixture, labels: list[str], corpus: Corpus) -> list[_Query]:

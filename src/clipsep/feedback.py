@@ -36,21 +36,33 @@ class Thresholds(BaseModel):
         return self
 
 
+class Drawing(BaseModel):
+    """How queries are drawn towards the known sounds.
+
+    Attributes:
+        temperature: that of the softmax over the cosines with the known sounds.
+        share: how far a query is drawn towards their weighted mean: 0 leaves it as it is.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    temperature: float = Field(0.05, gt=0)
+    share: float = Field(0.0, ge=0, le=1)
+
+
 class KnownSettings(BaseModel):
     """How queries compare with what a model was trained on.
 
     Attributes:
-        wordings: other texts for a known sound that it was trained with, by its label.
-        temperature: that of the softmax over the cosines with the known sounds, by which a query is drawn.
-        share: how far a query is drawn towards their weighted mean: 0 leaves it as it is.
+        wordings: other texts for a known sound, by its label.
+        drawing: how texts are drawn, and how images are; those that are not named stay as they are.
         thresholds: those of texts and of images, whose embeddings lie at other distances.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     wordings: dict[str, list[str]] = {}
-    temperature: float = Field(0.05, gt=0)
-    share: float = Field(0.0, ge=0, le=1)
+    drawing: dict[Kind, Drawing] = {}
     thresholds: dict[Kind, Thresholds]
 
 

@@ -23,7 +23,7 @@ from clipsep.evaluation.mixtures import (
     read_mixture_list,
     write_mixture_list,
 )
-from clipsep.feedback import ConfidenceSettings, KnownSettings, Thresholds
+from clipsep.feedback import ConfidenceSettings, Drawing, KnownSettings, Thresholds
 from clipsep.finding.exports import as_csv
 from clipsep.finding.find import FindResult, FoundSound
 from clipsep.finding.spans import Span
@@ -75,7 +75,8 @@ def checkpoint_configs(draw: st.DrawFn) -> CheckpointConfig:
             | st.builds(
                 KnownSettings,
                 wordings=st.dictionaries(texts, st.lists(texts, max_size=2), max_size=2),
-                share=st.floats(0, 1),
+                drawing=st.just({})
+                | st.builds(Drawing, share=st.floats(0, 1)).map(lambda drawing: {"text": drawing}),
                 thresholds=st.just({"text": Thresholds(known=known, near=near)}),
             )
         ),

@@ -9,7 +9,7 @@ import pytest
 
 from clipsep import ClipsepError
 from clipsep.checkpoint import KNOWN_NAME, CheckpointConfig
-from clipsep.feedback import IMAGE, TEXT, KnownSettings, Thresholds
+from clipsep.feedback import IMAGE, TEXT, Drawing, KnownSettings, Thresholds
 from clipsep.models.settings import ModelSettings
 from clipsep.queries.known import KnownSounds, save_known_sounds
 from clipsep.spectral import SpectralSettings
@@ -30,7 +30,8 @@ def table() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def known_sounds(share: float = 0.8, temperature: float = 0.05) -> KnownSounds:
-    settings = KnownSettings(temperature=temperature, share=share, thresholds=THRESHOLDS)
+    drawing = {kind: Drawing(temperature=temperature, share=share) for kind in (TEXT, IMAGE)}
+    settings = KnownSettings(drawing=drawing, thresholds=THRESHOLDS)
     return KnownSounds(LABELS, *table(), settings)
 
 
@@ -94,14 +95,14 @@ def test_a_query_is_drawn_by_itself():
     assert together == pytest.approx(alone, abs=1e-6)
 
 
-def config(**known: object) -> CheckpointConfig:
+def config(share: float = 0.0) -> CheckpointConfig:
     return CheckpointConfig(
         name="tiny",
         model=ModelSettings(query_dim=DIM),
         spectral=SpectralSettings(),
         query_encoder="hash",
         known_sounds=LABELS,
-        known=KnownSettings(thresholds=THRESHOLDS, **known),
+        known=KnownSettings(drawing={TEXT: Drawing(share=share)}, thresholds=THRESHOLDS),
     )
 
 

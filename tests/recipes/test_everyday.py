@@ -168,4 +168,4 @@ def test_wordings_name_one_sound_each():
     assert not labels & set(wordings)
     for label in labels:
         splits = [row["split"] for row in rows if row["label"] == label]
-        assert (splits.count("train"), splits.count("test")) == (7, 3)
+        assert splits.count("train") >= 7 and splits.count("test") == 3

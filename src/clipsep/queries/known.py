@@ -119,11 +119,12 @@ class KnownSounds:
         (1 - share) of the query's direction plus share of the mean of the labels' texts, weighted by a
         softmax over the cosines with the nearest embedding of each label.
         """
-        share = self.settings.share
-        if not share:
+        drawing = self.settings.drawing.get(kind)
+        if drawing is None or not drawing.share:
             return queries
-        weights = _softmax(self.similarities(queries, kind) / self.settings.temperature)
-        drawn = _unit((1 - share) * _unit(queries) + share * weights @ self._targets)
+        weights = _softmax(self.similarities(queries, kind) / drawing.temperature)
+        drawn = (1 - drawing.share) * _unit(queries) + drawing.share * weights @ self._targets
+        drawn = _unit(drawn)
         return (drawn * np.linalg.norm(queries, axis=1, keepdims=True)).astype(np.float32)
 
     def similarities(self, queries: np.ndarray, kind: Kind) -> np.ndarray:

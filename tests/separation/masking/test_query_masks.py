@@ -11,7 +11,7 @@ from PIL import Image
 from clipsep import Separator, UsageError
 from clipsep.checkpoint import CheckpointConfig
 from clipsep.engines.pytorch import PyTorchEngine
-from clipsep.feedback import ConfidenceSettings, KnownSettings, Thresholds
+from clipsep.feedback import ConfidenceSettings, Drawing, KnownSettings, Thresholds
 from clipsep.models.settings import ModelSettings
 from clipsep.queries.known import Familiarity, KnownSounds
 from clipsep.separation.masking.confidence import ConfidenceMeter, mask_features
@@ -166,7 +166,8 @@ def knowing_separator() -> tuple[Separator, KnownSounds]:
     encoder = HashEncoder()
     vectors = np.asarray(encoder.encode_texts(["dog barking", "rain"]))
     limits = Thresholds(known=0.9, near=0.2)
-    settings = KnownSettings(share=0.5, thresholds={"text": limits, "image": limits})
+    drawing = {"text": Drawing(share=0.5)}
+    settings = KnownSettings(drawing=drawing, thresholds={"text": limits, "image": limits})
     known = KnownSounds(["dog barking", "rain"], vectors, np.arange(2), np.zeros(2, int), settings)
     changed = tiny.config.model_copy(update={"confidence": SETTINGS})
     return Separator(changed, PyTorchEngine(tiny.model), encoder, known=known), known
