@@ -212,6 +212,6 @@ def unfinished(output: Path) -> list[str]:
 
 
 def without_times(path: Path) -> bytes:
-    """Bytes of a file but for the lines that say when something was done, how long it took, and its memory."""
+    """Bytes of a file but for lines with the date, how long something took, and its memory."""
     lines = path.read_bytes().splitlines()
     return b"\n".join(line for line in lines if not _TIMES.search(line))
