@@ -11,7 +11,7 @@ from clipsep import ClipsepError
 from clipsep.checkpoint import KNOWN_NAME, CheckpointConfig
 from clipsep.feedback import IMAGE, TEXT, Drawing, KnownSettings, Thresholds
 from clipsep.models.settings import ModelSettings
-from clipsep.queries.known import KnownSounds, save_known_sounds
+from clipsep.queries.known import KnownSounds, copy_known_sounds, save_known_sounds
 from clipsep.spectral import SpectralSettings
 
 LABELS = ["dog barking", "rain", "siren"]
@@ -112,6 +112,19 @@ def test_a_saved_table_comes_back_in_half_precision(tmp_path: Path):
     loaded = KnownSounds.load(tmp_path, config(share=0.5))
     query = vectors[3:4].astype(np.float32)
     assert loaded.draw(query, TEXT) == pytest.approx(known_sounds(0.5).draw(query, TEXT), abs=1e-3)
+
+
+def test_a_sound_is_added_behind_the_others(tmp_path: Path):
+    save_known_sounds(tmp_path, *table())
+    (tmp_path / "copy").mkdir()
+    text, image = unit(np.random.default_rng(1).standard_normal((2, 1, DIM)))
+    copy_known_sounds(tmp_path, tmp_path / "copy", text, image)
+    named = config().model_copy(update={"known_sounds": [*LABELS, "my machine"]})
+    loaded = KnownSounds.load(tmp_path / "copy", named)
+    for kind, query in ((TEXT, text), (IMAGE, image)):
+        assert loaded.compare(query[0], kind).nearest[0] == "my machine"
+    for vector, owner in zip(table()[0][:4], (0, 1, 2, 2), strict=True):
+        assert loaded.compare(vector, TEXT).nearest[0] == LABELS[owner]
 
 
 def test_without_settings_there_is_no_table(tmp_path: Path):

@@ -8,11 +8,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from clipsep.checkpoint import load_checkpoint, load_config
+from clipsep.checkpoint import load_checkpoint, load_config, save_config
 from clipsep.cli.app import main
 from clipsep.datasets.embeddings import StoredEmbeddings
 from clipsep.datasets.reader import PreparedDataset
 from clipsep.errors import UsageError
+from clipsep.feedback import Drawing, KnownSettings, Thresholds
+from clipsep.queries import load_query_encoder
+from clipsep.queries.known import KnownSounds, save_known_sounds
 from clipsep.training.train import train
 from clipsep.workflows.backgrounds import write_backgrounds
 from clipsep.workflows.finetune import Finetuning, NewAndOld, finetune
@@ -49,6 +52,29 @@ def test_the_new_sound_is_in_every_other_mixture_and_never_with_itself(project):
         first, second = (dataset.clips[int(i)].label for i in sampler(index))
         assert (first == "hum") == (index % 2 == 0) and second != "hum"
         assert list(sampler(index)) == list(sampler(index))
+
+
+def test_a_model_keeps_its_feedback_and_knows_the_new_sound(project, start):
+    """What it knew is still drawn to what it was drawn to, and the new name to itself."""
+    before = load_config(start)
+    encoder = load_query_encoder(before.query_encoder)
+    vectors = np.asarray(encoder.encode_texts(["hum", "hiss"]))
+    limits = Thresholds(known=0.9, near=0.2)
+    known = KnownSettings(
+        drawing={"text": Drawing(share=1.0)}, thresholds={"text": limits, "image": limits}
+    )
+    save_known_sounds(start, vectors, np.arange(2), np.zeros(2, int))
+    save_config(start, before.model_copy(update={"known_sounds": ["hum", "hiss"], "known": known}))
+    request = Finetuning(
+        "my machine", project / "clips", project / "out", model=str(start), steps=2, device="cpu"
+    )
+    made = load_config(finetune(request).model)
+    assert made.known_sounds == ["hum", "hiss", "my machine"] and made.known == known
+    sounds = KnownSounds.load(project / "out" / "model", made)
+    for name in made.known_sounds:
+        query = np.asarray(encoder.encode_texts([name]))
+        assert sounds.compare(query[0], "text").nearest[0] == name
+        assert sounds.draw(query, "text") == pytest.approx(query, abs=0.05)
 
 
 def test_a_model_learns_a_name_and_says_what_it_costs(project, start, capsys):

@@ -84,21 +84,9 @@ class KnownSounds:
             return None
         path = folder / KNOWN_NAME
         try:
-            tensors = safetensors.numpy.load(path.read_bytes())
-            return cls(
-                config.known_sounds,
-                tensors["vectors"],
-                tensors["owners"],
-                tensors["kinds"],
-                config.known,
-            )
-        except OSError as error:
-            raise ClipsepError(f"Cannot read '{path}': {error.strerror}.") from error
-        except (KeyError, ValueError, safetensors.SafetensorError) as error:
-            raise ClipsepError(
-                f"'{path}' is damaged or belongs to another config.json: fetch or install the model "
-                "again."
-            ) from error
+            return cls(config.known_sounds, *_read_table(path), config.known)
+        except ValueError as error:
+            raise _damaged(path) from error
 
     def compare(self, query: np.ndarray, kind: Kind) -> Familiarity:
         """How one query's embedding [D], a ``text`` or an ``image``, compares with what was learnt."""
@@ -162,6 +150,45 @@ def save_known_sounds(
         "kinds": kinds.astype(np.int8),
     }
     write_whole(folder / KNOWN_NAME, safetensors.numpy.save(tensors))
+
+
+def copy_known_sounds(
+    source: Path, folder: Path, text: np.ndarray | None = None, image: np.ndarray | None = None
+) -> None:
+    """Copy the table of a checkpoint to another one, with one more sound behind the others.
+
+    Args:
+        text: the embedding of the sound's name, [1, D]; None adds nothing.
+        image: that of an image of it, [1, D].
+
+    Raises:
+        ClipsepError: if the table cannot be read.
+    """
+    vectors, owners, kinds = _read_table(source / KNOWN_NAME)
+    if text is not None:
+        n = int(owners.max()) + 1
+        added = [text] if image is None else [text, image]
+        vectors = np.concatenate([vectors[:n], text, vectors[n:], *added[1:]])
+        owners = np.concatenate([owners[:n], [n], owners[n:], [n] * (len(added) - 1)])
+        kinds = np.concatenate([kinds[:n], [0], kinds[n:], [1] * (len(added) - 1)])
+    save_known_sounds(folder, vectors, owners, kinds)
+
+
+def _read_table(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Read vectors, owners and kinds, see `KnownSounds`; ClipsepError if they cannot be read."""
+    try:
+        tensors = safetensors.numpy.load(path.read_bytes())
+        return tensors["vectors"], tensors["owners"], tensors["kinds"]
+    except OSError as error:
+        raise ClipsepError(f"Cannot read '{path}': {error.strerror}.") from error
+    except (KeyError, ValueError, safetensors.SafetensorError) as error:
+        raise _damaged(path) from error
+
+
+def _damaged(path: Path) -> ClipsepError:
+    return ClipsepError(
+        f"'{path}' is damaged or belongs to another config.json: fetch or install the model again."
+    )
 
 
 def level_of(similarity: float, thresholds: Thresholds) -> Level:

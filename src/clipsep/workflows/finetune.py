@@ -13,25 +13,31 @@ from typing import Any
 
 import numpy as np
 
-from clipsep.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from clipsep.checkpoint import (
+    Checkpoint,
+    load_checkpoint,
+    load_config,
+    save_checkpoint,
+    save_config,
+)
 from clipsep.datasets.embeddings import StoredEmbeddings
 from clipsep.datasets.prepare.sounds import SoundFile, find_sounds, prepare_sounds, sound_file
 from clipsep.datasets.reader import PreparedDataset
 from clipsep.datasets.writer import shuffle_key
 from clipsep.errors import ClipsepError, UsageError
-from clipsep.evaluation.evaluate import evaluate
-from clipsep.evaluation.mixtures import Interferer, Mixture, write_mixture_list
 from clipsep.files import SOUND_SUFFIXES, VIDEO_SUFFIXES, find_files
+from clipsep.media.images import open_image
 from clipsep.messages import counted
 from clipsep.queries import QueryEncoder, load_query_encoder
+from clipsep.queries.known import copy_known_sounds
 from clipsep.queries.prompts import encode_prompted
 from clipsep.training.config import TrainingConfig
 from clipsep.training.train import train
 from clipsep.workflows.backgrounds import write_backgrounds
+from clipsep.workflows.before_after import Score, compare, write_held_out
 
 FEWEST = 4  # recordings; one in four is kept for the measurement
 _HELD_OUT = 4
-_TEXT = "text query"
 
 
 @dataclass(frozen=True)
@@ -69,21 +75,6 @@ class Finetuning:
     every: int = 1
     device: str = "auto"
     seed: int = 0
-
-
-@dataclass(frozen=True)
-class Score:
-    """Mean SDR of a list before and after, in dB.
-
-    Attributes:
-        difference_error: standard error of the mean difference over the mixtures.
-    """
-
-    what: str
-    mixtures: int
-    before: float
-    after: float
-    difference_error: float | None
 
 
 @dataclass(frozen=True)
@@ -132,12 +123,13 @@ def finetune(
     )
     trained = train(config, progress=False).parent / "last"
     model = _averaged(start, load_checkpoint(trained), request)
+    _keep_feedback(start, model, request, encoder)
     tell("measuring before and after")
-    mixtures = request.output / "held_out.csv"
-    _write_mixtures(_split(own, "val"), _split(others, "val"), mixtures)
-    scores = [_compare(request, start.folder, model, mixtures, "held-out recordings")]
-    if request.check:
-        scores.append(_compare(request, start.folder, model, request.check, request.check))
+    mixtures, models = request.output / "held_out.csv", (start.folder, model)
+    write_held_out(_split(own, "val"), _split(others, "val"), mixtures)
+    scores = [compare(*models, mixtures, "held-out recordings", device=request.device)]
+    if check := request.check:
+        scores.append(compare(*models, check, check, request.audio, request.every, request.device))
     return FinetuneReport(model, scores)
 
 
@@ -293,51 +285,28 @@ def _averaged(start: Checkpoint, end: Checkpoint, request: Finetuning) -> Path:
     return folder
 
 
-def _write_mixtures(own: list[SoundFile], others: list[SoundFile], path: Path) -> None:
-    """Every held-out recording with four held-out others, at 0 dB."""
-    rng = np.random.default_rng(0)
-    mixtures: list[Mixture] = []
-    for sound in own:
-        for other in rng.choice(len(others), min(4, len(others)), replace=False):
-            partner = others[other]
-            mixtures.append(
-                Mixture(
-                    id=f"{len(mixtures):04d}",
-                    target=sound.path,
-                    target_start=0,
-                    interferers=(Interferer(partner.path, 0, partner.label),),
-                    snr_db=0.0,
-                    query=sound.label or "",
-                    label=sound.label,
-                )
-            )
-    write_mixture_list(mixtures, path)
+def _keep_feedback(
+    start: Checkpoint, model: Path, request: Finetuning, encoder: QueryEncoder
+) -> None:
+    """Keep what the start says of queries and answers, and add the new sound to what it knows.
 
-
-def _compare(
-    request: Finetuning, before: Path, after: Path, mixtures: str | Path, what: str
-) -> Score:
-    on_own = isinstance(mixtures, Path)
-    reports = [
-        evaluate(
-            model,
-            mixtures,
-            "text",
-            root=None if on_own else request.audio,
-            device=request.device,
-            workers=1,
-            every=1 if on_own else request.every,
-        )
-        for model in (before, after)
-    ]
-    sdr = np.array(
-        [[one.scores[_TEXT].sdr for one in report.mixtures] for report in reports], np.float64
-    )
-    sdr = sdr[:, np.isfinite(sdr).all(axis=0)]
-    difference = sdr[1] - sdr[0]
-    n = len(difference)
-    error = float(difference.std(ddof=1) / np.sqrt(n)) if n > 1 else None
-    return Score(what, n, float(sdr[0].mean()), float(sdr[1].mean()), error)
+    The confidence is not fitted again: the weights are near to those that it was fitted to.
+    """
+    if start.config.known is None:
+        return
+    labels = start.config.known_sounds
+    if request.name not in labels:
+        labels = [*labels, request.name]
+        text = np.asarray(encode_prompted(encoder, [request.name], start.config.prompts))
+        image = None
+        if request.image is not None:
+            image = np.asarray(encoder.encode_images([open_image(request.image)]))
+        copy_known_sounds(start.folder, model, text, image)
+    else:
+        copy_known_sounds(start.folder, model)
+    feedback = {"known": start.config.known, "confidence": start.config.confidence}
+    config = load_config(model)
+    save_config(model, config.model_copy(update={"known_sounds": labels, **feedback}))
 
 
 def _slug(name: str) -> str:

@@ -13,7 +13,7 @@ import typer
 from clipsep.cli.console import AsJson, Device, cells, stdout, table_of
 
 if TYPE_CHECKING:
-    from clipsep.workflows.finetune import Score
+    from clipsep.workflows.before_after import Score
 
 
 def finetune(
