@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import io
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import soundfile
 
 from clipsep import Separator
 from clipsep.cli import main
@@ -59,3 +61,13 @@ def test_live_needs_something_to_hear(model, monkeypatch):
     )
     assert main(["live", "--raw", "--model", str(model)]) == 2
     assert main(["live", "-q", "rain", "--raw", "--latency", "0.01", "--model", str(model)]) == 2
+
+
+@pytest.mark.parametrize("command", [["find", "a.wav"], ["separate", "a.wav"], ["live", "--raw"]])
+def test_a_recording_as_the_query_needs_a_model_that_reads_audio(
+    command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    soundfile.write("a.wav", np.random.default_rng(0).uniform(-0.1, 0.1, 16_000), 16_000)
+    assert main([*command, "--like", "a.wav"]) == 2
+    assert "does not read audio" in capsys.readouterr().err

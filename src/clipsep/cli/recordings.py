@@ -25,6 +25,12 @@ Images = Annotated[
     list[Path] | None,
     typer.Option("--image", metavar="IMAGE", help="Image of a sound's source; may be repeated."),
 ]
+Like = Annotated[
+    list[Path] | None,
+    typer.Option(
+        metavar="AUDIO", help="Recording of such a sound, for models that read audio; as above."
+    ),
+]
 Frames = Annotated[
     list[str] | None,
     typer.Option(

@@ -16,6 +16,7 @@ from clipsep.cli.recordings import (
     Engine,
     Frames,
     Images,
+    Like,
     Model,
     Query,
     Start,
@@ -48,6 +49,7 @@ def find(
     inputs: Inputs,
     query: Query = None,
     image: Images = None,
+    like: Like = None,
     frame: Frames = None,
     threshold: Threshold = 0.5,
     sensitivity: Sensitivity = 0.5,
@@ -63,7 +65,7 @@ def find(
     """Find when sounds are heard: spans of time with confidence."""
     from clipsep.finding import find
 
-    queries: list[Any] = [*(query or []), *(image or []), *frames_of(frame)]
+    queries: list[Any] = [*(query or []), *(image or []), *(like or []), *frames_of(frame)]
     if not queries:
         raise UsageError('Say what to find: -q "dog barking", or --image with an image.')
     _check_format(inputs, format, plot)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 import typer
 
 from clipsep.cli.console import Device, Sensitivity
-from clipsep.cli.recordings import EncoderName, Engine, Images, Model, Query
+from clipsep.cli.recordings import EncoderName, Engine, Images, Like, Model, Query
 from clipsep.errors import UsageError
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ _MOST_CHANNELS = 64
 def live(
     query: Query = None,
     image: Images = None,
+    like: Like = None,
     remove: Annotated[
         list[str] | None, typer.Option(metavar="TEXT", help="Sound to take out; may be repeated.")
     ] = None,
@@ -58,7 +59,7 @@ def live(
     from clipsep.separation.options import SeparationOptions
     from clipsep.separation.separator import Separator
 
-    queries: list[Any] = [*(query or []), *(image or [])]
+    queries: list[Any] = [*(query or []), *(image or []), *(like or [])]
     if not queries and not remove:
         raise UsageError('Say what to hear: -q "person speaking"; or what to --remove.')
     options = SeparationOptions(

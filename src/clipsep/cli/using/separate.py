@@ -29,6 +29,7 @@ from clipsep.cli.recordings import (
     Engine,
     Frames,
     Images,
+    Like,
     Model,
     Query,
     Start,
@@ -54,12 +55,7 @@ def separate(
     ],
     query: Query = None,
     image: Images = None,
-    like: Annotated[
-        list[Path] | None,
-        typer.Option(
-            metavar="AUDIO", help="Recording of such a sound, for models that read audio; as above."
-        ),
-    ] = None,
+    like: Like = None,
     frame: Frames = None,
     remove: Annotated[
         list[str] | None,
