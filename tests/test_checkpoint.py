@@ -187,6 +187,13 @@ def test_unknown_and_missing_keys(saved: Path):
     check_damaged(saved, "spectral")
 
 
+def test_half_a_surrogate_pair_is_not_text(saved: Path):
+    original = json.loads((saved / "config.json").read_text())
+    network = {**original["model"]["network"], "kind": "\ud800"}
+    edit_config(saved, model={**original["model"], "network": network})
+    check_damaged(saved, "not Unicode")
+
+
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff\xfe"])
 def test_config_that_is_no_json_object(saved: Path, content: bytes):
     (saved / "config.json").write_bytes(content)

@@ -230,6 +230,8 @@ def load_config(folder: Path) -> CheckpointConfig:
         return CheckpointConfig.model_validate(content)
     except ValidationError as error:
         raise ClipsepError(f"'{path}' is damaged: {first_problem(error, content)}.") from error
+    except UnicodeEncodeError as error:  # half of a pair, such as U+D800
+        raise ClipsepError(f"'{path}' is damaged: a text in it is not Unicode.") from error
 
 
 def shipped_models() -> dict[str, Path]:

@@ -26,6 +26,12 @@ def make_model(kind: str = "unet", **settings) -> CLIPSep:
     return randomize(model).double().eval()
 
 
+@pytest.mark.parametrize("activation", ["sigmoid", "none"])
+def test_a_query_projection_may_have_a_hidden_layer(activation: str):
+    model = make_model(query_hidden=5, query_activation=activation)
+    assert model(spectrogram(1), random(1, 2, DIM)).query.isfinite().all()
+
+
 @pytest.mark.parametrize("kind", NETWORKS)
 def test_one_pass_with_many_queries_equals_many_passes(kind: str):
     model, mixture, query = make_model(kind), spectrogram(2), random(2, 3, DIM)

@@ -65,10 +65,9 @@ class CLIPSep(SeparationModel):
         self.bias = nn.Parameter(torch.zeros(1))
         if query_activation == "sigmoid":
             projections = [self.query_projection, *self.noise_projections]
-            for linear in (
-                part for p in projections for part in p.modules() if hasattr(part, "weight")
-            ):
-                nn.init.normal_(linear.weight, 0.0, 1e-4)
+            for part in (part for p in projections for part in p.modules()):
+                if isinstance(part, nn.Linear):
+                    nn.init.normal_(part.weight, 0.0, 1e-4)
 
     def forward(self, log_magnitude: torch.Tensor, query: torch.Tensor) -> MaskLogits:
         """Mask logits for N queries of one mixture, from one pass of the network.
