@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 IN_PROCESSES := -n 2 --dist loadgroup
 PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo check test lint types light plugin docs fuzz licences clean
+.PHONY: demo check test lint types light plugin docs fuzz lock licences clean
 
 demo: $(VENV)/installed
 	$(BIN)/clipsep separate examples/speech-and-violin.flac -q "person speaking" -q "violin" \
@@ -58,6 +58,10 @@ docs: $(VENV)/installed-dev
 SCALE ?= 0.02
 fuzz: $(VENV)/installed-dev
 	$(BIN)/python -m benchmarks.faults --scale $(SCALE)
+
+# The versions that the tests passed with, for this version of Python.
+lock: $(VENV)/installed-dev
+	$(BIN)/python .ci/lock.py > constraints.txt
 
 # Of everything that is installed with all extras.
 licences: $(VENV)/installed-dev
