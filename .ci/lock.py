@@ -11,9 +11,9 @@ from importlib import metadata
 
 TORCH = "torch==2.13.0"
 _HEAD = f"""\
-# What the tests passed with on Python {{python}}, by `make lock`. Other versions of Python get the pinned PyTorch
-# alone. On Linux the public index gives a build with CUDA, of several gigabytes. The small one (CPU only) comes
-# with
+# What the tests passed with on Python {{python}}, by `make lock`. Other versions of Python get the pinned
+# PyTorch alone. On Linux the public index gives a build with CUDA, of several gigabytes. The small one (CPU
+# only) comes with
 #   pip install {TORCH} --index-url https://download.pytorch.org/whl/cpu
 # before the package.
 {TORCH}"""
