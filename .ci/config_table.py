@@ -26,7 +26,7 @@ What a training run can be told, in a YAML file or as `key=value` behind it. Mad
 
 
 def described(settings: type[BaseModel]) -> dict[str, str]:
-    """The entries under ``Attributes:`` of a class's docstring, each in one line."""
+    """Read the entries under ``Attributes:`` of a class's docstring, each in one line."""
     text = inspect.getdoc(settings) or ""
     _, _, attributes = text.partition("Attributes:\n")
     entries: dict[str, str] = {}
@@ -72,7 +72,7 @@ def rows(settings: type[BaseModel], prefix: str = "") -> list[str]:
 
 
 def page() -> str:
-    """The whole page."""
+    """Write the whole page."""
     lines = dict.fromkeys(rows(TrainingConfig))  # both networks have a kind and a stride
     return _HEAD + "\n".join(lines) + "\n"
 

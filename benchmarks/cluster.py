@@ -136,7 +136,7 @@ def separate(root: Path, source: str, output: Path) -> list[str]:
 
 
 def timed(argv: list[str]) -> Run:
-    """A command line in a process of its own."""
+    """Run a command line in a process of its own."""
     start = time.perf_counter()
     process = subprocess.Popen(
         [sys.executable, "-m", "clipsep", *argv], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
@@ -150,7 +150,7 @@ def timed(argv: list[str]) -> Run:
 
 @contextmanager
 def peak_memory_of_workers(pid: int) -> Iterator[list[int]]:
-    """The most resident memory, in kB, of any worker of a command; the command itself if it has none."""
+    """Measure the most memory, in kB, of any worker of a command; of the command if it has none."""
     peak, ended = [0], threading.Event()
 
     def watch() -> None:

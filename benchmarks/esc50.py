@@ -97,7 +97,7 @@ def read_corpus(corpus: Path, split: str) -> list[Recording]:
 
 
 def published_pairs(path: Path, recordings: list[Recording]) -> list[tuple[Recording, Recording]]:
-    """The rows of AudioSep's list whose recordings are both there."""
+    """Read the rows of AudioSep's list whose recordings are both there."""
     by_name = {one.name: one for one in recordings}
 
     def find(name: str) -> Recording | None:

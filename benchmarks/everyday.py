@@ -155,7 +155,7 @@ class Interviewer:
 
 
 def print_scores(answers: Sequence[Answer]) -> None:
-    """A line per way of asking; differences are to the label, on the same mixtures."""
+    """Write a line for each way of asking; differences are to the label, on the same mixtures."""
     plain = {one.mixture: one.sdr for one in answers if one.way == LABEL}
     print("| query | queries | SDR, dB: mean | median | worse than the mixture | to the label |")
     print("|---|--:|--:|--:|--:|--:|")
@@ -178,7 +178,7 @@ def print_scores(answers: Sequence[Answer]) -> None:
 
 
 def print_parts(answers: Sequence[Answer], parts: dict[str, set[str]]) -> None:
-    """The same by groups of labels."""
+    """Write the same by groups of labels."""
     print("\n| labels | mixtures | label: mean, dB | median | other words | image |")
     print("|---|--:|--:|--:|--:|--:|")
     for name, labels in parts.items():

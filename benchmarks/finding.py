@@ -75,7 +75,7 @@ def main() -> None:
 
 
 def make_mixture(corpus: Path, row: dict, rng: np.random.Generator) -> tuple[np.ndarray, list]:
-    """A mixture [T] and the spans (start, end) in seconds in which the target is heard."""
+    """Make a mixture [T] and the spans (start, end) in seconds in which the target is heard."""
     background = filled(corpus / row["interferer"], SECONDS * RATE)
     target = filled(corpus / row["target"], SECONDS * RATE)
     mixture, spans, at = background.copy(), [], 1.0
@@ -92,7 +92,7 @@ def make_mixture(corpus: Path, row: dict, rng: np.random.Generator) -> tuple[np.
 
 
 def filled(path: Path, samples: int) -> np.ndarray:
-    """A recording without its quiet parts, repeated to a length, at an RMS of 0.05."""
+    """Read a recording without its quiet parts, repeated to a length, at an RMS of 0.05."""
     audio, _ = read_audio(path, RATE, mono=True)
     frames = np.resize(audio, -(-len(audio) // 400) * 400).reshape(-1, 400)
     level = np.square(frames).mean(axis=1)

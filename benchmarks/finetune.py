@@ -24,7 +24,7 @@ from clipsep.workflows.finetune import Finetuning, finetune
 
 
 def recordings(corpus: Path) -> dict[str, list[Path]]:
-    """The recordings of the training split by their labels."""
+    """List the recordings of the training split by their labels."""
     found: dict[str, list[Path]] = {}
     with open(corpus / "manifest.csv", newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):

@@ -13,7 +13,7 @@ _NAME = re.compile(r"^[A-Za-z0-9._-]+")
 
 
 def needed(extras: set[str]) -> dict[str, Distribution]:
-    """The packages that clipsep needs directly or through others, as far as they are installed."""
+    """List the packages that clipsep needs directly or through others, as far as they are installed."""
     found: dict[str, Distribution] = {}
     waiting = [("clipsep", frozenset(extras))]
     seen = set()
@@ -38,7 +38,7 @@ def needed(extras: set[str]) -> dict[str, Distribution]:
 
 
 def licence(package: Distribution) -> str:
-    """What a package says of its licence, shortened to one line."""
+    """Shorten what a package says of its licence to one line."""
     metadata = package.metadata
     if expression := metadata.get("License-Expression"):
         return expression

@@ -35,7 +35,7 @@ KINDS = (
 
 
 def make_case(seed: int, samples: int, n_references: int) -> tuple[str, np.ndarray, np.ndarray]:
-    """The kind of a case, its references [N, T], the target first, and an estimate [T]."""
+    """Make a case: its kind, its references [N, T], the target first, and an estimate [T]."""
     random = np.random.default_rng(seed)
     kind = KINDS[seed % len(KINDS)]
     references = np.stack([_sound(random, samples) for _ in range(n_references)])

@@ -47,7 +47,7 @@ def coded(suffix: str, kilobits: int) -> Change:
 
 
 def resampled(waveform: np.ndarray, rate: int, wanted: int) -> np.ndarray:
-    """A waveform [C, T] at another rate."""
+    """Resample a waveform [C, T] to another rate."""
     import soxr
 
     return soxr.resample(waveform.T, rate, wanted).T.astype(np.float32)

@@ -42,17 +42,17 @@ def read_wordings(path: Path) -> dict[str, dict[str, str]]:
 
 
 def with_words(rows: list[Row], words: dict[str, str]) -> list[Row]:
-    """The same mixtures, with ``words[label]`` as queries."""
+    """Ask the same mixtures with ``words[label]`` as queries."""
     return [{**row, "query": words[row[LABEL]]} for row in rows]
 
 
 def with_level(rows: list[Row], snr_db: float) -> list[Row]:
-    """The same sounds, the target ``snr_db`` over the interferer."""
+    """Mix the same sounds, the target ``snr_db`` over the interferer."""
     return [{**row, "snr_db": str(snr_db)} for row in rows]
 
 
 def with_sources(rows: list[Row], count: int) -> list[Row]:
-    """The same targets, each with the targets of other rows: ``count`` classes, all equally loud.
+    """Mix the same targets, each with the targets of other rows: ``count`` classes, all equally loud.
 
     The list must have that many. The sounds of a larger count include those of a smaller.
     """
@@ -92,7 +92,7 @@ def score(rows: list[Row], corpus: Path, model: str, every: int, workers: int | 
 
 
 def print_wordings(rows: list[Row], score_rows: Score) -> None:
-    """A line per way of saying what is wanted, against the label."""
+    """Write a line for each way of saying what is wanted, against the label."""
     wordings = read_wordings(WORDINGS)
     if missing := {row[LABEL] for row in rows} - wordings[LABEL].keys():
         raise SystemExit(f"'{WORDINGS}' has no row for '{min(missing)}'.")
@@ -135,19 +135,19 @@ def compare(by_class: dict[str, float]) -> list[str]:
 
 
 def print_levels(rows: list[Row], score_rows: Score) -> None:
-    """A line per level."""
+    """Write a line for each level."""
     lists = {f"{level} dB": with_level(rows, level) for level in LEVELS}
     print_lists("target over interferer", lists, score_rows)
 
 
 def print_sources(rows: list[Row], score_rows: Score) -> None:
-    """A line per number of sounds."""
+    """Write a line for each number of sounds."""
     lists = {f"{count} sounds": with_sources(rows, count) for count in SOURCES}
     print_lists("mixture of", lists, score_rows)
 
 
 def print_lists(heading: str, lists: dict[str, list[Row]], score_rows: Score) -> None:
-    """A line per list of mixtures."""
+    """Write a line for each list of mixtures."""
     print(f"| {heading} | mixture | text query | median | improvement | ideal binary mask |")
     print("|---|--:|--:|--:|--:|--:|")
     for name, rows in lists.items():

@@ -107,7 +107,7 @@ def embed_embedded(root: Path) -> Callable[[], None]:
 
 
 def embed_clip(root: Path) -> Callable[[], None]:
-    """What a CLIP computes does not depend on its weights, which need not be fetched."""
+    """Prepare embedding a clip by a CLIP with random weights, which take as long as any others."""
     import torch
     from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
@@ -137,7 +137,7 @@ def embed_with(encode: Callable[[list[Image.Image]], object], root: Path) -> Cal
 
 
 def of_the_head(root: Path) -> dict[str, Costs]:
-    """What the machine that starts the work spends on `FILES` videos, or on the index of `CLIPS`."""
+    """Time what the machine that starts the work spends on `FILES` videos, or on the index of `CLIPS`."""
     for number in range(FILES):
         path = root / "many" / f"{number % 100:03d}" / f"abcdefghijk_{number:06d}.mp4"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -240,7 +240,7 @@ def stage_clips(root: Path, count: int) -> None:
 
 
 def make_small_shards(root: Path) -> None:
-    """Copies of one shard of short clips under many names."""
+    """Copy one shard of short clips under many names."""
     DatasetWriter(root)
     for number in range(CLIPS_PER_SHARD):
         frame = Image.new("RGB", (224, 224))
@@ -253,7 +253,7 @@ def make_small_shards(root: Path) -> None:
 
 
 def write_large_index(root: Path) -> None:
-    """An index of many clips, with files of its shards that are there but empty."""
+    """Write an index of many clips, with files of its shards that are there but empty."""
     DatasetWriter(root)
     numbers = np.arange(CLIPS)
     shards = [f"{number:05d}-0123abcd" for number in range(-(-CLIPS // CLIPS_PER_SHARD))]

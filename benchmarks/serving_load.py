@@ -41,7 +41,7 @@ LIMIT_MIB = 4
 
 
 def tone(seconds: float, rate: int = 16_000) -> bytes:
-    """A WAV file of 16 bits."""
+    """Make a WAV file of 16 bits."""
     file = io.BytesIO()
     samples = 0.3 * np.sin(2 * np.pi * 440 * np.arange(int(seconds * rate)) / rate)
     soundfile.write(file, samples, rate, format="WAV")

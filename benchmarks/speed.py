@@ -55,7 +55,7 @@ def least(work: Callable[[], object], repeats: int = REPEATS) -> float:
 
 
 def real_time_rows(model: str, seconds: int = 60) -> Iterator[tuple[str, str]]:
-    """A minute of audio in memory, by one thread, for one query and for more."""
+    """Time a minute of audio in memory, by one thread, for one query and for more."""
     separator = Separator.from_pretrained(model, device="cpu", threads=1)
     dim = separator.config.model.query_dim
     queries = np.random.default_rng(0).standard_normal((4, dim)).astype(np.float32)
@@ -117,7 +117,7 @@ def command_line(inputs: Path, model: str, output: Path, *more: str) -> tuple[fl
 
 
 def command_rows(model: str, folder: Path, minutes: tuple[int, ...]) -> Iterator[tuple[str, str]]:
-    """The whole way of a user: from the start of the program to written files."""
+    """Time the whole way of a user: from the start of the program to written files."""
     recording, output = folder / "recording.wav", folder / "out"
     write_recording(recording, FILE_SECONDS)
     text = f"rain {time.time_ns()}"  # a text that the cache has not seen
@@ -176,7 +176,7 @@ def published_rows() -> Iterator[tuple[str, str]]:
 
 
 def cpu_name() -> str:
-    """The processor as the system calls it, and which of the instructions that matter it knows."""
+    """Name the processor as the system calls it, and which of the instructions that matter it knows."""
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     entries = dict(line.split(":", 1) for line in lines if ":" in line)
     known = {key.strip(): value.strip() for key, value in entries.items()}

@@ -62,7 +62,7 @@ class Cost(NamedTuple):
 
 
 def write_clips(root: Path) -> tuple[Path, PreparedDataset]:
-    """The same synthetic clips twice: as the files of the published loop, and as a data set."""
+    """Write the same synthetic clips twice: as the files of the published loop, and as a data set."""
     random = np.random.default_rng(0)
     files, prepared = root / "files", root / "prepared"
     DatasetWriter(prepared)
@@ -82,7 +82,7 @@ def write_clips(root: Path) -> tuple[Path, PreparedDataset]:
 
 
 def random_embeddings(dataset: PreparedDataset, dim: int) -> StoredEmbeddings:
-    """Stored embeddings of the size of an encoder's."""
+    """Store embeddings of the size of an encoder's."""
     embeddings = StoredEmbeddings(dataset, f"random-{dim}")
     for shard in dataset.shards:
         n_frames = dataset.frame_offsets(shard)[-1]

@@ -43,7 +43,7 @@ MELODY = (
 
 
 def midi_of(melody: tuple[tuple[int, float], ...]) -> bytes:
-    """A MIDI file (format 0) of one legato violin part; `melody` holds (note, beats)."""
+    """Write a MIDI file (format 0) of one legato violin part; `melody` holds (note, beats)."""
     microseconds = round(BEAT_SECONDS * 1e6)
     track = b"\x00\xff\x51\x03" + microseconds.to_bytes(3, "big")
     track += bytes([0x00, 0xC0, GM_VIOLIN])
@@ -65,7 +65,7 @@ def _variable_length(number: int) -> bytes:
 
 
 def render_violin(patches: Path) -> np.ndarray:
-    """The melody played by TiMidity++ with `patches`: mono [samples] at SAMPLE_RATE."""
+    """Play the melody with TiMidity++ and `patches`: mono [samples] at SAMPLE_RATE."""
     with tempfile.TemporaryDirectory() as folder:
         midi, wave = Path(folder, "violin.mid"), Path(folder, "violin.wav")
         midi.write_bytes(midi_of(MELODY))
@@ -77,7 +77,7 @@ def render_violin(patches: Path) -> np.ndarray:
 
 
 def read_speech(path: Path) -> np.ndarray:
-    """The spoken recording: mono [samples] at SAMPLE_RATE."""
+    """Read the spoken recording: mono [samples] at SAMPLE_RATE."""
     with av.open(str(path)) as container:
         frames = list(container.decode(audio=0))
     sound = np.concatenate([frame.to_ndarray().ravel() for frame in frames]) / 32768

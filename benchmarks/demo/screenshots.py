@@ -46,7 +46,7 @@ def main() -> None:
 
 
 def save(page: Page, path: Path) -> None:
-    """The whole page in few colours."""
+    """Take the whole page in few colours."""
     image = Image.open(io.BytesIO(page.screenshot(full_page=True))).convert("RGB")
     image.quantize(COLOURS, dither=Image.Dither.NONE).save(path, optimize=True)
 
@@ -65,7 +65,7 @@ def served() -> Iterator[str]:
 
 @contextmanager
 def static() -> Iterator[str]:
-    """The page of examples/browser on a plain file server."""
+    """Serve the page of examples/browser by a plain file server."""
     with tempfile.TemporaryDirectory() as folder:
         build = [sys.executable, str(ROOT / "examples" / "browser" / "build.py"), folder]
         subprocess.run(build, check=True)

@@ -77,7 +77,7 @@ STEPS = 60
 def free_features(
     photos: list[Photo], extract: Callable[[np.ndarray], np.ndarray]
 ) -> list[tuple[Photo, Tensor]]:
-    """The photos that rows may be learnt from, with features [5, 1280] of their crops.
+    """Read the photos that rows may be learnt from, with features [5, 1280] of their crops.
 
     Args:
         extract: pixels [B, 3, 224, 224] uint8 to features [B, 1280].
@@ -110,7 +110,7 @@ def learn_rows(
 
 
 def _crops(photo: Photo) -> np.ndarray:
-    """The central square and random ones, [5, 3, 224, 224]; half of those are mirrored.
+    """Cut the central square and random ones, [5, 3, 224, 224]; half of those are mirrored.
 
     A random crop's side is 0.6 to 1 of the short side.
     """

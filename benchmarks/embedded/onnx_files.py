@@ -69,7 +69,7 @@ def _compress(graph: onnx.GraphProto) -> None:
 
 
 def _as_int8(values: np.ndarray, axis: int, name: str) -> tuple[TensorProto, TensorProto]:
-    """Rounded to 255 steps between the extremes of each row (or column), and the steps' sizes."""
+    """Round to 255 steps between the extremes of each row (or column); also return the steps' sizes."""
     others = tuple(i for i in range(values.ndim) if i != axis)
     scale = np.abs(values).max(axis=others, keepdims=True) / 127
     scale[scale == 0] = 1

@@ -27,7 +27,7 @@ PARTS = ("media", "datasets", "hostile", "kills", "ray", "disk")
 
 
 def run_part(part: str, folder: Path, asked: argparse.Namespace) -> Iterator[Tally]:
-    """The lines of a part; ``scale`` multiplies the number of attempts."""
+    """Yield the lines of a part; ``scale`` multiplies the number of attempts."""
     seed = asked.seed
 
     def times(count: int) -> int:

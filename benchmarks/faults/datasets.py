@@ -90,7 +90,7 @@ def _check(
     seed: int,
     number: int,
 ) -> str:
-    """CHANGED if the check does not notice that the bytes are others."""
+    """Return CHANGED if the check does not notice that the bytes are others."""
     content = change(whole, random.Random(f"{seed}-{number}"))
     _replace(path, content)
     for finding in check_dataset(root):
@@ -100,7 +100,7 @@ def _check(
 
 
 def _everything(root: Path) -> str:
-    """A digest of all that training and embedding read."""
+    """Digest all that training and embedding read."""
     dataset = PreparedDataset(root)
     embeddings = StoredEmbeddings(dataset, ENCODER)
     embeddings.require_complete()

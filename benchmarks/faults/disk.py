@@ -55,7 +55,7 @@ def fill_disks(material: Path, folder: Path) -> Iterator[Tally]:
 
 @contextmanager
 def small_disk(place: Path, kilobytes: int) -> Iterator[Path]:
-    """A file system in memory."""
+    """Mount a file system in memory."""
     place.mkdir(exist_ok=True)
     options = f"size={kilobytes}k"
     subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(place)], check=True)

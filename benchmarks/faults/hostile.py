@@ -59,7 +59,7 @@ def run_hostile(folder: Path, scale: float, seed: int, only: str = "") -> Iterat
 
 
 def content_of(target: Target, seed: int, number: int) -> bytes:
-    """The file of an attempt."""
+    """Make the file of an attempt."""
     if number < len(target.contents):
         return target.contents[number]
     chance = random.Random(f"{seed}-{target.name}-{number}")

@@ -101,7 +101,7 @@ def _work(attempt: Attempt, first: int, count: int, memory: int, sender: Connect
 
 
 def _where(error: BaseException) -> str:
-    """The last line of the package that the error went through."""
+    """Find the last line of the package that the error went through."""
     found = ""
     trace = error.__traceback__
     while trace is not None:

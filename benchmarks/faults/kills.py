@@ -150,7 +150,7 @@ def _start(argv: list[str], log: Path) -> int:
 
 
 def _has_ended(process: int) -> bool:
-    """Ended, but not yet waited for."""
+    """Tell whether a process has ended, waited for or not."""
     try:
         state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
     except OSError:
@@ -166,7 +166,7 @@ def _wait(process: int) -> int:
 
 
 def _members(run: int) -> list[int]:
-    """Processes of a run that still live: those of its group, and those that have its mark."""
+    """List processes of a run that still live: those of its group, and those that have its mark."""
     mark = f"{_RUN}={run}\0".encode()
     found = []
     for entry in Path("/proc").iterdir():

@@ -52,7 +52,7 @@ def test_sound(channels: int = 2, rate: int = RATE, seconds: float = SECONDS) ->
 
 
 def write_film(path: Path, codecs: tuple[str, str], seconds: float = SECONDS, rate: int = RATE):
-    """A small film with sound; FFmpegError or ValueError where a codec is not built in."""
+    """Make a small film with sound; FFmpegError or ValueError where a codec is not built in."""
     sound = test_sound(2, rate, seconds)
     rng = np.random.default_rng(1)
     with av.open(str(path), "w") as container:
@@ -74,7 +74,7 @@ def write_film(path: Path, codecs: tuple[str, str], seconds: float = SECONDS, ra
 
 
 def write_seeds(folder: Path) -> dict[str, Path]:
-    """A whole file of each kind, by its suffix; kinds that this ffmpeg cannot write are left out."""
+    """Make a whole file of each kind, by its suffix, but for kinds that this ffmpeg cannot write."""
     seeds = {}
     for kind in OUTPUT_FORMATS:
         if kind in _FILMS:
@@ -141,7 +141,7 @@ def _attempt(
 
 
 def _heard(path: Path) -> str:
-    """A digest of the sound that is read, with its rate."""
+    """Digest the sound that is read, with its rate."""
     sound, rate = read_audio(path)
     return hashlib.sha256(f"{rate} {sound.shape}".encode() + sound.tobytes()).hexdigest()
 

@@ -109,7 +109,7 @@ def read_config(path: Path) -> None:
 
 
 def write_model(folder: Path) -> Path:
-    """A few hundred random weights."""
+    """Write a few hundred random weights."""
     import torch._dynamo  # noqa: F401 - takes seconds, which no attempt has
 
     from clipsep.checkpoint import CheckpointConfig, save_checkpoint
@@ -136,7 +136,7 @@ def copy_shipped_model(folder: Path) -> Path:
 
 
 def _forget_checksum(folder: Path) -> None:
-    """A hostile model has one that fits, or none."""
+    """Empty the checksum in config.json: a hostile model has one that fits, or none."""
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, "sha256": ""}))
 

@@ -24,7 +24,7 @@ _CROPS = ((0.0, 0.0, 1.0, 1.0), (0.1, 0.1, 0.9, 0.9))  # left, top, right, botto
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:
-    """The rows of a CSV file with a header."""
+    """Read the rows of a CSV file with a header."""
     with open(path, newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
 
@@ -58,7 +58,7 @@ def pack_audio(corpus: Path, rows: list[dict[str, str]], output: Path, parts: in
 
 
 def crops(path: Path) -> list[Image.Image]:
-    """The image and parts of it, as frames of a video that pans and zooms."""
+    """Cut the image and parts of it, as frames of a video that pans and zooms."""
     image = Image.open(path).convert("RGB")
     width, height = image.size
     sides = (width, height, width, height)

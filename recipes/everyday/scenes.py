@@ -107,7 +107,7 @@ class Scene(NamedTuple):
 
 
 def decode(pack: Path) -> tuple[dict, list[np.ndarray]]:
-    """The index of a pack and its recordings, int16, in the index's order."""
+    """Read the index of a pack and its recordings, int16, in the index's order."""
     index = json.loads((pack / INDEX).read_text())
     parts = {place["part"] for place in index["audio"]}
     blobs = {part: (pack / AUDIO.format(part)).read_bytes() for part in parts}
@@ -137,7 +137,7 @@ class _Rows:
         self.first = self.counts.cumsum(0) - self.counts
 
     def draw(self, labels: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        """A row of each label; any row for labels without rows."""
+        """Draw a row of each label; any row for labels without rows."""
         uniform = torch.rand(labels.shape, device=labels.device, generator=generator)
         count = self.counts[labels]
         place = self.first[labels] + (uniform * count).long().clamp(max=(count - 1).clamp(min=0))
@@ -214,7 +214,7 @@ class Scenes:
         self.below_gain = 10 ** (-10 * self._uniform(count) / 20)
 
     def draw(self, batch: int) -> Scene:
-        """A batch of scenes."""
+        """Make a batch of scenes."""
         s, gen, n_queries = self.settings, self.generator, self.settings.n_queries
         slots = len(s.n_sounds)  # the last one is the bed
         clip, sounding = self._clips(batch, slots)
@@ -244,7 +244,7 @@ class Scenes:
         return Scene(targets, self._queries(asked), weight)
 
     def _clips(self, batch: int, slots: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Recordings of each slot [B, S], and which of them sound: none that is like another one."""
+        """Draw recordings of each slot [B, S], and which of them sound: none that is like another one."""
         s, gen = self.settings, self.generator
         if s.by_images:
             clip = self._draw(self.clip_weight, batch * slots).view(batch, slots)
@@ -271,7 +271,7 @@ class Scenes:
     def _absent(
         self, clip: torch.Tensor, sounding: torch.Tensor, count: int
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Recordings [B, count] that are unlike all that sounds, and whether they really are."""
+        """Draw recordings [B, count] that are unlike all that sounds, and tell whether they really are."""
         weight = self.clip_weight if self.settings.by_images else self.absent_weight
         absent = self._draw(weight, len(clip) * count).view(-1, count)
         alike = (self._alike(absent, clip) & sounding[:, None]).any(dim=-1)
@@ -281,7 +281,7 @@ class Scenes:
         return torch.multinomial(weight, count, replacement=True, generator=self.generator)
 
     def _sounds(self, clip: torch.Tensor) -> torch.Tensor:
-        """A segment of each recording, changed as recordings are: [R, samples]."""
+        """Cut a segment of each recording, changed as recordings are: [R, samples]."""
         s, gen = self.settings, self.generator
         samples, count = self.spectral.segment_samples, len(clip)
         time = torch.arange(samples, device=self.device)
@@ -302,7 +302,7 @@ class Scenes:
         return change_sources(waveform, s.augment, SAMPLE_RATE, gen)
 
     def _segment(self, clip: torch.Tensor, time: torch.Tensor) -> torch.Tensor:
-        """Recordings repeated to fill a segment, from a random place on, at a random speed."""
+        """Repeat recordings to fill a segment, from a random place on, at a random speed."""
         s, count = self.settings, len(clip)
         length = self.lengths[clip][:, None]
         speed = 2 ** ((2 * self._uniform(count, 1) - 1) * s.speed)
@@ -320,7 +320,7 @@ class Scenes:
         return (low + (high - low) * share) * fade / 32768
 
     def _queries(self, clip: torch.Tensor) -> torch.Tensor:
-        """What asks for each recording: its image; or an image, the text or a wording of its label."""
+        """Make the query for each recording: its image; or an image, the text or a wording of its label."""
         s, gen = self.settings, self.generator
         if s.by_images:
             query = self.clip_image[clip]

@@ -14,7 +14,7 @@ from recipes.everyday.pack import read_rows
 
 
 def collection(source: str) -> str:
-    """The name of a collection: what stands before a recording's own name."""
+    """Name a collection: what stands before a recording's own name."""
     return source.replace(":", " ").replace("/", " ").split()[0]
 
 

@@ -290,7 +290,7 @@ def _spread(networks: list[nn.Module]) -> None:
 
 @torch.no_grad()
 def _average(averaged: nn.Module, model: nn.Module, decay: float) -> None:
-    """An exponential moving average of the weights and of the norms' statistics."""
+    """Update an exponential moving average of the weights and of the norms' statistics."""
     pairs = [
         (a, b)
         for a, b in zip(averaged.state_dict().values(), model.state_dict().values(), strict=True)

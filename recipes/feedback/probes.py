@@ -107,7 +107,7 @@ class _Ask:
 
 
 def ask(folder: Path, probes: Sequence[Probe], workers: int) -> list[Answers]:
-    """The answers of a model to probes, in their order."""
+    """Ask a model all probes; the answers come in their order."""
     with one_thread():
         found = {id(probe): answers for probe, answers in run_many(_Ask(folder), probes, workers)}
     return [found[id(probe)] for probe in probes]

@@ -51,7 +51,7 @@ def out_of_fold(
 def reliability(
     probability: np.ndarray, outcome: np.ndarray, bins: int = 10
 ) -> tuple[float, list[tuple[str, int, float, float]]]:
-    """Expected calibration error (Naeini et al., 2015), and a row per bin of equal width.
+    """Compute the expected calibration error (Naeini et al., 2015), and a row per bin of equal width.
 
     Returns:
         the error, and rows of the bin's name, its number of queries, their mean confidence, and the

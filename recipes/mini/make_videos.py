@@ -164,7 +164,7 @@ def plan(corpus: Corpus, split: str, per_class: int, noisy: bool, seed: int) -> 
 
 
 def _generator(*key: int | str) -> np.random.Generator:
-    """A generator that depends on the key alone (the built-in hash changes from run to run)."""
+    """Make a generator that depends on the key alone (the built-in hash changes from run to run)."""
     return np.random.default_rng(list("/".join(map(str, key)).encode()))
 
 
@@ -217,7 +217,7 @@ def _add_noise(video: Video, corpus: Corpus, rng: np.random.Generator) -> Video:
 
 
 def sound_of(video: Video) -> np.ndarray:
-    """The sound of a video: float32 [samples], mono at SAMPLE_RATE, not above full scale."""
+    """Make the sound of a video: float32 [samples], mono at SAMPLE_RATE, not above full scale."""
     sound = _joined(video.pieces)
     if video.offscreen:
         noise = _joined(video.offscreen)
@@ -256,7 +256,7 @@ def _rms(sound: np.ndarray) -> float:
 
 
 def frames_of(video: Video, rng: np.random.Generator) -> Iterator[Image.Image]:
-    """The frames of a video: its images one after another, each slowly panned and zoomed over."""
+    """Make the frames of a video: its images one after another, each slowly panned and zoomed over."""
     total = round(SECONDS * FRAME_RATE)
     edges = np.linspace(0, total, len(video.images) + 1).round().astype(int)
     for path, first, last in zip(video.images, edges, edges[1:], strict=False):
@@ -269,7 +269,7 @@ def frames_of(video: Video, rng: np.random.Generator) -> Iterator[Image.Image]:
 
 
 def _random_square(size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
-    """A box [left, top, right, bottom] of 80 to 100 % of the largest square within `size`."""
+    """Draw a box [left, top, right, bottom] of 80 to 100 % of the largest square within `size`."""
     side = min(size) * rng.uniform(0.8, 1.0)
     left, top = rng.uniform(0, size[0] - side), rng.uniform(0, size[1] - side)
     return np.array([left, top, left + side, top + side])

@@ -18,7 +18,7 @@ def left_out(labels: set[str], count: int) -> list[str]:
 
 
 def shared(names: list[str], share: float) -> list[str]:
-    """A share of the videos; a smaller share is part of a larger one."""
+    """Choose a share of the videos; a smaller share is part of a larger one."""
     shuffled = random.Random(0).sample(sorted(names), len(names))
     return sorted(shuffled[: round(share * len(names))])
 
