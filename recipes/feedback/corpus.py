@@ -19,6 +19,7 @@ from clipsep.queries import QueryEncoder
 from clipsep.queries.prompts import encode_prompted
 
 TRAIN, TEST = "train", "test"
+NAMES = "name"  # of wordings that are not learnt, but compared with: names in other languages
 _PROBES = [
     "rain",
     "a dog is barking in the distance",

@@ -10,7 +10,7 @@ import numpy as np
 
 from clipsep.feedback import IMAGE, TEXT, Kind, KnownSettings, Thresholds
 from clipsep.queries.known import KnownSounds
-from recipes.feedback.corpus import TEST, TRAIN, Corpus, Embeddings
+from recipes.feedback.corpus import NAMES, TEST, TRAIN, Corpus, Embeddings
 from recipes.feedback.regression import fit_logistic
 
 IMAGES_PER_LABEL = 12
@@ -33,8 +33,10 @@ class KnownTable:
 
 
 def known_table(labels: list[str], corpus: Corpus, embeddings: Embeddings) -> KnownTable:
-    """Texts of the labels, their wordings for training, and the mean of each label's images."""
-    wordings = {label: corpus.wordings(label, TRAIN) for label in labels}
+    """Texts of the labels, other words and names for them, and the mean of each label's images."""
+    wordings = {
+        label: [*corpus.wordings(label, TRAIN), *corpus.wordings(label, NAMES)] for label in labels
+    }
     texts = [*labels, *(text for label in labels for text in wordings[label])]
     owners = [*range(len(labels)), *(n for n, label in enumerate(labels) for _ in wordings[label])]
     vectors = [embeddings.texts(texts)]

@@ -154,8 +154,8 @@ from tests.parallel.test_run import Slow
 from clipsep.parallel import processes
 from clipsep.parallel.run import run_many
 processes._start_method = lambda: {method!r}
-print("starting", flush=True)
 try:
+    print("starting", flush=True)
     list(run_many(Slow(Path({str(tmp_path)!r})), range(1, 10), workers=3))
 except KeyboardInterrupt:
     sys.exit(130)
