@@ -8,8 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.utilities import rank_zero_only
@@ -17,11 +15,15 @@ from torch.utils.tensorboard import SummaryWriter
 
 from clipsep.checkpoint import CheckpointConfig, save_checkpoint
 from clipsep.models.transforms import stft
+from clipsep.separation.files.figure import paint
 from clipsep.training.data.batches import MixtureBatch, collate
 from clipsep.training.data.mixing import MixtureDataset
 from clipsep.training.losses import make_targets
 from clipsep.training.task import SeparationTask, diverged
 
+_DARKEST = (
+    8.0  # natural logarithm of the magnitude below the loudest, 70 dB, that is painted darkest
+)
 _LOUDEST = 0.9  # peak of a mixture as it is written; its parts are scaled with it
 
 
@@ -131,16 +133,24 @@ class ValidationExamples(Callback):
         write_sound("target", batch.sources[:, 0])
         spectra = stft(batch.sources, spectral.n_fft, spectral.hop_length)
         targets = make_targets(spectra, spectral)
-        images = {"mixture": targets.log_mixture[0, 0], "ideal mask": targets.mask[0, 0]}
+
+        def write_image(
+            kind: str, image: torch.Tensor, top: float = 1.0, span: float = 1.0
+        ) -> None:
+            painted = np.asarray(paint(image.float().cpu().numpy(), top, span))
+            writer.add_image(f"{name}/{kind}", painted, step, dataformats="HWC")
+
+        levels = targets.log_mixture[0, 0]
+        write_image("mixture", levels, float(levels.max()), _DARKEST)
+        write_image("ideal mask", targets.mask[0, 0])
         for kind, query in task.validation_queries(batch).items():
             masks, estimates = task.estimate(batch.sources, query)
             write_sound(f"estimate ({kind})", estimates[:, 0])
-            images[f"mask ({kind})"] = masks[0, 0]
+            write_image(f"mask ({kind})", masks[0, 0])
         noise = task.noise_masks(targets.log_mixture, batch)
         if noise is not None:
             for head, mask in enumerate(noise[0]):
-                images[f"noise mask {head + 1}"] = mask
-        writer.add_image(name, _draw(images), step, dataformats="HWC")
+                write_image(f"noise mask {head + 1}", mask)
 
 
 def _tensorboard(trainer: pl.Trainer) -> SummaryWriter | None:
@@ -149,21 +159,3 @@ def _tensorboard(trainer: pl.Trainer) -> SummaryWriter | None:
         return None
     loggers = (logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger))
     return next((logger.experiment for logger in loggers), None)
-
-
-def _draw(images: dict[str, torch.Tensor]) -> np.ndarray:
-    """Spectrogram and masks [F, T] side by side, low frequencies below: uint8 [height, width, 3]."""
-    figure = Figure(figsize=(2.4 * len(images), 2.8), layout="constrained")
-    canvas = FigureCanvasAgg(figure)
-    for axes, (title, image) in zip(
-        figure.subplots(1, len(images), sharey=True), images.items(), strict=True
-    ):
-        limits = {"vmin": 0, "vmax": 1} if "mask" in title else {}
-        axes.imshow(
-            image.float().cpu().numpy(), origin="lower", aspect="auto", cmap="magma", **limits
-        )
-        axes.set_title(title, fontsize=9)
-        axes.set_xticks([])
-        axes.set_yticks([])
-    canvas.draw()
-    return np.asarray(canvas.buffer_rgba())[..., :3]
