@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from clipsep.checkpoint import load_config, save_config
+from clipsep.checkpoint import find_checkpoint, load_config, save_config
 from clipsep.cli import main
 from clipsep.cli.feedback import note_on
 from clipsep.feedback import ConfidenceSettings, KnownSettings, Thresholds
@@ -114,3 +115,15 @@ def test_a_sensitivity_beyond_its_range(recording, model, refused):
 def test_notes(level: str, confidence: float | None, note: str | None):
     familiarity = Familiarity(level, 0.5, ("accordion", "oboe"), 0.0)
     assert note_on("bagpipes", QueryFeedback(familiarity, confidence)) == note
+
+
+def test_the_list_of_sounds_shows_a_few_other_words_and_json_all(capsys):
+    assert main(["models", "--sounds"]) == 0
+    printed = capsys.readouterr()
+    lines = printed.out.splitlines()
+    known = load_config(find_checkpoint("mini")).known
+    assert len(lines) == 255 and max(map(len, lines)) < 150 and "--json" in printed.err
+    assert any(re.fullmatch(r"siren \(.*, .*, .* and \d+ more\)", line) for line in lines)
+    assert main(["models", "--sounds", "--json"]) == 0
+    listed = json.loads(capsys.readouterr().out)
+    assert listed["siren"] == known.wordings["siren"] and "Martinshorn" in listed["siren"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,6 +14,8 @@ from clipsep.cli.console import AsJson, Device, cells, stdout, table_of
 from clipsep.cli.recordings import Model
 from clipsep.errors import ClipsepError
 from clipsep.messages import printable
+
+_SHOWN = 3  # other words for a sound in the list of sounds
 
 ModelArgument = Annotated[
     str, typer.Argument(metavar="MODEL", help="Shipped model, folder or Hugging Face id.")
@@ -70,8 +73,12 @@ def _print_sounds(model: str, as_json: bool) -> None:
             f"The model '{config.name}' does not say which sounds it was trained with."
         )
     for label in config.known_sounds:
-        others = ", ".join(wordings.get(label, []))
-        print(printable(f"{label} ({others})" if others else label))
+        others = wordings.get(label, [])
+        shown = ", ".join(others[:_SHOWN])
+        more = f" and {len(others) - _SHOWN} more" if len(others) > _SHOWN else ""
+        print(printable(f"{label} ({shown}{more})" if others else label))
+    if any(len(others) > _SHOWN for others in wordings.values()):
+        print("note: --json lists all words for them.", file=sys.stderr)
 
 
 def info(
