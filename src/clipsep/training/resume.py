@@ -16,6 +16,7 @@ from torch import nn
 
 from clipsep.checkpoint import Checkpoint, CheckpointConfig
 from clipsep.errors import ClipsepError, UsageError
+from clipsep.files import atomic_write, unfinished_in
 from clipsep.messages import counted
 from clipsep.models.network import SeparationModel
 from clipsep.models.registry import build_model
@@ -68,8 +69,12 @@ class SaveState(Callback):
         self._saved = 0  # the last step that was
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Remember the step that a resumed run starts from."""
+        """Remember the step that a resumed run starts from, and remove what a kill left unfinished."""
         self._saved = trainer.global_step
+        if trainer.is_global_zero:
+            for path, name in unfinished_in(self._path.parent):
+                if name == RESUME:
+                    path.unlink(missing_ok=True)
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
         """Save, unless a validation follows."""
@@ -84,7 +89,12 @@ class SaveState(Callback):
         step = trainer.global_step
         if step == self._saved or (step % self._config.save_every and step != self._config.steps):
             return
-        trainer.save_checkpoint(self._path)
+        if trainer.is_global_zero:
+            # Lightning copies from another disk, and what a full one holds of it would stay.
+            with atomic_write(self._path) as temporary:
+                trainer.save_checkpoint(temporary)
+        else:
+            trainer.save_checkpoint(self._path)  # writes nothing, but the others wait for it
         self._saved = step
 
 
