@@ -110,5 +110,5 @@ def all_targets(folder: Path) -> list[Target]:
         Target("rejected.csv", 10_000, seeds.read_rejected, seeds.REJECTED, mutate_text, ".csv"),
         Target("report.jsonl", 10_000, seeds.read_journal, seeds.JOURNAL, mutate_text),
         Target("report.json", 8_500, seeds.read_report, seeds.REPORTS, mutate_json),
-        Target("HTTP request", 2_000, seeds.send_request, seeds.requests()),
+        Target("HTTP request", 10_000, seeds.send_request, seeds.requests()),
     ]

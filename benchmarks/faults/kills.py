@@ -99,9 +99,8 @@ def kill_job(
                 left = set(unfinished(output)) - of_former_kills
                 problems += [f"left by SIGTERM: {name}" for name in sorted(left)]
             log = (folder / "killed.log").read_text(errors="replace")
-            # A worker that was just being started says so when its parent is gone.
-            if "Traceback" in log and not (how == signal.SIGKILL and "spawn_main" in log):
-                problems.append(log.strip().splitlines()[-1])
+            if "Traceback" in log and not (how == signal.SIGKILL and _only_of_python(log)):
+                problems.append(log.strip()[-300:])
         code, log = run_alone(job.argv(output), folder / "last.log")
         if code:
             problems.append(f"the last run ended with {code}: {log.strip()[-300:]}")
@@ -147,6 +146,11 @@ def _start(argv: list[str], log: Path) -> int:
         traceback.print_exc()
     finally:
         os._exit(code)
+
+
+def _only_of_python(log: str) -> bool:
+    """Tell whether only a worker that was just being started complains that its parent is gone."""
+    return "spawn_main" in log and not re.search(r"(src|site-packages)/clipsep/", log)
 
 
 def _has_ended(process: int) -> bool:
