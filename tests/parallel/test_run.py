@@ -178,6 +178,39 @@ except KeyboardInterrupt:
         assert not marks(tmp_path, "half")
 
 
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_a_termination_while_workers_start_leaves_no_word_and_no_process(
+    tmp_path: Path, method: str
+):
+    code = f"""
+import signal, sys
+from pathlib import Path
+from tests.parallel.test_run import Slow
+from clipsep.parallel import processes
+from clipsep.parallel.run import run_many
+processes._start_method = lambda: {method!r}
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(5))
+print("starting", flush=True)
+list(run_many(Slow(Path({str(tmp_path)!r})), range(1, 10), workers=3))
+"""
+    root = Path(__file__).parents[2]
+    for delay in (0.02, 0.1, 0.3):
+        parent = subprocess.Popen(
+            [sys.executable, "-c", code],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=root,
+            start_new_session=True,
+        )
+        parent.stdout.readline()
+        time.sleep(delay)
+        parent.terminate()
+        _, errors = parent.communicate(timeout=30)
+        assert (parent.returncode, errors) == (5, ""), delay
+        assert not marks(tmp_path, "half")
+
+
 def start_and_end(task: Square, stop: object) -> None:
     """As `processes._start_worker`, and then all is called off before there is an item in work."""
     processes._start_worker(task, stop)

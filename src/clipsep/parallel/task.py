@@ -63,12 +63,22 @@ def cores() -> int:
 
 @contextmanager
 def interrupts_deferred() -> Iterator[None]:
-    """Keep Ctrl-C from processes started inside: the parent hears it at the end, and stops them."""
+    """Keep Ctrl-C from processes started inside: the parent hears it at the end, and stops them.
+
+    SIGTERM waits, too: a parent that ends while it starts a process would leave one that complains.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield  # only the main thread hears it, and only it may choose not to
         return
-    heard: list[tuple] = []
-    handler = signal.signal(signal.SIGINT, lambda *arguments: heard.append(arguments))
+    parent = os.getpid()
+    heard: list[int] = []
+
+    def defer(number: int, frame: object) -> None:
+        if os.getpid() != parent:
+            os._exit(1)  # a forked process that has no handler of its own yet
+        heard.append(number)
+
+    handlers = {number: signal.signal(number, defer) for number in (signal.SIGINT, signal.SIGTERM)}
     can_block = hasattr(signal, "pthread_sigmask")  # not on Windows
     # A handler is not inherited by a new process, but what is blocked stays blocked there.
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}) if can_block else set()
@@ -77,6 +87,7 @@ def interrupts_deferred() -> Iterator[None]:
     finally:
         if can_block:
             signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
-        signal.signal(signal.SIGINT, handler)
-    if heard and callable(handler):
-        handler(*heard[0])
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    if heard:
+        signal.raise_signal(heard[0])
