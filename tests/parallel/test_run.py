@@ -178,6 +178,19 @@ except KeyboardInterrupt:
         assert not marks(tmp_path, "half")
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_processes_start_is_heard_once_they_have_started(number: int):
+    order: list[str] = []
+    before = signal.signal(number, lambda *_: order.append("heard"))
+    try:
+        with interrupts_deferred():
+            os.kill(os.getpid(), number)
+            order.append("started")
+    finally:
+        signal.signal(number, before)
+    assert order == ["started", "heard"]
+
+
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_a_termination_while_workers_start_leaves_no_word_and_no_process(
     tmp_path: Path, method: str
