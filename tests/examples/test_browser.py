@@ -55,6 +55,7 @@ def page(tmp_path_factory):
                 executable_path=CHROMIUM, args=["--no-sandbox", "--disable-dev-shm-usage"]
             )
             tab = browser.new_page()
+            tab.set_default_timeout(120_000)  # a busy machine still gets there
             tab.goto(f"http://127.0.0.1:{server.server_port}/index.html")
             yield tab
             browser.close()

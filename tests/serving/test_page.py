@@ -45,7 +45,7 @@ def page(browser: sync_api.Browser, server: Server) -> Iterator[sync_api.Page]:
     """The page, watched: it asks nobody but the server, and no script fails."""
     context = browser.new_context(viewport=DESKTOP, permissions=["microphone"])
     page = context.new_page()
-    page.set_default_timeout(60_000)
+    page.set_default_timeout(120_000)
     foreign: list[str] = []
     errors: list[str] = []
     page.on(
@@ -289,7 +289,7 @@ def test_a_second_user_waits_and_sees_the_place_in_the_queue(
     try:
         first, second = (context.new_page() for context in contexts)
         for page, name in ((first, "long.wav"), (second, "short.wav")):
-            page.set_default_timeout(60_000)
+            page.set_default_timeout(120_000)
             page.goto(server.url)
             page.locator("#file").set_input_files(tmp_path / name)
             page.locator("#query").fill("rain")
