@@ -27,6 +27,7 @@ TEXTS = ["person speaking", "violin"]
 playwright = pytest.importorskip("playwright.sync_api")
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.skipif(CHROMIUM is None, reason=NO_CHROMIUM),
     pytest.mark.skipif(
         not (MODULES / "onnxruntime-web").is_dir(),

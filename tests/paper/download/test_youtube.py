@@ -269,6 +269,7 @@ def test_the_real_one_cuts_exactly_the_seconds_with_the_packages_ffmpeg(
     )
 
 
+@pytest.mark.slow
 def test_the_real_ones_failures_are_understood(server: Path, tmp_path: Path):
     with pytest.raises(FetchFailed):
         fetch(WHOLE, tmp_path)  # the server breaks off: there is no such file
