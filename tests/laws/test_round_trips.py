@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -32,6 +33,8 @@ from clipsep.separation.many.journal import SeparationReport
 from clipsep.spectral import SpectralSettings
 from clipsep.training import config as training
 from clipsep.training.bounded_yaml import read_yaml
+
+pytestmark = pytest.mark.slow
 
 LAW = settings(
     derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=60

@@ -75,6 +75,7 @@ def test_minilm_is_that_of_its_package_but_for_rounding(sentences):
     assert (sentences(SENTENCES) * expected).sum(axis=1).min() > 0.99
 
 
+@pytest.mark.slow
 def test_padding_in_a_batch_does_not_change_a_row(encoder):
     together = encoder.encode_texts(SENTENCES)
     alone = np.concatenate([encoder.encode_texts([text]) for text in SENTENCES])
