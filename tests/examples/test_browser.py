@@ -77,6 +77,13 @@ def samples_of(page, expression: str) -> np.ndarray:
     return np.frombuffer(base64.b64decode(text), np.float32)
 
 
+@pytest.fixture(autouse=True)
+def opened_anew(page):
+    """Tests run in any order, and leave queries and sizes behind."""
+    page.set_viewport_size({"width": 1280, "height": 720})
+    page.reload()
+
+
 def test_the_browser_gives_what_python_gives(page):
     asked = []
     page.on("request", lambda request: asked.append((request.method, request.url)))
@@ -108,7 +115,8 @@ def test_the_browser_gives_what_python_gives(page):
 def test_the_known_sounds_are_listed_and_can_be_picked(page):
     known = Separator().config.known_sounds
     page.fill("#queries", "")
-    page.click("#known summary")
+    page.wait_for_selector("#known summary")
+    page.evaluate("document.querySelector('#known').open = true")
     assert page.locator("#known button").all_text_contents() == known
     page.get_by_role("button", name=f"Add {known[0]}", exact=True).press("Enter")
     page.wait_for_function("document.querySelector('#levels .known')")
