@@ -182,6 +182,20 @@ def test_a_body_without_a_length_is_cut_off_at_the_limit(server: Server) -> None
         assert answer.status_code == 413
 
 
+@pytest.mark.parametrize("expects", ["", "Expect: 100-continue\r\n"])
+def test_a_client_that_sends_all_before_it_reads_still_gets_the_refusal(
+    server: Server, expects: str
+) -> None:
+    body = bytes(8 * 2**20)
+    head = f"POST /v1/separate HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n{expects}\r\n"
+    address = urlsplit(server.url)
+    for _ in range(10):
+        with socket.create_connection((address.hostname, address.port), timeout=30) as connection:
+            connection.sendall(head.encode() + body)
+            answer = b"".join(iter(lambda: connection.recv(65_536), b""))
+        assert answer.startswith(b"HTTP/1.1 413 ") and answer.endswith(b'takes."}')
+
+
 def test_pages_of_other_sites_and_other_names_are_refused(client: httpx.Client) -> None:
     other = client.post("/v1/jobs", headers={"origin": "http://evil.example"})
     assert other.status_code == 403

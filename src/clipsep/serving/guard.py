@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -21,6 +22,8 @@ COOKIE = "clipsep_token"
 _OPEN_PATHS = ("/health", "/login", "/")
 _OPEN_FOLDER = "/page/"
 _QUEUED_FOLDER = "/v1/"
+# How long the rest of an upload is received, and thrown away, after it was refused.
+_LINGER_SECONDS = 5.0
 
 
 class Guard:
@@ -74,16 +77,18 @@ class Guard:
                 headers.setdefault("cache-control", "no-store")
             await send(message)
 
+        has_body = scope["method"] in ("POST", "PUT", "PATCH")
+        upload = _Upload(receive)
+        answer = upload.answer_first(send_with_headers) if has_body else send_with_headers
         refusal = self._refusal(scope)
         if refusal is not None:
-            await refusal(scope, receive, send_with_headers)
+            await refusal(scope, upload, answer)
             return
-        bounded = _BoundedBody(receive, self._limits)
-        has_body = scope["method"] in ("POST", "PUT", "PATCH")
+        bounded = _BoundedBody(upload, self._limits)
         self._receiving += has_body
         bounded.on_end = self._body_ended if has_body else None
         try:
-            await self._app(scope, bounded, send_with_headers)
+            await self._app(scope, bounded, answer)
         finally:
             bounded.end()
 
@@ -129,6 +134,43 @@ class Guard:
         if scheme.lower() != "bearer":
             given = cookies.get(COOKIE, "")
         return secrets.compare_digest(given.encode(), self._token.encode())
+
+
+class _Upload:
+    """A `receive` that knows whether the whole body has come."""
+
+    def __init__(self, receive: Receive):
+        self._receive = receive
+        self._complete = False
+
+    async def __call__(self) -> Message:
+        message = await self._receive()
+        if not message.get("more_body", False):
+            self._complete = True
+        return message
+
+    def answer_first(self, send: Send) -> Send:
+        """Make a `send` that reads on for a while after an answer to a body that is still coming.
+
+        A connection that is closed while data come in is reset, and the client may then lose
+        the answer that says why.
+        """
+
+        async def send_and_linger(message: Message) -> None:
+            is_last = message["type"] == "http.response.body" and not message.get("more_body")
+            if not is_last or self._complete:
+                await send(message)
+                return
+            await send({**message, "more_body": True})
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._discard(), _LINGER_SECONDS)
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+        return send_and_linger
+
+    async def _discard(self) -> None:
+        while not self._complete:
+            await self()
 
 
 class _BoundedBody:
