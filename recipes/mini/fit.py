@@ -1,19 +1,16 @@
-"""What more steps or data would bring: `fit.py STUDY.yaml --runs RUNS`, where variants are sizes.
+"""What more steps or data would bring: `fit.py runs/steps/study.json`, a study whose variants are sizes.
 
-Fits SDR = a - b x^-c to the variants' mean SDR, where x is the number that a variant's name begins with;
-prints how well that fits, and where it leads.
+Fits SDR = a - b x^-c to the variants' mean SDR; prints how well that fits, and where it leads.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import yaml
-
-from recipes.mini.study import read_scores, run_folder
 
 EXPONENTS = np.linspace(0.02, 2, 199)
 
@@ -44,23 +41,17 @@ def fit(x: np.ndarray, sdr: np.ndarray) -> PowerLaw:
 def main() -> None:
     """Read the study's scores and print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("study", type=Path)
-    parser.add_argument("--runs", type=Path, default=Path("runs"))
+    parser.add_argument("study", type=Path, help="what `clipsep study` wrote")
     parser.add_argument("--estimate", default="text query")
     args = parser.parse_args()
-    study = yaml.safe_load(args.study.read_text(encoding="utf-8"))
-    sizes, means = [], []
-    for variant in study["variants"]:
-        for seed in study["seeds"]:
-            scores = run_folder(args.runs, args.study.stem, variant, seed) / "scores.json"
-            if scores.is_file():
-                sizes.append(float(variant.split()[0]))
-                means.append(
-                    np.mean([mixture[args.estimate] for mixture in read_scores(scores, None)])
-                )
-    x, sdr = np.array(sizes), np.array(means)
+    rows = json.loads(args.study.read_text(encoding="utf-8"))["rows"]
+    found = [row for row in rows if row["estimate"] == args.estimate]
+    x = np.array([row["x"] for row in found])
+    sdr = np.array([row["metrics"]["sdr"]["mean"] for row in found])
     law = fit(x, sdr)
-    print(f"SDR = {law.a:.2f} - {law.b:.2f} x^-{law.c:.2f} dB ({args.estimate}, {len(x)} runs)\n")
+    print(
+        f"SDR = {law.a:.2f} - {law.b:.2f} x^-{law.c:.2f} dB ({args.estimate}, {len(x)} variants)\n"
+    )
     if law.c == EXPONENTS[0]:
         print(
             "The exponent is the smallest tried: a logarithm, whose end cannot be told from here.\n"

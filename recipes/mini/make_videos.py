@@ -88,11 +88,16 @@ class Video:
 # Reading the corpus
 
 
-def read_corpus(root: Path, split: str) -> Corpus:
+def read_corpus(root: Path, split: str, mixtures: Path | None = None) -> Corpus:
     """List the sounds and images of `split`, from `manifest.csv` or else from the folders.
 
+    With a list of `mixtures` (a CSV file), only of the classes that are separated there.
     Raises CorpusError when the split has no class with both a sound and an image.
     """
+    wanted = None
+    if mixtures is not None:
+        with mixtures.open(newline="", encoding="utf-8") as file:
+            wanted = {row["label"] for row in csv.DictReader(file)}
     manifest = root / "manifest.csv"
     listed = (
         _listed_files(root, manifest, split) if manifest.exists() else _found_files(root, split)
@@ -100,6 +105,8 @@ def read_corpus(root: Path, split: str) -> Corpus:
     recordings: dict[str, list[tuple[Path, float]]] = {}
     images: dict[str, list[Path]] = {}
     for kind, label, path in sorted(listed):
+        if wanted is not None and label not in wanted:
+            continue
         if kind == "audio":
             recordings.setdefault(label, []).append((path, _duration(path)))
         else:
@@ -352,6 +359,9 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("-o", "--out", type=Path, required=True, help="folder for the videos")
     parser.add_argument("--split", required=True, choices=("train", "val", "test"))
     parser.add_argument("--condition", default="clean", choices=("clean", "noisy"))
+    parser.add_argument(
+        "--classes-of", type=Path, metavar="CSV", help="only classes that these mixtures separate"
+    )
     parser.add_argument("--per-class", type=int, help="videos a class, at least (train 40, else 4)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=2)
@@ -364,7 +374,7 @@ def main(arguments: list[str] | None = None) -> int:
     noisy = args.condition == "noisy"
     per_class = args.per_class or DEFAULT_PER_CLASS.get(args.split, DEFAULT_PER_CLASS_ELSEWHERE)
     try:
-        corpus = read_corpus(args.corpus, args.split)
+        corpus = read_corpus(args.corpus, args.split, args.classes_of)
         videos = plan(corpus, args.split, per_class, noisy, args.seed)
     except CorpusError as error:
         print(f"error: {error}", file=sys.stderr)

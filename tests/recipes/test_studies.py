@@ -1,4 +1,4 @@
-"""The studies behind the results: their configs are valid, their fits find laws, their subsets fit."""
+"""The studies behind the results: their configs are valid, fits find laws, subsets fit."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ import csv
 import json
 from importlib import import_module
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import ModuleType
 
 import numpy as np
 import pytest
 import torch
 import yaml
 from torch.testing import assert_close
+
+from clipsep.workflows.study_plan import read_plan
 
 ROOT = Path(__file__).parents[2]
 STANDIN = ROOT / "recipes" / "mini"
@@ -37,51 +39,39 @@ def script(monkeypatch: pytest.MonkeyPatch):
 
 
 @pytest.mark.parametrize(("path", "variant"), VARIANTS)
-def test_every_variant_is_a_valid_run(script, monkeypatch, tmp_path, path: Path, variant: str):
-    study = script("study")
-    content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    (seed, *_), runs = content["seeds"], []
-
-    def train(config, progress):
-        config.output.mkdir(parents=True)
-        runs.append(config)
-
-    mixture = SimpleNamespace(
-        mixture=SimpleNamespace(label="dog"), scores={"mixture": SimpleNamespace(sdr=1.5)}
-    )
-    monkeypatch.setattr(study, "train", train)
-    monkeypatch.setattr(study, "evaluate", lambda *_, **__: SimpleNamespace(mixtures=[mixture]))
-    folder = study.run_folder(tmp_path, path.stem, variant, seed)
-    settings = content["variants"][variant]
-    study.train_and_score(folder, content, settings, seed, Path("elsewhere"), tmp_path)
-    (config,) = runs
-    assert (config.output, config.seed) == (folder, seed)
-    assert config.data.train.startswith("elsewhere/train-") and "{" not in config.data.train
-    assert study.read_scores(folder / "scores.json", None) == [{"label": "dog", "mixture": 1.5}]
-    assert study.read_scores(folder / "scores.json", ["cat"]) == []
+def test_every_variant_is_a_valid_run(monkeypatch, tmp_path, path: Path, variant: str):
+    monkeypatch.chdir(ROOT)
+    plan = read_plan(path)
+    config = plan.run_config(variant, plan.seeds[0], tmp_path, [])
+    assert (config.output.parent, config.seed) == (tmp_path, plan.seeds[0])
+    assert config.data.train.startswith("data/train-")
+    assert Path(plan.list).stem == f"pairs_{plan.images.name}"
 
 
 @pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
-def test_variants_have_folders_and_settings_of_their_own(script, path: Path):
-    variants = yaml.safe_load(path.read_text(encoding="utf-8"))["variants"]
-    folders = {script("study").run_folder(Path("runs"), path.stem, name, 1) for name in variants}
-    assert len(folders) == len(variants)
-    assert len({json.dumps(settings, sort_keys=True) for settings in variants.values()}) == len(
-        variants
-    )
+def test_no_two_variants_are_the_same(monkeypatch, tmp_path, path: Path):
+    monkeypatch.chdir(ROOT)
+    plan = read_plan(path)
+    configs = {
+        plan.run_config(variant, 1, tmp_path, []).model_dump_json(exclude={"output"})
+        for variant in plan.variants
+    }
+    assert len(configs) == len(plan.variants)
 
 
-def test_the_table_has_the_mean_over_seeds_and_their_spread(script, tmp_path, capsys):
-    study = script("study")
-    for seed, sdr in ((1, 4.0), (2, 6.0)):
-        folder = study.run_folder(tmp_path, "s", "short (600 steps)", seed)
-        folder.mkdir(parents=True)
-        scores = [{"label": "dog", "text query": sdr}, {"label": "cat", "text query": 0.0}]
-        (folder / "scores.json").write_text(json.dumps(scores))
-    content = {"variants": {"short (600 steps)": {}, "long": {}}, "seeds": [1, 2]}
-    study.print_table({**content, "classes": ["dog"]}, tmp_path, "s")
-    rows = capsys.readouterr().out.splitlines()[2:]
-    assert rows == ["| short (600 steps) | 2 | 5.00 ± 1.41 | - | - |", "| long | 0 | - | - | - |"]
+def test_a_fit_reads_what_a_study_wrote(script, monkeypatch, tmp_path, capsys):
+    law = script("fit").PowerLaw(12.0, 30.0, 0.5)
+    rows = [
+        {"variant": f"{x} steps", "x": x, "estimate": estimate, "metrics": {"sdr": {"mean": mean}}}
+        for x in (75, 150, 300, 600)
+        for estimate, mean in (("text query", float(law(x))), ("image query", 0.0))
+    ]
+    (tmp_path / "study.json").write_text(json.dumps({"rows": rows}))
+    monkeypatch.setattr("sys.argv", ["fit.py", str(tmp_path / "study.json")])
+    script("fit").main()
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "SDR = 12.00 - 30.00 x^-0.50 dB (text query, 4 variants)"
+    assert lines[-1] == f"| 6000 | | {float(law(6000)):.2f} |"
 
 
 @pytest.mark.parametrize("law", [(12.0, 30.0, 0.5), (8.0, 5.0, 1.0), (20.0, 15.0, 0.1)])
