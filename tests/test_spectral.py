@@ -200,7 +200,20 @@ def test_numpy_gives_the_same_spectra(center: bool):
     assert np.abs(spectrum - expected).max() < 1e-5
     if center:
         back = spectral.istft(spectrum, 1024, 256, 20000)
-        assert back.dtype == np.float32 and np.abs(back - waveform.numpy()).max() < 1e-6
+        assert back.dtype == np.float32 and back.shape == (2, 20000)
+        assert np.abs(back - waveform.numpy()).max() < 1e-6
+
+
+@pytest.mark.parametrize("hop", [16, 32])  # windows that overlap much, and as little as is allowed
+@pytest.mark.parametrize("missing", [-40, 0, 1, 50])
+def test_numpy_turns_spectra_back_into_any_length(hop: int, missing: int):
+    samples = 20 * hop
+    waveform = noise(2, samples).numpy()
+    given = spectral.istft(spectral.stft(waveform, 64, hop), 64, hop, samples + missing)
+    expected = np.pad(waveform, [(0, 0), (0, max(missing, 0))])[:, : samples + missing]
+    assert given.shape == expected.shape
+    # Beyond the sound there is only the window's edge, by which rounding errors are divided.
+    assert np.abs(given - expected).max() < 1e-5
 
 
 @pytest.mark.parametrize("level", ["absolute", "relative"])

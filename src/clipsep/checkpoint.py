@@ -49,12 +49,12 @@ class CheckpointConfig(BaseModel):
         query_encoder: id of the encoder that the model was trained with; no other will do.
         query_encoder_revision: revision of the encoder's weights, where they have one.
         prompts: the prompt set that text queries go through.
-        labels: those of the label table (LabelSep), in its order, else empty.
+        labels: labels of the label table (LabelSep), in its order, else empty.
         known_sounds: labels of the sounds it was trained with, for `clipsep scan`; may be empty.
         known: how queries compare with what was learnt; None without `KNOWN_NAME` beside it.
         confidence: calibration of the confidence in answers; None without one.
         training: what the model was trained on and how it scored, for people.
-        sha256: of the weights file.
+        sha256: SHA-256 of the weights file.
     """
 
     model_config = ConfigDict(extra="forbid")

@@ -21,6 +21,9 @@ from clipsep.metrics import (
     si_sdr_improvement,
 )
 
+# Of silence, too, the metrics tell what they define, without NumPy's warnings.
+pytestmark = pytest.mark.filterwarnings("error")
+
 MUSEVAL = Path(__file__).parents[1] / "data/museval.npz"
 
 
@@ -141,6 +144,9 @@ def test_references_that_are_copies_of_one_another():
 def test_the_published_rule_for_silence():
     assert is_silent(np.full((2, 100), 1e-8)).all()
     assert not is_silent([0.0, 1e-4])
+    assert is_silent([1e-5])  # no more than that
+    assert is_silent([[1e-4, 0.0], [0.0, 0.0]]).tolist() == [False, True]
+    assert not is_silent(np.array([-128], np.int8))  # whose magnitude has no place in 8 bits
 
 
 def test_shapes_are_checked():
@@ -156,6 +162,9 @@ def test_improvements_are_differences():
     assert sdr_improvement(target, estimate, mixture) == pytest.approx(20)
     assert sdr_improvement(target, mixture, mixture) == 0
     assert si_sdr_improvement(target, 3 * estimate, mixture) == pytest.approx(20, abs=0.2)
+    assert si_sdr_improvement(target, estimate, target + 0.5 * other) == pytest.approx(14, abs=0.2)
+    assert np.isnan(si_sdr_improvement(target, 0 * target, 0 * target))
+    assert np.isnan(sdr_improvement(0 * target, estimate, 0 * target))
     assert np.isnan(sdr_improvement(0 * target, estimate, other))
 
 
@@ -164,6 +173,15 @@ def test_means_matter_only_where_they_are_not_subtracted():
     plain = si_sdr(target, target + 0.1 * other, zero_mean=True)
     assert si_sdr(target + 1, target + 0.1 * other + 2, zero_mean=True) == pytest.approx(plain)
     assert si_sdr(target + 1, target + 0.1 * other + 2) > plain + 10
+    sounds_with_offsets = target + 1, target + 0.1 * other + 2, target + other + 3
+    gained = si_sdr_improvement(*sounds_with_offsets, zero_mean=True)
+    assert gained == pytest.approx(20, abs=0.5)
+    assert si_sdr_improvement(*sounds_with_offsets) != pytest.approx(gained, abs=1)
+    reference, *others = sounds_with_offsets
+    for zero_mean in (False, True):
+        parts = [si_sdr(reference, other, zero_mean) for other in others]
+        both = si_sdr_improvement(reference, *others, zero_mean=zero_mean)
+        assert both == pytest.approx(parts[0] - parts[1])
 
 
 def test_leakage_is_a_share_of_energy():
@@ -171,6 +189,7 @@ def test_leakage_is_a_share_of_energy():
     assert leakage(mixture, 0.5 * mixture) == pytest.approx(0.25)
     assert leakage(mixture, 0 * mixture) == 0
     assert np.isnan(leakage(0 * mixture, 0 * mixture))
+    assert leakage(0 * mixture, mixture) == np.inf
 
 
 def test_the_wrong_class_counts_as_no_improvement():
@@ -181,7 +200,7 @@ def test_the_wrong_class_counts_as_no_improvement():
     both = {"dog": dog, "rain": rain}
     assert class_aware_sdr_improvement(both, right, mixture) == pytest.approx(10)
     assert class_aware_sdr_improvement({"rain": rain}, right, mixture) == 0
-    with pytest.raises(ValueError, match="neither"):
+    with pytest.raises(ValueError, match=r"^neither references nor estimates$"):
         class_aware_sdr_improvement({}, {}, mixture)
 
 

@@ -13,6 +13,7 @@ from clipsep.models.transforms import from_bands, stft, to_bands
 from clipsep.spectral import SpectralSettings
 from clipsep.training.losses import (
     Targets,
+    make_some_targets,
     make_targets,
     mask_loss,
     nit_loss,
@@ -161,6 +162,22 @@ def test_pit_loss_does_not_see_the_order_of_masks():
     assert total <= min(plain) + 1e-6 and plain[0] != pytest.approx(float(plain[1]), rel=1e-3)
 
 
+@pytest.mark.parametrize("clamp", ["none", "published"])
+def test_pit_loss_of_masks_in_order_is_the_mask_loss(clamp: str):
+    """With the limits of logarithms and the SDR term, which choose among the orders, too."""
+    targets = make_targets(make_spectra(), SETTINGS)
+    logits = make_logits(noise=0, scale=60.0)
+    logits = logits._replace(query=logits.query + 200 * (2 * targets.mask - 1))
+    swapped = logits._replace(query=logits.query.flip(1))
+    plain = mask_loss(logits, targets, 0.3, clamp).total
+    torch.testing.assert_close(pit_loss(swapped, targets, 0.3, clamp).total, plain, **CLOSE)
+    wrong = logits._replace(query=-logits.query)
+    costs = [float(pit_loss(wrong, targets, 0.3, each).total) for each in ("none", "published")]
+    assert costs[1] < costs[0]
+    assert pit_loss(wrong, targets, 0.3).total == pytest.approx(costs[0])
+    assert float(pit_loss(wrong, targets).total) != pytest.approx(costs[0])
+
+
 # Noise invariant training
 
 
@@ -281,6 +298,19 @@ def test_sources_that_nothing_asks_for_sound_in_the_mixture_only():
 # Absent sounds
 
 
+def test_targets_of_the_sources_that_sound_are_those_of_all():
+    spectra = make_spectra(batch=4, sources=3)
+    sounds = torch.tensor([[1, 1, 0], [0, 0, 1], [0, 0, 0], [1, 1, 1]], dtype=torch.bool)
+    spectra = spectra * sounds[:, :, None, None]
+    mixture = spectra.sum(dim=1, keepdim=True)
+    mixture[2] = make_spectra(batch=1, sources=1, seed=5)[0]  # of a sound that nothing asks for
+    item, slot = sounds.nonzero(as_tuple=True)
+    some = make_some_targets(spectra[item, slot], item, slot, 3, SETTINGS, mixture)
+    every = make_targets(spectra, SETTINGS, mixture=mixture)
+    for name, value in every._asdict().items():
+        torch.testing.assert_close(getattr(some, name), value, **CLOSE)
+
+
 def test_asking_for_absent_sounds_leaves_nothing_to_be_found():
     targets = make_targets(make_spectra(), SETTINGS)
     query = torch.eye(6).reshape(3, 2, 6)  # all different
@@ -312,6 +342,29 @@ def test_a_query_like_one_of_the_mixture_is_not_called_absent():
     # the second's (too like its own).
     changed = (changed_query != query).flatten(1).any(dim=1)
     assert changed.tolist() == [False, True, False]
+
+
+def test_likeness_is_that_of_directions_of_any_two_of_the_sounds():
+    targets = make_targets(make_spectra(batch=2, sources=3), SETTINGS)
+    sounds = torch.eye(8)
+    other = torch.stack([sounds[5], sounds[6], sounds[7]])
+
+    def is_replaced(asked: torch.Tensor, own: torch.Tensor) -> bool:
+        """Whether the second mixture's last query becomes ``asked``, the first mixture's first."""
+        query = torch.stack([torch.stack([asked, *other[1:]]), own])
+        changed, wanted = with_absent_queries(query, targets, torch.tensor([False, True]))
+        torch.testing.assert_close(changed[:, :2], query[:, :2])
+        assert (changed[1, 2] == asked).all() == (not wanted.mask[1, 2].any())
+        return bool((changed != query).any())
+
+    half = sounds[:4].sum(dim=0)  # a cosine of exactly 0.5 with each of the four
+    for place in range(3):
+        own = other.clone()
+        own[place] = sounds[0]
+        assert is_replaced(half, own)
+        assert is_replaced(0.01 * half, 100 * own)
+        assert not is_replaced(half - 0.1 * sounds[1], own)
+        assert not is_replaced(0.01 * (half - 0.1 * sounds[1]), 100 * own)
 
 
 @pytest.mark.parametrize("logit", [17.0, 40.0, 120.0])
@@ -350,6 +403,14 @@ def test_mixtures_with_like_queries_count_less():
     # relu(1 - 2 relu(cosine - 0.5)), as published
     assert torch.allclose(similarity_weight(query, -1)[:, 1], torch.tensor([0.0, 0.8, 1.0]))
     assert similarity_weight(query, 3).min() == 1  # nothing would be left to learn
+    assert similarity_weight(query, 0).min() == 1
+    # Of three queries the two that are most alike decide; every query gets the mixture's weight.
+    third = torch.tensor([[0.0, -1.0], [0.0, -1.0], [2.0, 0.0]])
+    three = torch.stack([first, second, third], dim=1)
+    weight = similarity_weight(three, -1)
+    assert weight.shape == (3, 3)
+    assert torch.allclose(weight, torch.tensor([[0.0], [0.8], [0.0]]).expand(3, 3))
+    assert similarity_weight(first[:, None], -1).tolist() == [[1.0]] * 3  # nothing to be like
     targets, logits = make_targets(make_spectra(), SETTINGS), make_logits()
     kept = [
         mask_loss(

@@ -31,7 +31,7 @@ class Presence:
     Args:
         engine: what runs the model.
         queries: embeddings [N, D].
-        familiarity: that of the queries.
+        familiarity: how near the queries are to what the model has learnt.
         options: only ``sensitivity`` counts.
         sample_rate: rate of what is pushed, in Hz.
         overlap: share of the segments that is cross-faded.

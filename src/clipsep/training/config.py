@@ -42,11 +42,11 @@ class DataSettings(_Settings):
 
     Attributes:
         train: folder or address of the clips that are mixed.
-        val: optional, but nothing is scored without it.
+        val: folder or address of the clips that validation mixes; without it nothing is scored.
         shuffle_shards: shards among whose clips training shuffles and mixes at a time; by default all
             of a folder, and 16 of an address, whose shards are fetched while they are needed.
         cache: folder for what is fetched; by default that of CLIPSEP_CACHE, or the user's cache folder.
-        cache_gb: its limit in 10^9 bytes.
+        cache_gb: largest size of that folder, in 10^9 bytes.
     """
 
     train: _Location
@@ -97,12 +97,12 @@ class OptimizerSettings(_Settings):
     """Adam(W) with linear warm-up, then a linear decay to ``final_factor`` at ``decay_until``.
 
     Attributes:
-        learning_rate: after the warm-up.
-        weight_decay: decoupled (AdamW).
+        learning_rate: learning rate after the warm-up.
+        weight_decay: decoupled weight decay, as in AdamW.
         warmup_steps: steps in which the learning rate rises from 0.
         final_factor: part of the learning rate that is left at ``decay_until``.
         gradient_clip: norm that gradients are clipped to.
-        decay_until: step; by default the last one.
+        decay_until: step at which the learning rate stops to fall; by default the last one.
         ema_decay: decay of the exponential moving average of the weights, which is what is validated and
             exported; 0 for none.
     """
@@ -145,11 +145,11 @@ class TrainingConfig(_Settings):
             there are clips.
         best: what makes a model the best: the lowest ``loss`` with the training's own kind of query, as
             published, or the highest ``sdr``, the mean over text and image queries.
-        examples: mixtures of each validation that are drawn and written as sound for TensorBoard.
+        examples: mixtures of each validation that TensorBoard gets as pictures and sounds.
         batch_size: mixtures per optimizer step, over all devices and accumulated passes.
         accumulate: passes whose gradients are added up to one step, each with its part of the batch.
-        devices: how many each machine uses, ``auto`` for all GPUs.
-        nodes: machines.
+        devices: number of devices that each machine uses; ``auto`` for all GPUs.
+        nodes: number of machines.
         loggers: beside the CSV and TensorBoard files: ``wandb``, or those of other packages, each with its
             options, for example ``{wandb: {project: clipsep}}``.
         compile: let torch.compile translate the network: minutes at the start, then faster steps.

@@ -134,7 +134,7 @@ def embed(
 ) -> None:
     """Embed the frames of a data set, or its audio.
 
-    Run the command again to go on after an interrupt.
+    After an interruption, run the command again: it continues.
     """
     from clipsep.datasets.prepare.embed import embed as embed_frames
 

@@ -51,7 +51,9 @@ Pause = Annotated[
 ]
 Retries = Annotated[
     int,
-    typer.Option(metavar="N", min=0, help="New tries, each after twice as long, before giving up."),
+    typer.Option(
+        metavar="N", min=0, help="Attempts after the first, each after a pause twice as long."
+    ),
 ]
 RetryMissing = Annotated[
     bool, typer.Option("--retry-missing", help="Try again to fetch what missing.csv lists.")
@@ -79,7 +81,7 @@ def music(
 ) -> None:
     """Download MUSIC: whole videos of its JSON lists.
 
-    Run the command again to go on after an interrupt.
+    After an interruption, run the command again: it continues.
     """
     from clipsep.paper.download.clips import DownloadSettings
     from clipsep.paper.public_sets import MUSIC, read_music
@@ -105,7 +107,7 @@ def vggsound(
 ) -> None:
     """Download VGGSound: the ten seconds of each video that its CSV names.
 
-    Run the command again to go on after an interrupt.
+    After an interruption, run the command again: it continues.
     """
     from clipsep.paper.download.clips import DownloadSettings
     from clipsep.paper.public_sets import VGGSOUND, read_vggsound
@@ -131,7 +133,7 @@ def import_list(
 ) -> None:
     """Make a data set of a published list.
 
-    Run the command again to go on after an interrupt.
+    After an interruption, run the command again: it continues.
     """
     from clipsep.paper.import_list import import_list as import_rows
 

@@ -20,7 +20,7 @@ def train(
 ) -> None:
     """Train a model as a config says.
 
-    Run the command again to go on after an interrupt.
+    After an interruption, run the command again: it continues.
     """
     from clipsep.training.config import load_config
     from clipsep.training.train import is_main_process

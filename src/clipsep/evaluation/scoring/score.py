@@ -50,7 +50,7 @@ class MixtureJob:
     Attributes:
         queries: embeddings [D] by the name of the estimate; empty for a model without queries.
         absent_queries: queries for a sound that is not in the mixture, by the same names; may be empty.
-        absent: that sound's text.
+        absent: text of the sound that is absent.
         keep_sounds: whether the result keeps the waveforms, as an example to listen to.
     """
 

@@ -41,7 +41,7 @@ class QueryMasks:
 
     Args:
         queries: embeddings [N, D]; None for a model that takes none.
-        familiarity: that of the queries; by default unknown.
+        familiarity: how near the queries are to what the model has learnt; by default unknown.
         binary: masks of 0 and 1.
         sensitivity: see `sensitivity_bias`.
 

@@ -15,7 +15,7 @@ class MixingSettings(BaseModel):
     Attributes:
         n_sources: N, clips in a mixture.
         query_frames: frames around the segment's centre whose mean embedding is the query.
-        frame_stride: seconds from one of them to the next.
+        frame_stride: seconds from one of these frames to the next.
         margin: seconds kept clear of a clip's ends when the centre is drawn.
         extra_frames: frames that a clip is taken to have beyond its seconds when its centre is drawn.
             The published extraction gives 2 more, which moves centres towards the end of clips.
@@ -32,8 +32,8 @@ class MixingSettings(BaseModel):
         sampler: class of another package (`clipsep.plugins`) that chooses the clips of a training mixture;
             by default every clip comes first once per epoch, with any others.
         sampler_options: keyword arguments of its class.
-        audio_query: whose audio is the query of a training by audio: that of an ``other_clip`` with the
-            same label, or that around the segment itself, ``own_clip``, which needs no labels.
+        audio_query: audio that is the query in a training by audio: ``other_clip`` takes another clip with
+            the same label, ``own_clip`` the sound around the segment itself, which needs no labels.
         validation_partner: what a validation clip is mixed with: ``any`` other clip, as published, or
             one of an ``other_label``.
     """
