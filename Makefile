@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 IN_PROCESSES := -n 2 --dist loadgroup
 PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo check test lint types light plugin docs fuzz lock licences clean
+.PHONY: demo check test lint types light plugin docs fuzz coverage mutants lock licences clean
 
 demo: $(VENV)/installed
 	$(BIN)/clipsep separate examples/speech-and-violin.flac -q "person speaking" -q "violin" \
@@ -58,6 +58,16 @@ docs: $(VENV)/installed-dev
 SCALE ?= 0.02
 fuzz: $(VENV)/installed-dev
 	$(BIN)/python -m benchmarks.faults --scale $(SCALE)
+
+# Which lines and branches of src the tests run, but for those on Ray, whose processes cannot be traced.
+coverage: $(VENV)/installed-dev
+	$(BIN)/python -m pytest $(IN_PROCESSES) -m "not ray" --cov
+
+# Whether the tests notice wrong versions of the code: an hour or two. It continues after an interruption.
+mutants: $(VENV)/installed-dev
+	$(PIP_INSTALL) -q 'mutmut>=3.8'
+	OMP_NUM_THREADS=1 $(BIN)/mutmut run
+	$(BIN)/mutmut results
 
 # The versions that the tests passed with, for this version of Python.
 lock: $(VENV)/installed-dev

@@ -35,6 +35,17 @@ def test_names_that_are_not_utf_8_are_refused(tmp_path, model, recording, capsys
     assert not (tmp_path / "separated").exists()
 
 
+@pytest.mark.parametrize("command", ["prepare", "prepare --sounds"])
+def test_a_data_set_is_not_begun_with_such_a_name(tmp_path, recording, capsys, command):
+    clips = tmp_path / "in" / "rain"
+    clips.mkdir(parents=True)
+    for name in ("a.wav", BAD, "a.mp4", BAD.replace("wav", "mp4")):
+        shutil.copy(recording, clips / name)
+    assert main([*command.split(), str(clips.parent), "-o", str(tmp_path / "data")]) == 2
+    assert "not in UTF-8" in one_sentence(capsys)
+    assert not (tmp_path / "data").exists()
+
+
 def test_a_result_never_replaces_a_recording(tmp_path, model, recording, capsys):
     folder = tmp_path / "in"
     folder.mkdir()

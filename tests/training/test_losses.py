@@ -125,6 +125,18 @@ def test_sdr_term_bounds_the_sdr_of_any_mask_from_below():
     assert exact <= term <= exact + 0.1
 
 
+@pytest.mark.parametrize("gain", [0.01, 100.0])
+def test_sdr_term_does_not_see_loudness(gain: float):
+    spectra, logits = make_spectra(), make_logits(noise=0)
+
+    def term(gain: float) -> float:
+        targets = make_targets(gain * spectra, SETTINGS)
+        with_term, without = (mask_loss(logits, targets, weight).total for weight in (1.0, 0.0))
+        return float(with_term - without)
+
+    assert term(gain) == pytest.approx(term(1.0), abs=1e-3)
+
+
 def test_silent_sources_give_finite_losses_and_gradients():
     spectra = make_spectra()
     spectra[0] = 0
