@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import runpy
 from pathlib import Path
 
@@ -78,6 +79,7 @@ def test_published_defaults():
         ("spectral.n_bands=200", r"spectral\.n_bands must be a multiple of 128"),
         ("spectral.segment_frames=200", r"spectral\.segment_frames must be a multiple of 128"),
         ("steps", "write key=value"),
+        ("steps=[1", "the value is not valid YAML"),
         ("steps.more=1", "has no keys below it"),
     ],
 )
@@ -86,6 +88,37 @@ def test_wrong_keys_and_values_are_named(override: str, sentence: str):
     overrides = ["steps=5", override]
     with pytest.raises(UsageError, match=sentence):
         load_config(path, overrides)
+
+
+@pytest.mark.parametrize(
+    ("stem", "overrides", "sentence"),
+    [
+        ("clipsep", ["loss.kind=pit"], "loss.kind 'pit' and model.kind 'pit' go together"),
+        ("pit", ["loss.kind=mask"], "loss.kind 'pit' and model.kind 'pit' go together"),
+        ("clipsep", ["loss.options={a: 1}"], "loss.options are for losses of other packages"),
+        ("labelsep", ["query_encoder=clip"], "'labelsep' and query_encoder 'labels' go together"),
+        ("labelsep", ["query=image"], "'labelsep' needs query 'text'"),
+        ("labelsep", ["texts=captions"], "'captions' and model.kind 'labelsep' do not go"),
+        ("clipsep", ["texts=captions"], "'captions' needs query 'text' or 'hybrid'"),
+        ("pit", ["loss.absent_query_prob=0.1"], "loss.absent_query_prob needs queries"),
+        ("pit", ["query=image"], "'pit' and query 'none' go together"),
+        ("clipsep-nit", ["loss.drop_closest=1"], "loss.drop_closest is for loss.kind 'mask'"),
+        ("clipsep-nit", ["mixing.n_sources=3"], "noise_heads must be at least mixing.n_sources"),
+    ],
+)
+def test_what_does_not_go_together_is_said(stem: str, overrides: list[str], sentence: str):
+    path = next(path for path in CONFIGS if path.stem == stem)
+    load_config(path)
+    with pytest.raises(UsageError, match=re.escape(sentence)):
+        load_config(path, overrides)
+
+
+@pytest.mark.parametrize("text", ["", "- a", "just text"])
+def test_a_config_is_a_mapping(tmp_path: Path, text: str):
+    path = tmp_path / "a.yaml"
+    path.write_text(text)
+    with pytest.raises(UsageError, match="is not a mapping of keys to values"):
+        load_config(path)
 
 
 def test_two_masks_take_two_sources():

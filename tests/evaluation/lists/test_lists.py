@@ -203,6 +203,21 @@ def test_bad_lists_are_named(given, tmp_path):
     header = ("source", "noise", "snr", "caption")
     with pytest.raises(UsageError, match=r"row 2: 'loud' is not a whole number"):
         read_any(f"dcase:{table(tmp_path / 'l.csv', header, (1, 2, 'loud', 'x'))}")
+    with pytest.raises(UsageError, match="row 2: the column 'noise' is empty"):
+        read_any(f"dcase:{table(tmp_path / 'l.csv', header, (1, '', 3, 'x'))}")
+    own = ("target", "interferer", "snr_db", "query")
+    for level in ("nan", "inf", "loud"):
+        with pytest.raises(UsageError, match=f"'{level}' is not a number: correct 'snr_db'"):
+            read_any(f"snr:{table(tmp_path / 'l.csv', own, ('a.wav', 'b.wav', level, 'x'))}")
+    (tmp_path / "empty.csv").write_text("")
+    with pytest.raises(UsageError, match="is empty"):
+        read_any(f"snr:{tmp_path / 'empty.csv'}")
+    (tmp_path / "hive.json").write_text("{}")
+    with pytest.raises(UsageError, match="is not Hive's metadata"):
+        read_any(f"hive:{tmp_path / 'hive.json'}")
+    (tmp_path / "hive.json").write_text("[" * 100_000)
+    with pytest.raises(UsageError, match="Cannot read the list"):
+        read_any(f"hive:{tmp_path / 'hive.json'}")
     with pytest.raises(UsageError, match=r"the sound '.*1\.wav' does not exist"):
         read_any(f"dcase:{table(tmp_path / 'l.csv', header, (1, 2, 3, 'x'))}")
     with pytest.raises(UsageError, match="Cannot read the folder"):

@@ -29,7 +29,8 @@ class Row:
             raise UsageError(f"{self.where}: there is no column '{column}'.")
         place = self.columns[column] if isinstance(column, str) else column
         if not (text := self.get(place)):
-            raise UsageError(f"{self.where}: the column '{column}' is empty.")
+            name = next((name for name, at in self.columns.items() if at == place), column)
+            raise UsageError(f"{self.where}: the column '{name}' is empty.")
         return text
 
     def get(self, column: str | int) -> str:
