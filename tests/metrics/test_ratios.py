@@ -168,6 +168,26 @@ def test_improvements_are_differences():
     assert np.isnan(sdr_improvement(0 * target, estimate, other))
 
 
+def test_many_sounds_are_scored_as_each_alone():
+    references = sounds(6).reshape(2, 3, -1) + np.arange(6).reshape(2, 3, 1)
+    others = sounds(6, seed=1).reshape(2, 3, -1)
+    estimates, mixtures = references + 0.1 * others, references + others
+    cases = [
+        (sdr, (references, estimates), {}),
+        (si_sdr, (references, estimates), {}),
+        (si_sdr, (references, estimates), {"zero_mean": True}),
+        (sdr_improvement, (references, estimates, mixtures), {}),
+        (si_sdr_improvement, (references, estimates, mixtures), {"zero_mean": True}),
+        (leakage, (mixtures, estimates), {}),
+    ]
+    for metric, arrays, options in cases:
+        together = metric(*arrays, **options)
+        assert together.shape == (2, 3)
+        for place in np.ndindex(2, 3):
+            alone = metric(*(array[place] for array in arrays), **options)
+            assert together[place] == pytest.approx(float(alone), rel=1e-9)
+
+
 def test_means_matter_only_where_they_are_not_subtracted():
     target, other = sounds(2)
     plain = si_sdr(target, target + 0.1 * other, zero_mean=True)

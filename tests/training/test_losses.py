@@ -214,6 +214,19 @@ def test_nit_loss_is_the_best_union_of_each_mixture(formula: str, heads: int):
 
 
 @pytest.mark.parametrize("formula", ["published", "either"])
+@pytest.mark.parametrize("sdr_weight", [0.0, 0.3])
+def test_nit_loss_without_noise_is_the_mask_loss(formula: str, sdr_weight: float):
+    logits, targets = make_logits(), make_targets(make_spectra(), SETTINGS)
+    assert logits.noise is not None
+    closed = logits._replace(noise=torch.full_like(logits.noise, -40.0))
+    expected = mask_loss(logits, targets, sdr_weight).total
+    loss = nit_loss(closed, targets, union=formula, sdr_weight=sdr_weight)
+    torch.testing.assert_close(loss.total, expected, **CLOSE)
+    half = nit_loss(closed, targets, union=formula, sdr_weight=sdr_weight, query_only_weight=0.5)
+    torch.testing.assert_close(half.total, expected, **CLOSE)
+
+
+@pytest.mark.parametrize("formula", ["published", "either"])
 def test_nit_loss_does_not_see_the_order_of_noise_heads(formula: str):
     logits, targets = make_logits(), make_targets(make_spectra(), SETTINGS)
     swapped = logits._replace(noise=logits.noise.flip(1))

@@ -12,7 +12,7 @@ from clipsep.datasets.embeddings import StoredEmbeddings
 from clipsep.datasets.reader import PreparedDataset
 from clipsep.datasets.writer import DatasetWriter
 from clipsep.errors import ClipsepError
-from clipsep.training.data.mixing import MixtureDataset, cut_segment
+from clipsep.training.data.mixing import MixtureDataset, _stretch, cut_segment
 from clipsep.training.data.settings import MixingSettings
 from tests.helpers.datasets import LABELS, make_dataset
 
@@ -277,3 +277,9 @@ def test_frames_of_a_query_can_be_seconds_apart(tmp_path):
         mixtures = MixtureDataset(dataset, embeddings, [], settings, 1024, 0, train=False)
         query = mixtures._query(dataset.clips[0], 4, np.random.default_rng(0))
         assert query[0] == pytest.approx(np.mean(np.square(expected)))
+
+
+@pytest.mark.parametrize("samples", [50, 100, 173])
+def test_another_speed_keeps_the_ends_and_all_between(samples: int):
+    ramp = np.linspace(-1, 1, 100, dtype=np.float32)
+    np.testing.assert_allclose(_stretch(ramp, samples), np.linspace(-1, 1, samples), atol=1e-6)
