@@ -12,7 +12,7 @@ from clipsep.datasets.embeddings import StoredEmbeddings
 from clipsep.datasets.reader import PreparedDataset
 from clipsep.datasets.writer import DatasetWriter
 from clipsep.errors import ClipsepError
-from clipsep.training.data.mixing import MixtureDataset, _stretch, cut_segment
+from clipsep.training.data.mixing import MixtureDataset, _cosine, _stretch, cut_segment
 from clipsep.training.data.settings import MixingSettings
 from tests.helpers.datasets import LABELS, make_dataset
 
@@ -234,6 +234,26 @@ def test_a_silent_partner_is_of_another_kind_than_what_sounds(prepared: Prepared
     assert same < 0.25
     for a, b in zip(items[5], dataset(prepared, single_source_prob=1.0)[5], strict=True):
         assert np.array_equal(a, b)
+
+
+def test_without_images_it_is_the_labels_that_tell_sounds_of_a_kind(prepared: PreparedDataset):
+    settings = MixingSettings(single_source_prob=1.0)
+    items = MixtureDataset(prepared, None, list(LABELS), settings, SAMPLES, 7, True, 300)
+    pairs = [items[index] for index in range(300)]
+    assert all(item.sources[0].any() and not item.sources[1:].any() for item in pairs)
+    same = np.mean([item.label[0] == item.label[1] for item in pairs])
+    alike = np.mean(
+        [item.label[0] == item.label[1] for item in map(dataset(prepared).__getitem__, range(100))]
+    )
+    assert same < 0.5 * alike, "what is drawn again is of another kind, if a few draws find one"
+
+
+def test_likeness_is_that_of_directions():
+    a, b = np.array([3.0, 0.0]), np.array([1.0, 1.0])
+    for gain in (1e-3, 1.0, 50.0):
+        assert _cosine(gain * a, b) == pytest.approx(0.5**0.5)
+        assert _cosine(a, gain * b) == pytest.approx(0.5**0.5)
+    assert _cosine(0 * a, b) == 0
 
 
 def test_more_sounds_are_no_clips_of_the_mixture(prepared: PreparedDataset, monkeypatch):
