@@ -42,7 +42,7 @@ def script(monkeypatch: pytest.MonkeyPatch):
 def test_every_variant_is_a_valid_run(monkeypatch, tmp_path, path: Path, variant: str):
     monkeypatch.chdir(ROOT)
     plan = read_plan(path)
-    config = plan.run_config(variant, plan.seeds[0], tmp_path, [])
+    config = plan.run_config(variant, plan.seeds[0], tmp_path)
     assert (config.output.parent, config.seed) == (tmp_path, plan.seeds[0])
     assert config.data.train.startswith("data/train-")
     assert Path(plan.list).stem == f"pairs_{plan.images.name}"
@@ -53,7 +53,7 @@ def test_no_two_variants_are_the_same(monkeypatch, tmp_path, path: Path):
     monkeypatch.chdir(ROOT)
     plan = read_plan(path)
     configs = {
-        plan.run_config(variant, 1, tmp_path, []).model_dump_json(exclude={"output"})
+        plan.run_config(variant, 1, tmp_path).model_dump_json(exclude={"output"})
         for variant in plan.variants
     }
     assert len(configs) == len(plan.variants)

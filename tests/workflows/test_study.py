@@ -79,7 +79,7 @@ def project(tmp_path, monkeypatch):
 
 def runs(project, **changes):
     plan = read_plan(project / "study.yaml").model_copy(update=changes)
-    return plan, plan_runs(plan, project / "runs", [])
+    return plan, plan_runs(plan, project / "runs")
 
 
 def test_every_run_is_trained_once_and_scored(project, capsys, monkeypatch):
@@ -105,6 +105,15 @@ def test_every_run_is_trained_once_and_scored(project, capsys, monkeypatch):
     assert not any(outcome.report for outcome in finished_runs(planned))
 
 
+def test_a_study_says_what_the_command_line_changed(project, capsys):
+    argv = ["study", "study.yaml", "steps=7", "batch_size=4", "-o", "runs", "--report"]
+    assert main(argv) == 0
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "; seeds" in line]
+    changes = line.partition("tiny.yaml ")[2].split()
+    assert changes[-1] == "batch_size=4" and "steps=7" in changes
+    assert len({change.partition("=")[0] for change in changes}) == len(changes)
+
+
 def test_a_run_that_fails_is_named_and_the_others_finish(project, capsys):
     plan = yaml.safe_load(STUDY)
     plan["variants"] = {"plain": None, "diverging": {"set": ["optimizer.learning_rate=1.0e+20"]}}
@@ -125,7 +134,7 @@ def test_the_scores_are_the_same_wherever_the_runs_are(project, place):
     (project / "tiny.yaml").write_text(CONFIG.replace("words:8", "own_words.WordEncoder:8"))
     _, planned = runs(project, seeds=[1])
     one = run_study(planned)
-    moved = plan_runs(read_plan(project / "study.yaml"), project / "other", [])[:2]
+    moved = plan_runs(read_plan(project / "study.yaml"), project / "other")[:2]
     two = run_study(moved, **place)
     assert [outcome.failure for outcome in two] == [None, None]
     for first, second in zip(one, two, strict=True):
@@ -193,7 +202,9 @@ def test_the_shipped_studies_are_whole(project, name, monkeypatch):
     monkeypatch.chdir(Path(__file__).parents[2])
     plan = read_plan(Path("configs/studies") / f"{name}.yaml")
     for variant in plan.variants:
-        config = plan.run_config(variant, 1, project / "runs", ["steps=5"])
+        config = plan.model_copy(update={"changes": ["steps=5"]}).run_config(
+            variant, 1, project / "runs"
+        )
         assert (config.seed, config.steps) == (1, 5)
         assert (config.query == "none") == (plan.query_of(variant) == "none")
 
@@ -202,5 +213,5 @@ def test_wrong_configs_and_lists_stop_a_study_before_anything_is_trained(project
     for change in ({"list": "none.csv"}, {"set": ["steps=none"]}, {"config": "none.yaml"}):
         plan = StudyPlan.model_validate({**yaml.safe_load(STUDY), **change})
         with pytest.raises(ClipsepError):
-            plan_runs(plan, project / "runs", [])
+            plan_runs(plan, project / "runs")
     assert not (project / "runs").exists()

@@ -70,7 +70,7 @@ class Outcome:
     failure: str | None = None
 
 
-def plan_runs(plan: StudyPlan, folder: Path, changes: list[str]) -> list[StudyRun]:
+def plan_runs(plan: StudyPlan, folder: Path) -> list[StudyRun]:
     """All runs of a study, seed by seed, checked as far as that is possible before the first is trained.
 
     Raises:
@@ -81,7 +81,7 @@ def plan_runs(plan: StudyPlan, folder: Path, changes: list[str]) -> list[StudyRu
         StudyRun(
             variant=variant,
             seed=seed,
-            config=plan.run_config(variant, seed, folder, changes),
+            config=plan.run_config(variant, seed, folder),
             evaluation=_evaluation(plan, variant),
             checkpoint=plan.checkpoint,
         )

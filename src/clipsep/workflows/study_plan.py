@@ -52,6 +52,7 @@ class StudyPlan(_Settings):
         checkpoint: which model of a run is scored, ``best`` or ``last``.
         classes: labels of the targets whose mixtures count; by default all.
         variants: what is compared, by name; the first is what the others are compared with.
+        changes: ``key=value`` of all runs, which win over those of the variants: the command line's.
     """
 
     config: Path
@@ -66,6 +67,7 @@ class StudyPlan(_Settings):
     checkpoint: Literal["best", "last"] = "best"
     classes: _Texts | None = None
     variants: dict[str, Variant] = Field(min_length=1)
+    changes: _Texts = []
 
     @field_validator("seeds")
     @classmethod
@@ -85,19 +87,23 @@ class StudyPlan(_Settings):
         """How a variant is scored."""
         return self.variants[variant].query or self.query
 
-    def run_config(self, variant: str, seed: int, folder: Path, changes: _Texts) -> TrainingConfig:
+    def common_changes(self) -> _Texts:
+        """List what all runs change of the config, without what is changed again."""
+        last = {change.partition("=")[0]: change for change in (*self.set, *self.changes)}
+        return [*last.values()]
+
+    def run_config(self, variant: str, seed: int, folder: Path) -> TrainingConfig:
         """Return the config of one run's training.
 
         Args:
             folder: where all runs of the study are.
-            changes: ``key=value`` of all runs, behind those of the plan.
 
         Raises:
             UsageError: if a config is missing or wrong.
         """
         chosen = self.variants[variant]
         output = folder / run_name(variant, seed)
-        overrides = [*self.set, *chosen.set, *changes, f"seed={seed}"]
+        overrides = [*self.set, *chosen.set, *self.changes, f"seed={seed}"]
         return load_config(chosen.config or self.config, [*overrides, f"output={output}"])
 
 

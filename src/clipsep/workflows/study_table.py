@@ -194,7 +194,8 @@ def _lines(
     yield f"# {title}\n"
     chosen = f", classes {', '.join(plan.classes)}" if plan.classes else ""
     seeds = ", ".join(map(str, plan.seeds))
-    yield f"{plan.list}{chosen}; seeds {seeds}; {plan.config}{''.join(f' {c}' for c in plan.set)}\n"
+    config = " ".join([str(plan.config), *plan.common_changes()])
+    yield f"{plan.list}{chosen}; seeds {seeds}; {config}\n"
     yield (
         "Mean over the list in dB, then mean ± standard error over seeds. Δ: SDR minus that of "
         f"'{next(iter(plan.variants))}' with the same seed.\n"

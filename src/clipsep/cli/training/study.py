@@ -39,8 +39,9 @@ def study(
     from clipsep.workflows.study_table import markdown, study_rows, write_study
 
     settings = read_plan(plan)
+    settings = settings.model_copy(update={"changes": [*settings.changes, *(overrides or [])]})
     folder = output or Path("runs") / plan.stem
-    runs = plan_runs(settings, folder, overrides or [])
+    runs = plan_runs(settings, folder)
 
     def tell(outcome: Outcome) -> None:
         print(f"{outcome.run.folder}: {outcome.failure or 'finished'}", file=sys.stderr, flush=True)
