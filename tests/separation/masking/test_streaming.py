@@ -218,3 +218,6 @@ def test_pieces_have_a_bounded_size_and_add_up_to_the_same(monkeypatch):
     assert len(pieces) > 20 and max(piece.nbytes for piece in pieces) < 2 * limit
     assert stream._filterbank.most_frames < 32
     np.testing.assert_allclose(np.concatenate(pieces, axis=-1), whole, atol=1e-6)
+    stream = StreamingFilter(constant(*gains), SETTINGS, 48_000, 4)
+    pushed = [stream.push(mixture), stream.push(mixture[:, :0], last=True)]
+    np.testing.assert_array_equal(np.concatenate(pushed, axis=-1), np.concatenate(pieces, axis=-1))
