@@ -269,6 +269,27 @@ def test_more_sounds_are_no_clips_of_the_mixture(prepared: PreparedDataset, monk
     assert repeats < 25, "of 120 draws, about 50 without drawing again"
 
 
+@pytest.mark.parametrize("train", [True, False])
+def test_centres_move_off_their_frames_in_training_alone(prepared, monkeypatch, train: bool):
+    centres: list[float] = []
+
+    def cut(audio: np.ndarray, centre: int, samples: int) -> np.ndarray:
+        centres.append(centre / 16_000)
+        return cut_segment(audio, centre, samples)
+
+    monkeypatch.setattr("clipsep.training.data.mixing.cut_segment", cut)
+    items = dataset(prepared, train, jitter=0.3)
+    for index in range(100):
+        items[index]
+    offsets = np.array(centres) % 1 - 0.5  # frames lie in the middle of their seconds
+    assert len(offsets) == 200
+    if train:
+        assert -0.3 <= offsets.min() < -0.25 and 0.25 < offsets.max() <= 0.3
+        assert abs(offsets.mean()) < 0.05
+    else:
+        assert not offsets.any()
+
+
 def test_speed_changes_pitch_and_keeps_the_length(prepared: PreparedDataset):
     """The tones of the prepared's "hum" clips, 200 to 400 Hz, move by up to a fifth and no further."""
     plain, changed = (
