@@ -217,13 +217,20 @@ def test_numpy_turns_spectra_back_into_any_length(hop: int, missing: int):
 
 
 @pytest.mark.parametrize("level", ["absolute", "relative"])
-def test_numpy_gives_the_same_network_input(level: str):
-    settings = SpectralSettings(level=level, log_floor=1e-4)
+@pytest.mark.parametrize("warp", ["exact", "float32"])
+def test_numpy_gives_the_same_network_input(level: str, warp: str):
+    settings = SpectralSettings(level=level, log_floor=1e-4, warp=warp)
     spectrum = spectrum_of(noise(2, 30000))
     expected = log_magnitude(spectrum, settings).numpy()
     given = spectral.log_magnitude(spectrum.numpy(), settings)
     assert given.dtype == np.float32
     assert np.abs(given - expected).max() < 1e-4
+    steep = np.random.default_rng(0).random((1, 513, 4)).astype(np.float32) ** 30
+    bands = to_bands(torch.from_numpy(steep), settings).numpy()
+    assert (
+        np.abs(np.log(spectral.to_bands(steep, settings) + 1e-10) - np.log(bands + 1e-10)).max()
+        < 1e-4
+    )
 
 
 @pytest.mark.parametrize(("sample_rate", "n_fft"), [(16000, 1024), (44100, 2880), (8000, 512)])

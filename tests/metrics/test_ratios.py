@@ -58,6 +58,7 @@ def test_perfect_and_silent_estimates():
     silent = bss_metrics(references, 0 * references[0])
     assert silent.sdr == 0 and np.isnan(silent.sir) and np.isnan(silent.sar)
     assert np.isnan(si_sdr(references[0], 0 * references[0]))
+    assert np.isnan(si_sdr(0 * references[0], references[0]))
 
 
 def test_pure_interference_has_no_target_in_it():
