@@ -44,6 +44,19 @@ def test_a_file_is_fetched_once_and_the_least_recently_used_goes_first(tmp_path:
     assert held(cache) == {"d", "e"}
 
 
+def test_fetching_is_a_use_whatever_date_the_file_carries(tmp_path: Path):
+    cache = FileCache(tmp_path, 2 * KB)
+
+    def fetch_dated(path: Path) -> None:
+        path.write_bytes(b"x" * 1000)
+        os.utime(path, ns=(0, 0))
+
+    fetched(cache, "a")
+    cache.get("b", 1000, fetch_dated)
+    fetched(cache, "c")
+    assert held(cache) == {"b", "c"}
+
+
 def test_a_copy_of_another_size_is_fetched_anew(tmp_path: Path):
     cache = FileCache(tmp_path, 10 * KB)
     fetched(cache, "a", 1000)

@@ -96,6 +96,7 @@ class FileCache:
             time.sleep(0.1)  # others are fetching files that nobody may remove yet
         try:
             fetch(unfinished)
+            _use(unfinished, size)  # its date may be an old one, or that of a coarse clock
             with self._lock(self._files_folder):  # who counts must find it under one of its names
                 unfinished.replace(path)
         finally:
