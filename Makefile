@@ -18,6 +18,8 @@ demo: $(VENV)/installed
 	$(BIN)/clipsep separate examples/speech-and-violin.flac -q "person speaking" -q "violin" \
 		--model mini --residual -o demo-output
 
+# Keeps compiled tests even where PYTHONDONTWRITEBYTECODE is set: compiling takes longer than running.
+check: export PYTHONDONTWRITEBYTECODE :=
 check: lint
 	$(BIN)/python -m pytest $(IN_PROCESSES) -p no:randomly -m "not slow and not ray and not remote"
 

@@ -149,6 +149,7 @@ def test_silence_is_separated_into_silence(tmp_path, model, capsys):
     assert not soundfile.read(tmp_path / "in.rain.wav")[0].any()
 
 
+@pytest.mark.slow
 def test_names_that_file_systems_dislike(tmp_path, model):
     path = write(tmp_path / f"{'long ' * 40}.wav", tones(16_000, 1, 0.5), 16_000)
     queries = ["a/b", "a b", "..", "狗" * 120]

@@ -51,6 +51,7 @@ def read_all(root: Path) -> int:
     return len(dataset.shard_frames(clip.shard, 0, dataset.n_frames(clip.shard)))
 
 
+@pytest.mark.slow
 def test_a_changed_byte_anywhere_does_no_harm_or_is_named(root: Path):
     path = only_shard(root)
     whole = path.read_bytes()

@@ -212,6 +212,7 @@ def whole_files(tmp_path_factory) -> dict[str, Path]:
     return {path.name: path for path in folder.iterdir()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [entry[0] for entry in SOUNDS + FILMS])
 @pytest.mark.parametrize("share", [0.5, 0.9])
 def test_a_cut_file_is_refused(whole_files, tmp_path, name, share):
@@ -329,6 +330,7 @@ def test_exact_formats_round_trip(tmp_path, kind, tolerance, rate, channels):
     np.testing.assert_allclose(found, audio, atol=tolerance, rtol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "rate", "channels"),
     [

@@ -43,6 +43,7 @@ def test_16_bits_count_what_they_cannot_hold(tmp_path):
     assert writer.clipped == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["mp3", "opus", "m4a"])
 def test_bit_rate_sets_the_size(tmp_path, kind):
     low, high = (

@@ -148,6 +148,7 @@ def size(cache: FileCache) -> int:
     return sum(sizes.values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_files", [30, 6])
 def test_processes_that_share_a_cache_fetch_nothing_twice_and_keep_its_limit(
     tmp_path: Path, n_files: int

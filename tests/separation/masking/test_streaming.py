@@ -73,6 +73,7 @@ def test_the_size_of_blocks_changes_nothing_but_rounding(channels: int, latency:
     assert np.abs(whole.sum(axis=0) - mixture).max() < 1e-5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rate", [8000, 16000, 44100, 96000])
 @pytest.mark.parametrize("latency", [SHORTEST_LATENCY, 0.5, 1.0, 3.0])
 def test_no_sample_waits_longer_than_the_latency(rate: int, latency: float):
@@ -205,6 +206,7 @@ def test_memory_does_not_grow_with_length():
     assert max(held[20:]) < 1.1 * max(held[:20])
 
 
+@pytest.mark.slow
 def test_pieces_have_a_bounded_size_and_add_up_to_the_same(monkeypatch):
     """Many queries, channels and a high rate would be gigabytes at once."""
     mixture = noise(4, 3 * 48_000)

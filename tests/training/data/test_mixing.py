@@ -70,6 +70,7 @@ def test_partners_are_other_clips_all_alike(prepared: PreparedDataset):
     assert others.min() > 60 and others.max() < 140  # 100 each, and four standard deviations
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("labels", ["none", "shuffled"])
 def test_no_label_reaches_a_training_by_images(
     tmp_path: Path, prepared: PreparedDataset, labels: str
