@@ -30,7 +30,12 @@ def test_what_is_excluded_only_takes_away_and_makes_no_part():
     left = MaskPlan(excluded=1)(MASKS)
     assert left.shape == (2, 4, 5)
     assert (left <= MASKS[:2]).all()
-    np.testing.assert_allclose(left, MASKS[:2] * (1 - MASKS[2]), rtol=1e-6)
+    # By hand: a sure target keeps what is excluded, an unsure one loses nearly (1 - m) ** 3 of it.
+    masks = np.array([[[1.0, 0.0, 0.5, 0.5, 0.5]], [[1.0, 1.0, 0.0, 0.75, 1.0]]], np.float32)
+    (part,) = MaskPlan(excluded=1)(masks)
+    np.testing.assert_allclose(part, [[1, 0, 0.5, 0.5 * 0.25**1.5, 0]], rtol=1e-6)
+    more = MaskPlan(excluded=2)(np.concatenate([masks, masks[1:]]))
+    assert (more <= part).all() and more[0, 0, 3] < part[0, 3]
 
 
 def test_gains_leave_the_rest_alone_and_reach_their_value_where_a_mask_is_one():
