@@ -73,6 +73,7 @@ mutants: $(VENV)/installed-dev
 
 # The versions that the tests passed with, for this version of Python.
 lock: $(VENV)/installed-dev
+	$(PIP_INSTALL) -q uv
 	$(BIN)/python .ci/lock.py > constraints.txt
 
 # Of everything that is installed with all extras.

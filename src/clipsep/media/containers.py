@@ -8,6 +8,7 @@ from __future__ import annotations
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import av
 from av.error import FFmpegError
@@ -25,6 +26,10 @@ _CONTAINERS = (
     "wav,w64,aiff,caf,au,flac,mp3,aac,ogg,mov,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,asf,wv,"
     "amr,amrnb,amrwb,ac3,eac3,dts,dtshd,tta,ape,tak,mpc,mpc8,oma,rm,voc,nut,mxf,gxf,loas,truehd,"
     "ivf,h264,hevc,m4v,rawvideo,dv,3gp,3g2,mp4,m4a"
+)
+# Tags that are not UTF-8 are no reason to refuse a recording. PyAV 19 never refuses them.
+_LENIENT: dict[str, Any] = (
+    {"metadata_errors": "ignore"} if int(av.__version__.partition(".")[0]) < 19 else {}
 )
 
 
@@ -46,9 +51,7 @@ def open_media(path: str | Path) -> av.container.InputContainer:
         raise ClipsepError(f"{path} is empty: choose a file that holds sound.")
     try:
         # "file:" keeps a colon in a name from being taken for a protocol.
-        return av.open(
-            f"file:{path}", options={"format_whitelist": _CONTAINERS}, metadata_errors="ignore"
-        )
+        return av.open(f"file:{path}", options={"format_whitelist": _CONTAINERS}, **_LENIENT)
     except PermissionError as error:
         raise ClipsepError(f"{path} cannot be read: you have no permission to.") from error
     except (FFmpegError, ValueError) as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 
 import typer
@@ -114,39 +115,23 @@ def _through_devices(
     options: SeparationOptions,
     latency: float,
 ) -> None:
-    import numpy as np
+    from clipsep.separation.sound_devices import SoundDevices
 
-    from clipsep.errors import require
-
-    require("sounddevice", extra="live", purpose="hearing and playing sound")
-    try:
-        import sounddevice
-    except OSError as error:  # the package is there, the system's library PortAudio is not
-        raise UsageError(
-            f"Sound devices need the library PortAudio ({error}): install it, or use --raw."
-        ) from error
-
-    try:
-        # The encoder loads before the microphone opens, whose first seconds would wait for it.
-        encoded = separator.encode(queries, options)
-        settings = {"samplerate": rate, "channels": channels, "dtype": "float32"}
-        with (
-            sounddevice.InputStream(**settings) as microphone,
-            sounddevice.OutputStream(**settings) as speakers,
-        ):
-            print(
-                f"clipsep: {', '.join(encoded.names)}, {latency:g} s after it sounds; Ctrl-C ends.",
-                file=sys.stderr,
-            )
-            heard = _heard(microphone, round(_BLOCK_SECONDS * rate))
-            for block in separator.stream(heard, rate, encoded, options, latency=latency):
-                (target,) = block.targets.values()
-                speakers.write(np.ascontiguousarray(target.T))
-    except sounddevice.PortAudioError as error:
-        raise UsageError(f"The sound devices cannot be used: {error}.") from error
-
-
-def _heard(microphone, samples: int) -> Iterator[np.ndarray]:
-    while True:
-        block, _ = microphone.read(samples)
-        yield block.T
+    # The encoder loads before the microphone opens, whose first seconds would wait for it.
+    encoded = separator.encode(queries, options)
+    # Ctrl-C is how it ends.
+    with suppress(KeyboardInterrupt), SoundDevices(rate, channels) as devices:
+        print(
+            f"clipsep: {', '.join(encoded.names)}, about {latency:g} s after it sounds; Ctrl-C ends.",
+            file=sys.stderr,
+        )
+        gaps = 0
+        for block in separator.stream(devices.heard(), rate, encoded, options, latency=latency):
+            (target,) = block.targets.values()
+            devices.play(target)
+            if not gaps and (gaps := devices.gaps):
+                print(
+                    "clipsep: this computer was too slow for a moment, which makes a gap; if there are "
+                    "more, raise --latency.",
+                    file=sys.stderr,
+                )
