@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from clipsep.evaluation.report.statistics import Report
 from clipsep.evaluation.scoring.separation import MixtureSeparator
 from clipsep.metrics import bss_metrics, sdr
 from tests.evaluation.conftest import LABELS
+from tests.helpers.encoders import FakeEncoder
 
 NOTHING, EVERYTHING = -1e4, 1e4  # biases that shut and open all masks
 
@@ -74,6 +76,32 @@ def test_ideal_masks_are_better_than_any_other(model, mixtures):
     for scored in report.mixtures:
         for ideal in ("ideal binary mask", "ideal ratio mask"):
             assert scored.scores[ideal].sdr > max(10, scored.scores["text query"].sdr)
+
+
+def test_the_other_sounds_can_be_excluded(model, mixtures, mixture, tmp_path):
+    """As `exclude` of a separation does it: by the masks of their labels."""
+    folder = model()
+    plain, excluding = (
+        evaluate(folder, mixtures, workers=1, exclude_others=asked, examples=4)
+        for asked in (False, True)
+    )
+    assert excluding.settings["exclude_others"] and not plain.settings["exclude_others"]
+    separator = MixtureSeparator(folder, "cpu", binary=False)
+    embed = FakeEncoder().encode_texts
+    for one, other in zip(plain.mixtures, excluding.mixtures, strict=True):
+        wanted = np.asarray(embed([one.mixture.query]))
+        named = np.asarray(embed([one.mixture.interferers[0].label]))
+        sound = one.sounds["mixture"]
+        (expected,) = separator.separate(sound, 16_000, wanted, named)
+        assert np.allclose(other.sounds["text query"], expected, atol=1e-6)
+        assert other.levels["text query"] < one.levels["text query"]
+    with pytest.raises(UsageError, match="takes queries"):
+        evaluate(model("pit"), mixtures, exclude_others=True)
+    unlabelled = mixture(0, "dog", "rain")
+    unlabelled = replace(unlabelled, interferers=(replace(unlabelled.interferers[0], label=None),))
+    write_mixture_list([unlabelled], tmp_path / "unlabelled.csv")
+    with pytest.raises(UsageError, match="what else is in it"):
+        evaluate(folder, tmp_path / "unlabelled.csv", exclude_others=True)
 
 
 def test_a_model_that_keeps_nothing(model, mixtures, images):

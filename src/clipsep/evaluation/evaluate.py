@@ -48,6 +48,7 @@ def evaluate(
     binary: bool = False,
     sensitivity: float = SENSITIVITY,
     noise_heads: bool = False,
+    exclude_others: bool = False,
     clap: str | Path | None = None,
     query_encoder: str | None = None,
     device: str = "auto",
@@ -83,6 +84,9 @@ def evaluate(
         noise_heads: whether to score, for a model that has some, also estimates by query masks joined with
             the first noise mask, min(1, m + n), as the published ``--pit``, and report the heads'
             activation.
+        exclude_others: whether to name the other sounds of each mixture as what the estimate must not
+            contain (``exclude`` of `clipsep.Separator.separate`): by their labels, or by the negative
+            captions of CLAPSep's lists.
         query_encoder: where the model's encoder is, e.g. ``clip:/path/to/folder``.
         workers: processes; by default one per core, or one where there is a GPU.
         every: score only every n-th mixture, for a quick look.
@@ -96,6 +100,8 @@ def evaluate(
     check_device(device)
     sensitivity_bias(sensitivity)
     folder, config, kinds = _judged(model, estimates, query, noise_heads)
+    if exclude_others and not kinds:
+        raise UsageError("--not-others needs a model that takes queries.")
     listed = read_any(mixtures, Path(root) if root else None)
     chosen = listed[::every]
     finished = Path(estimates) if estimates is not None else None
@@ -117,7 +123,9 @@ def evaluate(
     scored: dict[str, MixtureScores] = {}
     # Rounding must not depend on the cores, and threads would wait for each other's processes.
     with one_thread():
-        for job in _jobs(chosen, absent_sounds(listed), kinds, queries, examples_at):
+        for job in _jobs(
+            chosen, absent_sounds(listed), kinds, queries, examples_at, exclude_others
+        ):
             jobs.append(job)
             report_every(len(jobs), 2 * len(chosen))
         scorer = MixtureScorer(
@@ -145,6 +153,7 @@ def evaluate(
             "masks": "binary" if binary else "soft",
             "sensitivity": sensitivity,
             "noise_heads": noise_heads,
+            "exclude_others": exclude_others,
             "clap": str(clap) if clap else None,
         },
         environment=_environment(),
@@ -219,6 +228,7 @@ def _jobs(
     kinds: tuple[str, ...],
     queries: MixtureQueries | None,
     examples: set[int],
+    exclude_others: bool,
 ) -> Iterator[MixtureJob]:
     """List what is to be done for each mixture, with its queries embedded."""
 
@@ -234,6 +244,7 @@ def _jobs(
             queries=embed(mixture),
             absent_queries=embed(other) if other else {},
             absent=other.query if other else None,
+            excluded=queries.others(mixture) if queries and exclude_others else None,
             keep_sounds=number in examples,
         )
 

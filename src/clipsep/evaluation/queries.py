@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -61,6 +62,21 @@ class MixtureQueries:
                 embedding = self._known.draw(embedding[None], TEXT if kind == TEXT else IMAGE)[0]
             self._embeddings[key] = embedding
         return self._embeddings[key]
+
+    def others(self, mixture: Mixture) -> np.ndarray:
+        """Embed [M, D] the labels of what is mixed with the target.
+
+        Raises:
+            UsageError: if one has none.
+        """
+        labels = [interferer.label for interferer in mixture.interferers]
+        if not labels or not all(labels):
+            raise UsageError(
+                f"Mixture {mixture.id} does not say what else is in it: --not-others needs a list with "
+                "the labels, or the negative captions, of all other sounds."
+            )
+        named = [replace(mixture, query=label) for label in labels if label]
+        return np.stack([self.embed(TEXT, one) for one in named])
 
     def images(self, mixture: Mixture) -> list[Image.Image]:
         """Open the images of a mixture's image query."""

@@ -82,6 +82,13 @@ def evaluate(
             help="Of CLIPSep-NIT: also score query masks joined with noise masks, and their activation.",
         ),
     ] = False,
+    exclude_others: Annotated[
+        bool,
+        typer.Option(
+            "--not-others",
+            help="Name each mixture's other sounds as --not: labels, or CLAPSep's negative captions.",
+        ),
+    ] = False,
     clap: Annotated[
         Path | None,
         typer.Option(
@@ -123,6 +130,7 @@ def evaluate(
             prompts=prompts,
             binary=binary,
             noise_heads=noise_heads,
+            exclude_others=exclude_others,
             clap=clap,
             sensitivity=sensitivity,
             query_encoder=query_encoder,

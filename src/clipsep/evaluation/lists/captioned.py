@@ -13,7 +13,7 @@ def read_clapsep(path: Path, audio: Path) -> list[Mixture]:
     """CLAPSep (Ma et al., 2024): ``source_file,positive_caption,noise_file,negative_caption``.
 
     At 32 kHz and 0 dB, every sound cut or padded to ten seconds. The negative caption describes the
-    interferer; it is kept as the interferer's label for reports, for a model here takes positive queries.
+    interferer and becomes its label, which ``exclude_others`` of `evaluate` uses.
     """
     columns = ("source_file", "positive_caption", "noise_file", "negative_caption")
     _, rows = read_table(path, columns)

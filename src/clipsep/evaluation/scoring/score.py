@@ -51,6 +51,7 @@ class MixtureJob:
         queries: embeddings [D] by the name of the estimate; empty for a model without queries.
         absent_queries: queries for a sound that is not in the mixture, by the same names; may be empty.
         absent: text of the sound that is absent.
+        excluded: embeddings [M, D] of sounds that no estimate may contain; None for none.
         keep_sounds: whether the result keeps the waveforms, as an example to listen to.
     """
 
@@ -58,6 +59,7 @@ class MixtureJob:
     queries: dict[str, np.ndarray]
     absent_queries: dict[str, np.ndarray]
     absent: str | None = None
+    excluded: np.ndarray | None = None
     keep_sounds: bool = False
 
 
@@ -185,7 +187,9 @@ class MixtureScorer:
         embeddings = [*job.queries.values(), *job.absent_queries.values()]
         queries = np.stack(embeddings) if embeddings else None
         began = time.perf_counter()
-        separated = self._separator.separate(mixture, job.mixture.sample_rate, queries)
+        separated = self._separator.separate(
+            mixture, job.mixture.sample_rate, queries, job.excluded
+        )
         self._seconds = time.perf_counter() - began
         separated = _scored_part(job.mixture, separated)
         if queries is None:

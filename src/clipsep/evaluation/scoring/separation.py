@@ -12,6 +12,7 @@ import numpy as np
 from clipsep.checkpoint import load_config
 from clipsep.engines import load_engine
 from clipsep.queries.known import Familiarity
+from clipsep.separation.masking.combining import MaskPlan
 from clipsep.separation.masking.confidence import QueryFeedback
 from clipsep.separation.masking.query_masks import SENSITIVITY, QueryMasks
 from clipsep.separation.masking.streaming import StreamingFilter
@@ -36,13 +37,18 @@ class MixtureSeparator:
         self._is_pit = config.model.kind == "pit"
 
     def separate(
-        self, mixture: np.ndarray, sample_rate: int, queries: np.ndarray | None
+        self,
+        mixture: np.ndarray,
+        sample_rate: int,
+        queries: np.ndarray | None,
+        excluded: np.ndarray | None = None,
     ) -> np.ndarray:
         """Separate one mixture.
 
         Args:
             mixture: float32 [T].
             queries: their embeddings, float32 [N, D], drawn already; None for a PIT model.
+            excluded: those of sounds that no estimate may contain, float32 [M, D].
 
         Returns:
             one estimate per query, float32 [N, T]; of a model without queries two, by its first mask m
@@ -51,7 +57,10 @@ class MixtureSeparator:
         Raises:
             ClipsepError: if the model gives values that are not finite.
         """
-        return self.answer(mixture, sample_rate, queries)[0]
+        if excluded is None or queries is None:
+            return self.answer(mixture, sample_rate, queries)[0]
+        queries, count = np.concatenate([queries, excluded]), len(excluded)
+        return self.answer(mixture, sample_rate, queries, excluded=count)[0]
 
     def answer(
         self,
@@ -59,19 +68,22 @@ class MixtureSeparator:
         sample_rate: int,
         queries: np.ndarray | None,
         familiarity: list[Familiarity | None] | None = None,
+        excluded: int = 0,
     ) -> tuple[np.ndarray, list[QueryFeedback]]:
         """As `separate`, with what the model says of each query.
 
         Args:
             familiarity: that of the queries; the confidence needs it.
+            excluded: how many of the queries, the last ones, name what no estimate may contain.
         """
+        plan = MaskPlan(excluded=excluded)
         masks = QueryMasks(
             self._engine, self._config, queries, familiarity, self._binary, self._sensitivity
         )
 
         def predict(log_magnitude: np.ndarray) -> np.ndarray:
-            first = masks(log_magnitude)
-            return np.stack([first[0], 1 - first[0]]) if self._is_pit else first
+            found = masks(log_magnitude)
+            return np.stack([found[0], 1 - found[0]]) if self._is_pit else plan(found)
 
         stream = StreamingFilter(predict, self._settings, sample_rate, channels=1)
         pieces = list(stream.pieces(mixture[None], last=True))
