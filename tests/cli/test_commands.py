@@ -203,7 +203,10 @@ def test_from_videos_to_a_model_that_separates(videos, tmp_path, recording, caps
     assert capsys.readouterr().out.startswith("0 frames")
     assert run("train", config, "steps=2") == 0
     best = tmp_path / "run" / "best"
-    assert str(best) in capsys.readouterr().out
+    said = capsys.readouterr()
+    assert str(best) in said.out
+    # Also without a terminal.
+    assert said.err.startswith("Training ") and "step 2 of 2: loss " in said.err
     out = tmp_path / "out"
     assert run("separate", recording, "-q", "rain", "-o", out, "--model", best) == 0
     assert (out / "street.rain.wav").is_file()

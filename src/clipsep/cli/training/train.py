@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -28,7 +27,7 @@ def train(
 
     settings = load_config(config, overrides)
     try:
-        folder = run_training(settings, progress=sys.stderr.isatty())
+        folder = run_training(settings)
     except SystemExit as error:
         # Lightning turns Ctrl-C into this.
         raise KeyboardInterrupt from error
