@@ -1,4 +1,4 @@
-"""The command `clipsep`; `main` is what tests and `python -m clipsep` call."""
+"""The command line; `main` runs it."""
 
 from clipsep.cli.app import main
 
