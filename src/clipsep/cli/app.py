@@ -168,6 +168,11 @@ def _run(argv: list[str]) -> int:
         return _fail(f"The system refused{where}: {error.strerror or error}.")
     except MemoryError:
         return _fail("There is not enough memory for this.")
+    except ImportError as error:
+        # Extension modules that hear Ctrl-C while they are imported say only that they failed.
+        if not isinstance(error.__cause__, KeyboardInterrupt):
+            raise
+        code = INTERRUPTED
     if code == INTERRUPTED:
         print(_interrupted(argv), file=sys.stderr)
     return code or 0
