@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -15,11 +16,14 @@ import numpy as np
 from PIL import Image
 
 from clipsep.errors import ClipsepError
+from clipsep.messages import printable
 from clipsep.serving.limits import Limits
 
 # The decoder works in the request's folder, so that its sentences name the upload like this.
 AUDIO_UPLOAD = "The recording"
 MIXTURE = "mixture.wav"
+_LOG = "decoder.log"
+_LONGEST_MESSAGE = 4096  # bytes
 
 
 @dataclass(frozen=True)
@@ -80,14 +84,17 @@ def _run_decoder(
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     path = [str(Path(__file__).parents[3]), os.environ.get("PYTHONPATH", "")]
     environment["PYTHONPATH"] = os.pathsep.join(part for part in path if part)
-    with subprocess.Popen(
-        [sys.executable, "-m", "clipsep.serving.work.decoder", json.dumps(request)],
-        cwd=folder,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-    ) as process:
+    with (
+        (folder / _LOG).open("wb") as log,
+        subprocess.Popen(
+            [sys.executable, "-m", "clipsep.serving.work.decoder", json.dumps(request)],
+            cwd=folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=log,
+        ) as process,
+    ):
         try:
             answer = _wait(process, limits.decoder_seconds, check)
         finally:
@@ -95,10 +102,21 @@ def _run_decoder(
     try:
         found = json.loads(answer)
     except ValueError:
+        _tell_operator(folder / _LOG)
         found = {"error": f"{source} made its decoder fail: it is damaged, or made to do harm."}
     if "error" in found:
         raise ClipsepError(found["error"])
     return found
+
+
+def _tell_operator(log: Path) -> None:
+    """Log what a decoder said last: it may be the server that is at fault, and not the upload."""
+    with log.open("rb") as file:
+        file.seek(max(0, log.stat().st_size - _LONGEST_MESSAGE))
+        said = file.read().decode(errors="backslashreplace").strip().splitlines()
+    logging.getLogger("clipsep.serving").error(
+        "A decoder failed: %s", printable(said[-1]) if said else "it was killed"
+    )
 
 
 def _wait(process: subprocess.Popen[bytes], seconds: float, check: Callable[[], None]) -> bytes:
