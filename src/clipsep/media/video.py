@@ -84,6 +84,7 @@ def read_frame(path: str | Path, seconds: float) -> Image.Image:
             )
         tick = stream.time_base or Fraction(1)
         first = float((stream.start_time or 0) * tick)
+        rate = float(stream.average_rate or 1)
         shown: av.VideoFrame | None = None
         try:
             if seconds > _WORTH_SEEKING_SECONDS:
@@ -97,7 +98,6 @@ def read_frame(path: str | Path, seconds: float) -> Image.Image:
             raise ClipsepError(
                 f"{path} is damaged: its frames at {seconds:g} s cannot be decoded; get an intact copy."
             ) from error
-    rate = float(stream.average_rate or 1)
     last = shown.time - first if shown is not None and shown.time is not None else 0.0
     if shown is None or seconds > last + 1 / rate + 0.5:
         raise UsageError(f"{path} ends at {last:.2f} s: it has no frame at {seconds:g} s.")

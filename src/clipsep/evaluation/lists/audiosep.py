@@ -71,7 +71,9 @@ def _audioset(row: Row, audio: Path) -> list[Mixture]:
     """Choose the first ten of a class, in the order of their names."""
     folder, query = audio / f"class_id={row['index']}", row["display_name"]
     try:
-        found = [_AUDIOSET_NAME.fullmatch(path.name) for path in folder.glob("*.wav")]
+        found = [_AUDIOSET_NAME.fullmatch(path.name) for path in folder.iterdir()]
+    except FileNotFoundError:
+        found = []
     except OSError as error:  # such as a name that is too long
         raise UsageError(f"Cannot read the folder '{folder}': {error.strerror}.") from error
     names = sorted({match.group(1) for match in found if match})[:_PER_CLASS]
