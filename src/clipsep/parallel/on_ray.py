@@ -9,10 +9,11 @@ import multiprocessing
 import os
 import pickle
 import secrets
+import signal
 import socket
 import traceback
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from itertools import accumulate
 from multiprocessing.connection import Connection
@@ -30,6 +31,7 @@ _STOP_SECONDS = 30
 _SHARE_OF_BLOCK = 8  # of what is left, divided by all workers, a block has the n-th part
 _ITEMS_PER_BLOCK = 64  # at most: what a worker that dies leaves to be done again
 _BLOCKS_AT_HAND = 4  # of a worker: Ray gives out new ones ten times a second only
+_RUN = "CLIPSEP_RAY_RUN"  # environment variable by which the processes of a local Ray are known
 _RETRIES = 1  # by Ray itself, before an item is put aside and tried alone
 
 
@@ -108,7 +110,8 @@ def _driver(patience: float, address: str, *work: Any) -> Iterator[Connection]:
     """
     context = multiprocessing.get_context("spawn")
     connection, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_drive, args=(sender, address, *work))
+    run = secrets.token_hex(16)
+    process = context.Process(target=_drive, args=(sender, run, address, *work))
     with interrupts_deferred():
         process.start()
     sender.close()
@@ -122,6 +125,19 @@ def _driver(patience: float, address: str, *work: Any) -> Iterator[Connection]:
         process.terminate()
         process.join(_STOP_SECONDS)
         process.kill()
+        _end_stragglers(run)
+
+
+def _end_stragglers(run: str) -> None:
+    """Kill what Ray forgot as it was stopped: workers that were still starting wait for it over a minute.
+
+    Only on Linux, where the environment of a process can be read.
+    """
+    mark = f"{_RUN}={run}".encode()
+    for environment in Path("/proc").glob("[0-9]*/environ"):
+        with suppress(OSError):  # it has ended, or is somebody else's
+            if mark in environment.read_bytes().split(b"\0"):
+                os.kill(int(environment.parent.name), signal.SIGKILL)
 
 
 def _receive(connection: Connection) -> Any:
@@ -148,6 +164,7 @@ def _open(outcome: bytes) -> Any:
 
 def _drive(
     sender: Connection,
+    run: str,
     address: str,
     device: str,
     task: bytes,
@@ -155,6 +172,7 @@ def _drive(
     workers: int | None,
 ) -> None:
     """Tell that Ray is there, what becomes of every item, and what was lost; or why it all ended."""
+    os.environ[_RUN] = run
     os.setsid()  # Ctrl-C is for the parent: it ends this process, and so what Ray started for it
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for stream in (1, 2):
