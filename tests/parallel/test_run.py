@@ -224,9 +224,9 @@ list(run_many(Slow(Path({str(tmp_path)!r})), range(1, 10), workers=3))
         assert not marks(tmp_path, "half")
 
 
-def start_and_end(task: Square, stop: object) -> None:
+def start_and_end(task: Square) -> None:
     """As `processes._start_worker`, and then all is called off before there is an item in work."""
-    processes._start_worker(task, stop)
+    processes._start_worker(task)
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(60)
 

@@ -7,21 +7,22 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from multiprocessing import connection
+from multiprocessing.process import BaseProcess
+from typing import Any
 
 from clipsep.errors import ClipsepError
 from clipsep.parallel.task import Item, Result, Run, Task, interrupts_deferred
 
-if TYPE_CHECKING:
-    from multiprocessing.synchronize import Event
-
 _WAITING_PER_WORKER = 2  # items handed out: one in work, one waiting
 _SECONDS_BETWEEN_LOOKS = 1.0  # of a worker for its parent
+_SECONDS_BETWEEN_SIGNALS = 0.1
 _HOPELESS_DEATHS = 3  # deaths before the first result: it is not the items' fault
 
 
@@ -59,9 +60,8 @@ def _one_pool(
     if _start_method() == "fork" and hasattr(task, "prepare"):
         task.prepare()  # once, for all workers; it may start threads
     context = multiprocessing.get_context(_start_method())
-    stop = context.Event()
     others = set(multiprocessing.active_children())
-    pool = ProcessPoolExecutor(workers, context, _start_worker, (task, stop))
+    pool = ProcessPoolExecutor(workers, context, _start_worker, (task,))
     handed_out: dict[Future, Item] = {}
     try:
         while True:
@@ -74,18 +74,40 @@ def _one_pool(
                     raise
             if not handed_out:
                 break
-            for future in wait(handed_out, return_when=FIRST_COMPLETED).done:
+            for future in _finished(handed_out):
                 result = future.result()
                 yield handed_out.pop(future), result
     except BrokenProcessPool:
         lost += handed_out.values()
+        _end_processes(set(multiprocessing.active_children()) - others)
     except BaseException:
-        stop.set()
-        for process in set(multiprocessing.active_children()) - others:
-            process.terminate()  # at once, also one that is still starting
+        _end_processes(set(multiprocessing.active_children()) - others)
         raise
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _finished(futures: Iterable[Future]) -> set[Future]:
+    """Wait until some have finished.
+
+    A signal is heard between two looks. Its exception would leave the pool's locks taken, and one that
+    comes as a wait begins would be heard at its end only.
+    """
+    done: set[Future] = set()
+    while not done:
+        with interrupts_deferred():
+            done = wait(futures, _SECONDS_BETWEEN_SIGNALS, FIRST_COMPLETED).done
+    return done
+
+
+def _end_processes(processes: Iterable[BaseProcess]) -> None:
+    """Tell workers to end until they have: one that begins to wait as it is told does not hear it."""
+    alive = list(processes)
+    while alive:
+        for process in alive:
+            process.terminate()
+        ended = connection.wait([one.sentinel for one in alive], _SECONDS_BETWEEN_SIGNALS)
+        alive = [one for one in alive if one.sentinel not in ended]
 
 
 def _start_method() -> str:
@@ -118,19 +140,20 @@ def _starting_processes() -> Iterator[None]:
 
 _task: Task
 _is_working = False
+_is_told = False  # to end
 
 
-def _start_worker(task: Task, stop: Event) -> None:
+def _start_worker(task: Task) -> None:
     global _task
     _task = task
     signal.signal(signal.SIGTERM, _end)
-    threading.Thread(target=_wait_for_end, args=(stop,), daemon=True).start()
+    threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
 def _work(item: Any) -> Any:
     global _is_working
-    _is_working = True
     try:
+        _is_working = True
         return _task(item)
     except SystemExit:
         os._exit(1)  # and not on to the next item; what was half-written is removed by now
@@ -139,18 +162,22 @@ def _work(item: Any) -> Any:
 
 
 def _end(*_: object) -> None:
+    global _is_told
     if not _is_working:
         os._exit(1)  # nothing is half-written, and an exception here would be printed
-    sys.exit(1)
+    if not _is_told:  # what is half-written is being removed otherwise
+        _is_told = True
+        sys.exit(1)
 
 
-def _wait_for_end(stop: Event) -> None:
-    """Tell whether the parent calls all off, or was killed and cannot do that."""
-    while not stop.wait(_SECONDS_BETWEEN_LOOKS):
-        parent = multiprocessing.parent_process()
-        if parent is None or not parent.is_alive():
-            break
-    os.kill(os.getpid(), signal.SIGTERM)
+def _end_with_parent() -> None:
+    """End this process if its parent was killed and cannot do that."""
+    parent = multiprocessing.parent_process()
+    while parent is not None and parent.is_alive():
+        time.sleep(_SECONDS_BETWEEN_LOOKS)
+    while True:  # see `_end_processes`
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(_SECONDS_BETWEEN_SIGNALS)
 
 
 def _hopeless() -> ClipsepError:
