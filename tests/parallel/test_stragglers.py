@@ -24,7 +24,8 @@ def test_only_the_processes_of_this_run_are_killed():
             process.stdout.readline()
         on_ray._end_stragglers("0123")
         assert mine.wait(10) == -signal.SIGKILL
-        assert other.poll() is None
+        with pytest.raises(subprocess.TimeoutExpired):
+            other.wait(0.5)
     finally:
         for process in (mine, other):
             process.kill()
