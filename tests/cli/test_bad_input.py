@@ -341,3 +341,30 @@ def test_a_termination_that_a_library_swallows_ends_the_program(monkeypatch, cap
     monkeypatch.setattr("clipsep.checkpoint.shipped_models", swallow)
     assert main(["models"]) == 143
     assert capsys.readouterr().err == ""
+
+
+class EndedAsItGoes:
+    """A signal comes in a destructor, where Python prints exceptions and forgets them."""
+
+    def __init__(self, number: int):
+        self.number = number
+
+    def __del__(self) -> None:
+        os.kill(os.getpid(), self.number)
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "words"), [(signal.SIGTERM, 143, ""), (signal.SIGINT, 130, "interrupted")]
+)
+def test_a_signal_that_python_forgets_ends_the_program(number, code, words, monkeypatch, capsys):
+    def forget(*_: object) -> list[str]:
+        EndedAsItGoes(number)
+        time.sleep(5)
+        return []  # all went well
+
+    monkeypatch.setattr("clipsep.checkpoint.shipped_models", forget)
+    before = sys.unraisablehook
+    assert main(["models"]) == code
+    said = capsys.readouterr().err
+    assert words in said and "Exception" not in said
+    assert sys.unraisablehook is before

@@ -13,10 +13,11 @@ from pathlib import Path
 import pytest
 
 from clipsep.errors import ClipsepError, UsageError
+from clipsep.interrupts import interrupts_deferred
 from clipsep.parallel import processes
 from clipsep.parallel.on_ray import _block_sizes
 from clipsep.parallel.run import run_many
-from clipsep.parallel.task import interrupts_deferred, require_shared_folder
+from clipsep.parallel.task import require_shared_folder
 
 
 @dataclass(frozen=True)
@@ -236,6 +237,32 @@ def test_a_worker_that_ends_while_it_starts_says_nothing(tmp_path: Path, monkeyp
     monkeypatch.setattr(processes, "_start_method", lambda: "spawn")
     with pytest.raises(ClipsepError, match="fewer --workers"):
         list(run_many(Square(tmp_path), range(2), workers=2))
+    assert capfd.readouterr().err == ""
+
+
+class TerminatedAsItGoes:
+    def __del__(self) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+class Forgetful(Square):
+    """Told to end where Python forgets the exception; goes on until it is told again."""
+
+    def __call__(self, item: int) -> int:
+        TerminatedAsItGoes()
+        deadline = time.monotonic() + 30
+        while processes._is_told and time.monotonic() < deadline:
+            time.sleep(0.01)
+        return processes._is_told
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_a_worker_whose_termination_python_forgets_says_nothing_and_listens_on(
+    tmp_path: Path, method: str, monkeypatch, capfd
+):
+    monkeypatch.setattr(processes, "_start_method", lambda: method)
+    done = sorted(run_many(Forgetful(tmp_path), [1, 2], workers=2))
+    assert done == [(1, False), (2, False)]
     assert capfd.readouterr().err == ""
 
 

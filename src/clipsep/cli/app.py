@@ -31,6 +31,7 @@ from clipsep.cli.using.models import bench, export, info, models, push
 from clipsep.cli.using.separate import separate
 from clipsep.cli.using.serve import serve
 from clipsep.errors import ClipsepError, UsageError
+from clipsep.interrupts import forgotten_interrupts_repeated
 from clipsep.messages import printable
 
 app = typer.Typer(
@@ -136,7 +137,8 @@ def _termination_heard(argv: list[str]) -> Iterator[None]:
 
     before = signal.signal(signal.SIGTERM, end)
     try:
-        yield
+        with forgotten_interrupts_repeated():
+            yield
     except Exception:
         # Some libraries catch everything, and fail at what they were doing.
         if not heard.is_set():

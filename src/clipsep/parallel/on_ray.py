@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from clipsep.errors import ClipsepError, UsageError
-from clipsep.parallel.task import Item, Result, Task, cores, interrupts_deferred
+from clipsep.interrupts import interrupts_deferred
+from clipsep.parallel.task import Item, Result, Task, cores
 
 LOCAL, AUTO = "local", "auto"
 _CONNECT_SECONDS = 5

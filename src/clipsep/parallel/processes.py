@@ -18,7 +18,8 @@ from multiprocessing.process import BaseProcess
 from typing import Any
 
 from clipsep.errors import ClipsepError
-from clipsep.parallel.task import Item, Result, Run, Task, interrupts_deferred
+from clipsep.interrupts import interrupts_deferred, on_forgotten_interrupt
+from clipsep.parallel.task import Item, Result, Run, Task
 
 _WAITING_PER_WORKER = 2  # items handed out: one in work, one waiting
 _SECONDS_BETWEEN_LOOKS = 1.0  # of a worker for its parent
@@ -147,6 +148,7 @@ def _start_worker(task: Task) -> None:
     global _task
     _task = task
     signal.signal(signal.SIGTERM, _end)
+    on_forgotten_interrupt(_listen_again)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
@@ -168,6 +170,11 @@ def _end(*_: object) -> None:
     if not _is_told:  # what is half-written is being removed otherwise
         _is_told = True
         sys.exit(1)
+
+
+def _listen_again(number: int) -> None:
+    global _is_told
+    _is_told = False
 
 
 def _end_with_parent() -> None:

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import os
-import signal
-import threading
-from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Generator
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -59,35 +56,3 @@ def cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-@contextmanager
-def interrupts_deferred() -> Iterator[None]:
-    """Keep Ctrl-C from processes started inside: the parent hears it at the end, and stops them.
-
-    SIGTERM waits, too: a parent that ends while it starts a process would leave one that complains.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread hears it, and only it may choose not to
-        return
-    parent = os.getpid()
-    heard: list[int] = []
-
-    def defer(number: int, frame: object) -> None:
-        if os.getpid() != parent:
-            os._exit(1)  # a forked process that has no handler of its own yet
-        heard.append(number)
-
-    handlers = {number: signal.signal(number, defer) for number in (signal.SIGINT, signal.SIGTERM)}
-    can_block = hasattr(signal, "pthread_sigmask")  # not on Windows
-    # A handler is not inherited by a new process, but what is blocked stays blocked there.
-    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}) if can_block else set()
-    try:
-        yield
-    finally:
-        if can_block:
-            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
-    if heard:
-        signal.raise_signal(heard[0])
