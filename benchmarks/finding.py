@@ -47,9 +47,11 @@ def main() -> None:
         curves.append((curve, covered(times, found.sounds[0])))
         absent.append(covered(times, found.sounds[1]).mean())
         if number < arguments.scan:
-            names = [sound.query for sound in scan(mixture, RATE, separator).sounds]
+            sounds = scan(mixture, RATE, separator).sounds
+            names = [sound.query for sound in sounds]
             both = {row["label"], row["interferer_label"]}
-            hits.append((bool(both & set(names[:1])), len(both & set(names[:5])) / 2))
+            sure = sounds[0].confidence if sounds else 0.0
+            hits.append((bool(both & set(names[:1])), sure, len(both & set(names[:5])) / 2))
     truth = np.concatenate(truths)
     presence = np.concatenate([curve for curve, _ in curves])
     marked = np.concatenate([inside for _, inside in curves])
@@ -69,8 +71,12 @@ def main() -> None:
         ),
     }
     if hits:
-        first, five = np.mean(hits, axis=0)
-        result |= {"scan_first_is_there": float(first), "scan_found_among_five": float(five)}
+        first, sure, five = np.mean(hits, axis=0)
+        result |= {
+            "scan_first_is_there": float(first),
+            "scan_confidence_of_the_first": float(sure),
+            "scan_found_among_five": float(five),
+        }
     print(json.dumps({name: round(value, 3) for name, value in result.items()}, indent=2))
 
 

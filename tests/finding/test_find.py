@@ -14,6 +14,7 @@ from clipsep.checkpoint import CheckpointConfig
 from clipsep.cli import main
 from clipsep.finding import FindResult, FoundSound, Span, find, scan
 from clipsep.finding.exports import as_csv, as_labels
+from clipsep.finding.find import _as_one_of
 from clipsep.finding.presence import Presence, energy_shares, exclusive_shares, smoothed
 from clipsep.finding.spans import spans_of
 from clipsep.media import AudioWriter, read_audio
@@ -123,6 +124,18 @@ def test_scan_names_what_is_heard(recording):
     sounds = scan(recording, separator=separator).sounds
     assert sounds and len(sounds) < 0.5 * len(separator.config.known_sounds)
     assert all(sound.spans for sound in sounds)
+    # One name among all of them is less likely to be right than the same name asked for alone.
+    alone = find(recording, [sounds[0].query], separator=separator).sounds[0]
+    assert sounds[0].confidence < 0.2 * alone.confidence
+    assert sounds[0].spans[0].confidence < 0.2 * alone.spans[0].confidence
+
+
+@pytest.mark.parametrize(("count", "rarer"), [(1, 0.5), (4, 0.5), (102, 2 / 102)])
+def test_a_confidence_allows_for_how_many_sounds_were_asked_for(count: int, rarer: float):
+    """It is right where half of the queries are there; of all known sounds, two are."""
+    sound = _as_one_of(count, FoundSound("a", 0.5, [Span(0, 1, 0.5)], np.zeros(3)))
+    assert sound.confidence == pytest.approx(rarer)
+    assert sound.spans[0].confidence == pytest.approx(rarer)
 
 
 def test_exports():

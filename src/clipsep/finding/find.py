@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,8 @@ from clipsep.separation.pieces import pieces_of
 from clipsep.separation.querying.asked import EncodedQueries, as_asked
 from clipsep.separation.separator import Separator
 from clipsep.separation.waveforms import Source
+
+_HEARD_AT_ONCE = 2  # of all known sounds, in most recordings
 
 
 @dataclass(frozen=True)
@@ -159,7 +161,9 @@ def scan(
 ) -> FindResult:
     """Which of the sounds that the model knows are heard in a recording, the most heard first.
 
-    Only those are listed that are heard at all. Arguments and errors as `find`.
+    Only those are listed that are heard at all. The confidence of `find` is right where half of the
+    queries name sounds that are there; here it is that of two among all known sounds, and much lower.
+    Arguments and errors as `find`.
 
     Raises:
         UsageError: also if the model does not say which sounds it knows.
@@ -171,9 +175,20 @@ def scan(
             f"The model '{separator.config.name}' does not say which sounds it knows: use find."
         )
     found = find(source, known, sample_rate, separator, threshold, options, progress, True)
-    heard = [sound for sound in found.sounds if sound.spans]
+    heard = [_as_one_of(len(known), sound) for sound in found.sounds if sound.spans]
     heard.sort(key=lambda sound: -float(sound.curve.sum()))
     return FindResult(found.source, found.seconds, found.step_seconds, heard, found.start)
+
+
+def _as_one_of(count: int, sound: FoundSound) -> FoundSound:
+    """Return a sound whose confidence allows for how many others were asked for."""
+    odds = min(1.0, _HEARD_AT_ONCE / max(1, count - _HEARD_AT_ONCE))
+
+    def rarer(probability: float) -> float:
+        return probability * odds / (probability * odds + 1 - probability)
+
+    spans = [replace(span, confidence=rarer(span.confidence)) for span in sound.spans]
+    return replace(sound, confidence=rarer(sound.confidence), spans=spans)
 
 
 def _found(

@@ -91,7 +91,7 @@ def scan(
     device: Device = "auto",
     engine: Engine = "auto",
 ) -> None:
-    """List the known sounds that are heard, the surest first."""
+    """Guess which of the known sounds are heard, the most heard first."""
     from clipsep.finding import scan
 
     _check_format(inputs, format, plot)
@@ -102,7 +102,13 @@ def scan(
         with progress_bar(f"scanning {path.name}") as progress:
             return scan(path, None, separator, threshold, options, progress)
 
-    _print([_of_recording(work, source) for source in inputs], format, plot)
+    results = [_of_recording(work, source) for source in inputs]
+    _print(results, format, plot)
+    if format == "table" and any(result.sounds for result in results):
+        print(
+            f"Guesses among {len(separator.config.known_sounds)} sounds: `clipsep find` is surer of a "
+            "sound that you name."
+        )
 
 
 def _check_format(inputs: list[Path], format: str, plot: Path | None) -> None:
