@@ -36,11 +36,12 @@ lint: $(VENV)/installed-dev
 types: $(VENV)/installed-dev
 	$(BIN)/mypy
 
-# The core alone, in an environment of its own.
+# The core alone, in an environment of its own; LIGHT=dist/... installs an archive.
+LIGHT ?= .
 light:
 	rm -rf .venv-light
 	$(PYTHON) -m venv .venv-light
-	.venv-light/bin/python -m pip install --disable-pip-version-check -q .
+	.venv-light/bin/python -m pip install --disable-pip-version-check -q $(LIGHT)
 	.venv-light/bin/python .ci/light.py
 
 plugin: $(VENV)/installed-dev

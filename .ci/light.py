@@ -35,6 +35,8 @@ def main() -> None:
         sys.exit(f"clipsep itself may have {MOST_OWN_MEGABYTES} MB.")
     if importlib.util.find_spec("torch"):
         sys.exit("The core has PyTorch.")
+    if "](docs/" in (metadata.metadata("clipsep").get_payload() or ""):
+        sys.exit("On a package index, links of the README lead nowhere.")
     with tempfile.TemporaryDirectory() as output:
         command = [Path(sys.executable).with_name("clipsep"), "separate", EXAMPLE]
         subprocess.run([*command, "-q", "violin", "-o", output], check=True)
