@@ -188,6 +188,7 @@ def test_what_is_not_a_network_or_cannot_be_imported_is_named(tmp_path, monkeypa
         ("broken_parts.Net", "cannot be imported: No module named 'nothing_of_this_name'"),
         ("collections.OrderedDict", "is not a subclass"),
         ("collections.Nothing", "cannot be imported"),
+        ("collections.__all__", "is no class or function, but of the type list"),
     ):
         with pytest.raises(ClipsepError, match=message):
             build_model(ModelSettings(network={"kind": kind}))
@@ -206,8 +207,10 @@ def test_a_clap_is_a_query_encoder_of_texts_and_audio(installed, tmp_path):
     assert heard.shape == (2, 12) and not np.allclose(*heard)
     for sound, row in ((noise, heard[0]), (noise[:160_000], heard[0]), (noise[:32_000], heard[1])):
         assert np.allclose(encoder.encode_audios([sound], 16_000)[0], row, atol=1e-4)
-    with pytest.raises(ClipsepError, match="Cannot read the CLAP model"):
+    with pytest.raises(UsageError, match="no folder"):
         load_query_encoder(f"clap:{tmp_path / 'nothing'}")
+    with pytest.raises(ClipsepError, match="Cannot read the CLAP model"):
+        load_query_encoder(f"clap:{tmp_path}")
     make_dataset(tmp_path / "train")
     embed(tmp_path / "train", encoder.id, audio=True, workers=1)
     folder = train(config(tmp_path, query_encoder=encoder.id, query="audio"), progress=False)

@@ -79,11 +79,15 @@ def load_plugin(group: str, name: str, known: Iterable[str] = ()) -> Any:
             f"Unknown {noun} '{name}': known are {listed}, and a dotted path such as package.module.Name."
         )
     try:
-        return points[name].load() if name in points.names else _import(noun, name)
+        part = points[name].load() if name in points.names else _import(noun, name)
     except ClipsepError:
         raise
     except Exception as error:  # whatever somebody's code raises as it is imported
         raise ClipsepError(f"The {noun} '{name}' cannot be imported: {error}.") from error
+    if group != PROMPTS and not callable(part):
+        kind = type(part).__name__
+        raise ClipsepError(f"The {noun} '{name}' is no class or function, but of the type {kind}.")
+    return part
 
 
 def _import(noun: str, name: str) -> Any:

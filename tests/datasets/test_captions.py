@@ -90,6 +90,9 @@ def test_the_command_reads_a_row_for_each_text(tmp_path, capsys, monkeypatch):
         "has texts for 1 clip of the data set, and for 1 that it lacks" in capsys.readouterr().out
     )
     assert PreparedDataset("data").captions == {"rain/1.wav": ["it rains", "heavy rain"]}
+    (tmp_path / "others.csv").write_text("path,caption\n1.wav,it rains\n")
+    assert main([*command, "--captions", "others.csv"]) == 2
+    assert "'1.wav' is none; its clips have paths like 'dog/1.wav'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

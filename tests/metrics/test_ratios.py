@@ -155,6 +155,9 @@ def test_shapes_are_checked():
         bss_metrics(sounds(2), sounds(1, 2000)[0])
     with pytest.raises(ValueError, match="references"):
         bss_metrics(sounds(1)[0], sounds(1)[0])
+    for ratio in (sdr, si_sdr, leakage):
+        with pytest.raises(ValueError, match=r"\[1000\] and \[1, 999\]"):
+            ratio(np.ones(1000), np.ones((1, 999)))
 
 
 def test_improvements_are_differences():

@@ -125,3 +125,16 @@ def test_waveforms_in_waveforms_out_with_gradients():
     torch.testing.assert_close(
         everything, mixture[:, None].expand_as(everything), atol=1e-5, rtol=0
     )
+
+
+@pytest.mark.parametrize("level", ["absolute", "relative"])
+def test_silence_has_gradients_that_are_finite(level):
+    """Zeros fill up batches of unequal lengths; their root has no derivative of its own."""
+    settings = SpectralSettings(n_bands=N_BANDS, segment_frames=32, log_floor=1e-4, level=level)
+    model = CLIPSep(make_network("patch_unet"), 3, FEATURES, query_activation="none").float()
+    mixture = torch.cat([random(2, 2500).float(), torch.zeros(2, 2500)], dim=1)
+    mixture[1] = 0
+    mixture.requires_grad_()
+    separator = WaveformSeparator(model, settings, stride=8).eval()
+    separator(mixture, random(2, 3, 3).float()).square().sum().backward()
+    assert mixture.grad.isfinite().all() and mixture.grad[0].any()

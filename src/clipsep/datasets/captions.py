@@ -53,10 +53,18 @@ def add_captions(
 
     Returns:
         how many clips got texts, and how many of ``captions`` are of no clip.
+
+    Raises:
+        UsageError: if there are captions, and none is of a clip of the data set.
     """
     known = set(ids)
     stored = captions_of(root / CAPTIONS_FILE) if (root / CAPTIONS_FILE).exists() else {}
     new = {clip: list(texts) for clip, texts in captions.items() if clip in known}
+    if captions and known and not new:
+        raise UsageError(
+            f"None of the captions is of a clip of this data set: '{next(iter(captions))}' is none; its "
+            f"clips have paths like '{min(known)}'."
+        )
     merged = dict(sorted({**stored, **new}.items()))
     columns = [pa.array(merged.keys(), pa.string()), pa.array(merged.values(), _SCHEMA[1].type)]
     write_table(pa.table(columns, schema=_SCHEMA), root / CAPTIONS_FILE)

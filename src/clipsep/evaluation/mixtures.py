@@ -202,10 +202,11 @@ def load_frames(mixture: Mixture) -> list[Image.Image]:
     """Choose the three frames whose mean embedding is the image query; fewer at the ends of a clip.
 
     Raises:
-        ClipsepError: if the mixture has no frames or they cannot be read.
+        UsageError: if the mixture has no frames.
+        ClipsepError: if they cannot be read.
     """
     if mixture.target_frames is None or mixture.target_frame is None:
-        raise ClipsepError(
+        raise UsageError(
             f"Mixture {mixture.id} names no frames: give a folder of images with --images, or query by "
             "text."
         )

@@ -33,7 +33,7 @@ def sdr(reference: ArrayLike, estimate: ArrayLike) -> np.ndarray:
         reference: s, [..., T].
         estimate: e, [..., T].
     """
-    reference, estimate = _doubles(reference, estimate)
+    reference, estimate = _of_one_length(reference, estimate)
     return decibels(_energy(reference), _energy(reference - estimate))
 
 
@@ -61,7 +61,7 @@ def si_sdr(reference: ArrayLike, estimate: ArrayLike, zero_mean: bool = False) -
         zero_mean: subtract the means first, as asteroid and fast_bss_eval do by default; torchmetrics
             and AudioSep do not. The two differ by up to tens of dB where sounds have an offset.
     """
-    s, e = _doubles(reference, estimate)
+    s, e = _of_one_length(reference, estimate)
     if zero_mean:
         s = s - s.mean(axis=-1, keepdims=True)
         e = e - e.mean(axis=-1, keepdims=True)
@@ -92,7 +92,7 @@ def leakage(mixture: ArrayLike, estimate: ArrayLike) -> np.ndarray:
     Args:
         mixture, estimate: [..., T].
     """
-    mixture, estimate = _doubles(mixture, estimate)
+    mixture, estimate = _of_one_length(mixture, estimate)
     with np.errstate(invalid="ignore", divide="ignore"):
         return _energy(estimate) / _energy(mixture)
 
@@ -178,6 +178,14 @@ def decibels(energy: ArrayLike, other: ArrayLike) -> np.ndarray:
 
 def _energy(sound: np.ndarray) -> np.ndarray:
     return np.sum(sound**2, axis=-1)
+
+
+def _of_one_length(*sounds: ArrayLike) -> list[np.ndarray]:
+    arrays = _doubles(*sounds)
+    if len({array.shape[-1:] for array in arrays}) > 1:
+        shapes = " and ".join(str(list(array.shape)) for array in arrays)
+        raise ValueError(f"sounds that are compared have one length, and these the shapes {shapes}")
+    return arrays
 
 
 def _doubles(*sounds: ArrayLike) -> list[np.ndarray]:

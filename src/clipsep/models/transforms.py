@@ -52,7 +52,12 @@ def istft(
 
 def magnitude(spectrum: torch.Tensor) -> torch.Tensor:
     """|X| of a complex tensor; on CPUs four times faster than ``abs``, which guards against overflow."""
-    return torch.addcmul(spectrum.real.square(), spectrum.imag, spectrum.imag).sqrt()
+    return _root(torch.addcmul(spectrum.real.square(), spectrum.imag, spectrum.imag))
+
+
+def _root(power: torch.Tensor) -> torch.Tensor:
+    """Square root; its derivative at 0, where there is silence, is 0 and not infinite."""
+    return (power.clamp_min(1e-30) if power.requires_grad else power).sqrt()
 
 
 def log_magnitude(spectrum: torch.Tensor, settings: SpectralSettings) -> torch.Tensor:
@@ -67,7 +72,7 @@ def log_magnitude(spectrum: torch.Tensor, settings: SpectralSettings) -> torch.T
     level = magnitude(spectrum)
     if settings.level == "absolute":
         return torch.log(to_bands(level + settings.log_floor, settings))
-    rms = level.square().mean(dim=(-2, -1), keepdim=True).sqrt()
+    rms = _root(level.square().mean(dim=(-2, -1), keepdim=True))
     # The constant only keeps digital silence from becoming 0 / 0.
     return torch.log(to_bands(level / (rms + 1e-8), settings) + settings.log_floor)
 

@@ -56,7 +56,7 @@ def prompt_set(name: str) -> tuple[str, ...]:
         known = ", ".join([*PROMPT_SETS, *plugins.installed(plugins.PROMPTS)])
         raise UsageError(f'Unknown prompt set "{name}"; known are {known}.')
     prompts = plugins.load_plugin(plugins.PROMPTS, name, PROMPT_SETS)
-    if isinstance(prompts, str) or not all(
+    if not isinstance(prompts, list | tuple) or not all(
         isinstance(prompt, str) and prompt.count("{}") == 1 for prompt in prompts
     ):
         raise ClipsepError(f"The prompt set '{name}' is not a list of texts with one {{}} in each.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from clipsep.errors import ClipsepError
+from clipsep.errors import ClipsepError, UsageError
 from clipsep.evaluation.evaluate import evaluate
 from clipsep.evaluation.report.text import markdown
 from clipsep.evaluation.scoring.clap import ClapJudge
@@ -53,5 +53,7 @@ def test_a_model_of_transformers_judges(tmp_path):
 
 
 def test_files_that_are_not_there_are_named(tmp_path):
-    with pytest.raises(ClipsepError, match="Cannot read the CLAP model"):
+    with pytest.raises(UsageError, match="no folder"):
         ClapJudge(tmp_path / "nothing")
+    with pytest.raises(ClipsepError, match="Cannot read the CLAP model"):
+        ClapJudge(tmp_path)

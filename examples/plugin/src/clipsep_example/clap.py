@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -29,6 +30,8 @@ class ClapEncoder:
     def __init__(self, model: str, device: str):
         if not model:
             raise UsageError("'clap' needs the model's folder: write clap:FOLDER.")
+        if not Path(model).is_dir():
+            raise UsageError(f"There is no folder '{model}' with the files of a CLAP.")
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
         self._folder, self._device = model, device

@@ -38,7 +38,8 @@ def read_audiosep(path: Path, audio: Path) -> list[Mixture]:
         labels = {row["src_wav"]: row["caption"] for row in listed} if classes else {}
         return [_segment(row, header, audio, labels) for row in listed]
     raise UsageError(
-        f"'{path}' has none of the columns of AudioSep's lists: idx and caption are missing."
+        f"'{path}' has the columns of none of AudioSep's lists: idx and caption, mix_wav, s0_wav and "
+        "s0_text (VGGSound), or index and display_name (AudioSet)."
     )
 
 

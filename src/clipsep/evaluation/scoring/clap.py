@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from clipsep.errors import ClipsepError, require
+from clipsep.errors import ClipsepError, UsageError, require
 from clipsep.media.resampling import resample
 
 
@@ -19,6 +19,7 @@ class ClapJudge:
         folder: where the model's files are.
 
     Raises:
+        UsageError: if there is no such folder.
         ClipsepError: if the files are missing or damaged, or transformers is not installed.
     """
 
@@ -26,6 +27,8 @@ class ClapJudge:
         require("torch", "transformers", extra="scores", purpose="scoring with a CLAP")
         import transformers
 
+        if not folder.is_dir():
+            raise UsageError(f"There is no folder '{folder}' with the files of a CLAP.")
         logging.getLogger("transformers").setLevel(logging.ERROR)
         try:
             arguments: dict[str, Any] = {"local_files_only": True}
