@@ -98,7 +98,11 @@ def _add_errors(app: FastAPI) -> None:
     async def validation(_: Request, error: RequestValidationError) -> Response:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"][1:])
-        return problem(422, f"{where or 'The request'}: {first['msg']}.")
+        if "Expected UploadFile" in first["msg"]:
+            what = "images as files" if where.startswith("image") else "the recording as a file"
+            return problem(422, f"{where}: send {what}, not as text.")
+        reason = first["msg"].removeprefix("Value error, ")
+        return problem(422, f"{where or 'The request'}: {reason}.")
 
     @app.exception_handler(Busy)
     async def busy(_: Request, error: Busy) -> Response:
