@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import pytest
@@ -46,16 +47,25 @@ class Server:
         self.process.wait(30)
 
 
-def start_server(temporary: Path, *options: str) -> Server:
-    """Start a server on a port that is free, and wait until it answers."""
+def start_server(
+    temporary: Path, *options: str, program: str | None = None, log: IO[bytes] | None = None
+) -> Server:
+    """Start a server on a port that is free, and wait until it answers.
+
+    Args:
+        program: lines of Python that start it, in place of the command with its options.
+        log: gets what it says on stderr.
+    """
     environment = {
         **os.environ,
         "TMPDIR": str(temporary),
         "PYTHONPATH": str(REPOSITORY / "src"),
         "OMP_NUM_THREADS": "1",
     }
+    command = ["-c", program] if program else ["-m", "clipsep", "serve", "--port", "0", *options]
     process = subprocess.Popen(
-        [sys.executable, "-m", "clipsep", "serve", "--port", "0", *options],
+        [sys.executable, *command],
+        stderr=log,
         stdout=subprocess.PIPE,
         text=True,
         env=environment,
