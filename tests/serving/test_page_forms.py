@@ -47,6 +47,41 @@ def test_a_text_that_is_too_long_stays_in_the_field(page: sync_api.Page) -> None
     assert page.locator("#queries li").count() == 0
 
 
+def test_the_first_of_a_queue_is_next_and_what_is_only_rounding_is_silent(
+    page: sync_api.Page,
+) -> None:
+    told: list[dict] = []
+
+    def retell(route: sync_api.Route) -> None:
+        if route.request.method != "GET":
+            route.continue_()
+            return
+        status = route.fetch().json()
+        if not told:
+            status.update(state="waiting", ahead=0)
+        for part in status["parts"]:
+            part["level_dbfs"] = -192.9
+        told.append(status)
+        route.fulfill(json=status)
+
+    page.locator("#file").set_input_files(EXAMPLE)
+    page.locator("#query").fill("violin")
+    page.route("**/v1/jobs/*", retell)
+    # Everything that is said, however shortly.
+    page.evaluate(
+        """() => {
+            window.said = [];
+            const status = document.getElementById("status");
+            const listen = () => window.said.push(status.textContent);
+            new MutationObserver(listen).observe(status, { childList: true });
+        }"""
+    )
+    page.get_by_role("button", name="Separate").click()
+    page.get_by_role("heading", name="Listen").wait_for()
+    assert "Waiting: yours is next." in page.evaluate("window.said")
+    assert page.locator("#parts .facts").first.text_content() == "silent"
+
+
 def test_a_wrong_token_is_said_until_the_right_one_comes(
     browser: sync_api.Browser, tmp_path: Path
 ) -> None:
