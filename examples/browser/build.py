@@ -15,6 +15,7 @@ from clipsep.checkpoint import find_checkpoint
 from clipsep.queries.embedded.files import CLASSES, FOLDER, TEXT, TOKENIZER
 
 HERE = Path(__file__).parent
+ICON = HERE.parents[1] / "src" / "clipsep" / "serving" / "page" / "icon.svg"
 RUNTIME = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm")
 
 
@@ -27,6 +28,7 @@ def build(output: Path, model: str = "mini", modules: Path = HERE / "node_module
         if path.suffix in (".js", ".css", ".html"):
             shutil.copy(path, output)
     shutil.copy(HERE.parent / "speech-and-violin.flac", output)
+    shutil.copy(ICON, output)
     for name in RUNTIME:
         shutil.copy(modules / "onnxruntime-web" / "dist" / name, folders["ort"])
     for name in (TEXT, TOKENIZER, CLASSES):

@@ -16,6 +16,7 @@ function say(sentence, isError = false) {
 $("file").addEventListener("change", () => (file = $("file").files[0]));
 $("example").addEventListener("click", async () => {
   file = new File([await (await fetch("speech-and-violin.flac")).blob()], "speech-and-violin.flac");
+  $("file").value = ""; // the field must not name another file
   say("The example: somebody speaks while a violin plays.");
 });
 $("sensitivity").addEventListener("input", () => {

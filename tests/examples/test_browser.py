@@ -139,6 +139,31 @@ def test_queries_are_known_near_or_unknown_as_in_python(page):
     assert page.locator("#levels li").all_text_contents() == expected
 
 
+def test_the_first_click_after_a_change_of_the_queries_counts(page):
+    """The field loses the focus between mousedown and mouseup: the button must stay where it is."""
+    page.wait_for_selector("#known summary")
+    before = page.locator("#separate").bounding_box()
+    page.fill("#queries", "violin, rain")
+    page.mouse.move(before["x"] + 10, before["y"] + 3)
+    page.mouse.down()
+    page.wait_for_function("document.querySelector('#levels li')")
+    assert page.locator("#separate").bounding_box() == before
+    page.mouse.up()
+    page.wait_for_function("document.getElementById('status').textContent.includes('recording')")
+
+
+def test_the_example_takes_the_place_of_a_file_and_nothing_is_missing(page):
+    missing = []
+    page.on("response", lambda answer: answer.status == 404 and missing.append(answer.url))
+    page.reload()
+    page.set_input_files("#file", EXAMPLE)
+    page.click("#example")
+    page.wait_for_function("document.getElementById('status').textContent.includes('example')")
+    assert page.input_value("#file") == ""
+    icon = page.evaluate("fetch(document.querySelector('link[rel=icon]').href).then((a) => a.ok)")
+    assert icon and not missing
+
+
 def test_tokens_are_those_of_python(page):
     texts = [
         "dog barking",

@@ -317,6 +317,8 @@ def test_a_job_that_is_removed_while_a_file_is_made_of_it_is_gone(tmp_path: Path
 
     with pytest.raises(Removed):
         _made(folder / "part.png", leave)
+    assert not folder.exists()
     folder.mkdir()
+    (folder / "mixture.wav").touch()
     with pytest.raises(IsADirectoryError):  # any other failure stays what it is
         _made(folder / "part.png", lambda path: folder.read_bytes())

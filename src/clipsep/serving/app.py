@@ -15,7 +15,7 @@ from starlette.routing import compile_path
 
 from clipsep import ClipsepError, Separator, __version__
 from clipsep.serving.api import add_routes
-from clipsep.serving.guard import COOKIE, Guard, problem
+from clipsep.serving.guard import COOKIE, Guard, Requests, problem
 from clipsep.serving.limits import Limits
 from clipsep.serving.work.queue import Busy, JobQueue, Removed, TimeIsUp
 
@@ -45,7 +45,7 @@ def build_app(
         temporary: folder for uploads and results; by default the system's.
     """
     limits = limits or Limits()
-    queue = JobQueue(limits, temporary)
+    queue, requests = JobQueue(limits, temporary), Requests()
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -79,8 +79,9 @@ def build_app(
         hosts=hosts,
         frame_ancestors=frame_ancestors,
         admit=admit,
+        requests=requests,
     )
-    app.state.queue = queue
+    app.state.queue, app.state.requests = queue, requests
     return app
 
 
@@ -98,7 +99,11 @@ def _add_errors(app: FastAPI) -> None:
     async def validation(_: Request, error: RequestValidationError) -> Response:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"][1:])
-        return problem(422, f"{where or 'The request'}: {first['msg']}.")
+        if "Expected UploadFile" in first["msg"]:
+            what = "images as files" if where.startswith("image") else "the recording as a file"
+            return problem(422, f"{where}: send {what}, not as text.")
+        reason = first["msg"].removeprefix("Value error, ")
+        return problem(422, f"{where or 'The request'}: {reason}.")
 
     @app.exception_handler(Busy)
     async def busy(_: Request, error: Busy) -> Response:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import secrets
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -26,6 +26,29 @@ _QUEUED_FOLDER = "/v1/"
 _LINGER_SECONDS = 5.0
 
 
+class Requests:
+    """The requests in progress, which a server that is being stopped ends."""
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @contextlib.contextmanager
+    def one(self) -> Iterator[None]:
+        """Count the current task as a request."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        try:
+            yield
+        finally:
+            self._tasks.discard(task)
+
+    def stop(self) -> None:
+        """End them all; the guard gives each its answer."""
+        for task in self._tasks:
+            task.cancel()
+
+
 class Guard:
     """ASGI middleware.
 
@@ -37,6 +60,7 @@ class Guard:
             address this stops other sites from reaching it through a name that points there.
         frame_ancestors: sites that may show the page inside theirs.
         admit: given a client's address before its upload is received; returns a refusal or None.
+        requests: where the requests in progress are counted.
     """
 
     def __init__(
@@ -47,12 +71,14 @@ class Guard:
         hosts: Sequence[str] | None = None,
         frame_ancestors: str = "'none'",
         admit: Callable[[str], Response | None] = lambda client: None,
+        requests: Requests | None = None,
     ):
         self._app = app
         self._admit = admit
         self._limits = limits
         self._token = token
         self._hosts = hosts
+        self._requests = requests or Requests()
         self._receiving = 0
         self._headers = {
             "content-security-policy": "default-src 'self'; img-src 'self' blob: data:; "
@@ -69,8 +95,12 @@ class Guard:
             await self._app(scope, receive, send)
             return
 
+        answered = False
+
         async def send_with_headers(message: Message) -> None:
+            nonlocal answered
             if message["type"] == "http.response.start":
+                answered = True
                 headers = MutableHeaders(scope=message)
                 for name, value in self._headers.items():
                     headers.setdefault(name, value)
@@ -88,7 +118,11 @@ class Guard:
         self._receiving += has_body
         bounded.on_end = self._body_ended if has_body else None
         try:
-            await self._app(scope, bounded, answer)
+            with self._requests.one():
+                await self._app(scope, bounded, answer)
+        except asyncio.CancelledError:
+            if not answered:  # else the connection ends in the middle of a file
+                await being_stopped()(scope, upload, answer)
         finally:
             bounded.end()
 
@@ -212,6 +246,11 @@ class _BoundedBody:
 def problem(status: int, sentence: str, headers: dict[str, str] | None = None) -> JSONResponse:
     """Make an answer that says in one sentence what is wrong."""
     return JSONResponse({"detail": sentence}, status, headers)
+
+
+def being_stopped() -> JSONResponse:
+    """Answer for whatever a server that is being stopped cannot finish."""
+    return problem(503, "The server is being stopped: try again later.", {"retry-after": "30"})
 
 
 def too_large(limits: Limits) -> str:

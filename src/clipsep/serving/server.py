@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
+import math
 import socket
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +17,9 @@ DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 7860
 # Beyond this many connections the server answers 503 without looking at them.
 _CONNECTIONS = 256
+# Between the end of requests that take too long to finish and that of their connections: enough for
+# the answers, also to clients that still send (see the guard).
+_SECONDS_TO_ANSWER = 6
 
 
 @dataclass(frozen=True)
@@ -38,7 +43,7 @@ class Address:
     def url(self) -> str:
         """What to open in a browser."""
         host = f"[{self.host}]" if ":" in self.host else self.host
-        host = "127.0.0.1" if host == "0.0.0.0" else "[::1]" if host == "[::]" else host
+        host = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}.get(host, host)
         return f"http://{host}:{self.port}"
 
 
@@ -53,7 +58,8 @@ def serve(
 ) -> None:
     """Serve the page and the API until the process gets SIGINT or SIGTERM.
 
-    Requests that run then get `Limits.shutdown_seconds` to finish; all temporary files are removed.
+    Requests that run then get `Limits.shutdown_seconds` to finish, and after that the answer 503; all
+    temporary files are removed.
 
     Args:
         model: name, folder or hub id, as for `Separator.from_pretrained`.
@@ -88,18 +94,26 @@ def serve(
             log_level="warning",
             server_header=False,
             limit_concurrency=_CONNECTIONS,
-            timeout_graceful_shutdown=int(limits.shutdown_seconds),
+            timeout_graceful_shutdown=math.ceil(limits.shutdown_seconds) + _SECONDS_TO_ANSWER,
         )
         # Port 0 lets the system choose one.
         address = Address(address.host, listening.getsockname()[1])
         server = uvicorn.Server(config)
-        startup = server.startup
+        startup, shutdown = server.startup, server.shutdown
 
         async def announced_startup(sockets: list[socket.socket] | None = None) -> None:
             await startup(sockets)
             _announce(address, protected=token is not None)
 
-        setattr(server, "startup", announced_startup)  # noqa: B010 - mypy lets no method be assigned
+        async def patient_shutdown(sockets: list[socket.socket] | None = None) -> None:
+            loop = asyncio.get_running_loop()
+            end = loop.call_later(limits.shutdown_seconds, app.state.requests.stop)
+            await shutdown(sockets)
+            end.cancel()
+
+        # mypy lets no method be assigned.
+        setattr(server, "startup", announced_startup)  # noqa: B010
+        setattr(server, "shutdown", patient_shutdown)  # noqa: B010
         server.run(sockets=[listening])
     finally:
         listening.close()
@@ -107,7 +121,10 @@ def serve(
 
 def _announce(address: Address, protected: bool) -> None:
     """Once the server answers, and can be stopped cleanly."""
-    print(f"clipsep is at {address.url} (API: {address.url}/docs). Ctrl-C stops it.", flush=True)
+    everywhere = address.host in ("0.0.0.0", "::", "[::]")
+    where = f" and all other addresses of this machine, port {address.port}" if everywhere else ""
+    said = f"clipsep is at {address.url}{where} (API: {address.url}/docs). Ctrl-C stops it."
+    print(said, flush=True)
     if not address.is_loopback and not protected:
         print("Anyone who can reach this address can use it: --token sets a password.", flush=True)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastapi import FastAPI
 
 from clipsep import Separator
+from clipsep.serving.api.familiarity import familiarity_router
 from clipsep.serving.api.intake import Intake
 from clipsep.serving.api.jobs import jobs_router
 from clipsep.serving.api.results import results_router
@@ -17,6 +18,7 @@ from clipsep.serving.work.queue import JobQueue
 def add_routes(app: FastAPI, separator: Separator, queue: JobQueue, limits: Limits) -> None:
     """Add the API to an application."""
     app.include_router(info_router(separator, queue, limits))
+    app.include_router(familiarity_router(separator, limits))
     intake = Intake(separator, queue, limits)
     for make_router in (separation_router, finding_router, jobs_router):
         app.include_router(make_router(intake))

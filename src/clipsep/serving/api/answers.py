@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
 from fastapi import HTTPException
 from fastapi import Path as UrlPath
+from fastapi.responses import FileResponse
 from pydantic import BaseModel
+from starlette.types import Message, Receive, Scope, Send
 
 from clipsep.feedback import Level
+from clipsep.finding import FindResult
 from clipsep.serving.work.parts import Kind, Separation
-from clipsep.serving.work.queue import Job, JobQueue, State
+from clipsep.serving.work.queue import Job, JobQueue, Removed, State
 
 Format = Literal["wav", "flac", "mp3", "ogg", "opus", "m4a"]
 MEDIA_TYPES = {
@@ -105,8 +109,19 @@ class Found(BaseModel):
     sounds: list[FoundEntry]
 
 
+class FamiliarityEntry(BaseModel):
+    """How a text compares with the sounds that the model was trained with, where the model says it."""
+
+    query: str
+    familiarity: Level | None = None
+    nearest_known: list[str] = []
+
+
 class JobStatus(BaseModel):
-    """What became of a request; ``ahead`` requests come before it."""
+    """What became of a request; ``ahead`` requests come before it.
+
+    At the end ``parts`` are there, or ``found`` if that was wanted.
+    """
 
     id: str
     state: State
@@ -117,6 +132,7 @@ class JobStatus(BaseModel):
     sample_rate: int | None = None
     channels: int | None = None
     parts: list[PartEntry] = []
+    found: Found | None = None
 
 
 _NO_JOB = "This job does not exist, or is not kept any more."
@@ -132,7 +148,7 @@ _TEXTS = {
     422: "The recording, a query or an option cannot be used.",
     429: "You have too many unfinished requests here; Retry-After says when to try again.",
     500: "The server failed.",
-    503: "The queue is full; Retry-After says when to try again.",
+    503: "The queue is full, or the server is being stopped; Retry-After says when to try again.",
     504: "The work took longer than the server allows.",
 }
 UPLOAD_ERRORS = (400, 401, 403, 408, 413, 422, 429, 500, 503, 504)
@@ -147,6 +163,31 @@ def problems(*codes: int) -> dict[int | str, dict[str, Any]]:
 JobId = Annotated[str, UrlPath(description="What POST /v1/jobs gave as id.")]
 
 
+class JobFile(FileResponse):
+    """A file of a job, or 404 if the job and its files went meanwhile."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the file; its headers wait until it is open, for after them nothing else can be said."""
+        headers: Message | None = None
+
+        async def send_when_open(message: Message) -> None:
+            nonlocal headers
+            if message["type"] == "http.response.start":
+                headers = message
+                return
+            if headers is not None:
+                await send(headers)
+                headers = None
+            await send(message)
+
+        try:
+            await super().__call__(scope, receive, send_when_open)
+        except (FileNotFoundError, RuntimeError) as error:
+            if Path(self.path).exists():
+                raise
+            raise Removed(_NO_JOB) from error
+
+
 def find_job(queue: JobQueue, job_id: str) -> Job:
     """Find the job of an id; 404 if there is none."""
     job = queue.get(job_id)
@@ -155,15 +196,23 @@ def find_job(queue: JobQueue, job_id: str) -> Job:
     return job
 
 
-def outcome_of(job: Job) -> Separation:
+def outcome_of(job: Job) -> object:
     """Return what a finished job holds; its error if it failed, 409 if it is not finished."""
     if job.state == "done":
-        return cast(Separation, job.outcome)
+        return job.outcome
     if job.state == "failed" and job.error is not None:
         raise job.error
     if job.state == "failed":
         raise HTTPException(500, _FAILED)
     raise HTTPException(409, f"The job is {job.state}.")
+
+
+def separation_of(job: Job) -> Separation:
+    """As `outcome_of`; 409 for a job that only finds sounds."""
+    outcome = outcome_of(job)
+    if not isinstance(outcome, Separation):
+        raise HTTPException(409, "This job only says when sounds are heard: it has no files.")
+    return outcome
 
 
 def status_of(job: Job, queue: JobQueue) -> JobStatus:
@@ -174,8 +223,12 @@ def status_of(job: Job, queue: JobQueue) -> JobStatus:
     if status.state == "failed":
         status.error = str(job.error or _FAILED)
     if status.state == "done":
-        separation = cast(Separation, job.outcome)
         status.progress = 1.0
+    if status.state == "done" and isinstance(job.outcome, FindResult):
+        status.found = Found.model_validate(job.outcome.as_dict())
+        status.seconds = status.found.seconds
+    elif status.state == "done":
+        separation = cast(Separation, job.outcome)
         status.seconds = separation.recording.seconds
         status.sample_rate = separation.recording.sample_rate
         status.channels = separation.recording.channels

@@ -14,6 +14,7 @@ from fastapi import File, Form, Request, UploadFile
 from starlette.concurrency import run_in_threadpool
 
 from clipsep import Separator, UsageError
+from clipsep.messages import printable
 from clipsep.queries.parsing import IMAGE_SUFFIXES, named_queries
 from clipsep.serving.guard import client_of
 from clipsep.serving.limits import Limits
@@ -27,7 +28,13 @@ Texts = Annotated[list[str], Form(description="What to separate, for example: do
 Images = Annotated[list[UploadFile], File(description="Images of what to separate.")]
 Binary = Annotated[bool, Form(description="Masks of 0 and 1 instead of soft ones.")]
 Sensitivity = Annotated[
-    float, Form(ge=0, le=1, description="More finds more, and lets more of other sounds through.")
+    float,
+    Form(
+        ge=0,
+        le=1,
+        allow_inf_nan=False,  # not a number is neither above 1 nor below 0
+        description="More finds more, and lets more of other sounds through.",
+    ),
 ]
 
 
@@ -72,13 +79,19 @@ class Intake:
         images: list[UploadFile],
         binary: bool = False,
         sensitivity: float = 0.5,
+        may_be_none: bool = False,
     ) -> SeparationRequest:
         """Check the queries of a request.
+
+        Args:
+            may_be_none: whether a request without queries means something.
 
         Raises:
             UsageError: if there are none or too many, or one cannot be used.
         """
-        checked = _checked_texts(texts, len(images), self.limits)
+        if may_be_none and not texts and not images:
+            return SeparationRequest(stem_of(file), (), 0, binary, sensitivity)
+        checked = checked_texts(texts, len(images), self.limits)
         return SeparationRequest(stem_of(file), checked, len(images), binary, sensitivity)
 
 
@@ -97,7 +110,23 @@ def stem_of(file: UploadFile) -> str:
     return re.sub(r"[^\w.-]+", "-", stem).strip("-.")[:60] or "recording"
 
 
-def _checked_texts(texts: list[str], n_images: int, limits: Limits) -> tuple[str, ...]:
+async def known_fields_only(request: Request) -> None:
+    """Refuse a form with a field that the route does not have: it may be an option, misspelt."""
+    fields = {field.alias for field in request.scope["route"].dependant.body_params}
+    for name in await request.form():
+        if name not in fields:
+            raise UsageError(
+                f"The form has a field '{printable(name)[:60]}', which this address does not have: it "
+                f"takes {', '.join(sorted(fields))}."
+            )
+
+
+def checked_texts(texts: list[str], n_images: int, limits: Limits) -> tuple[str, ...]:
+    """Return the texts of a request without needless spaces.
+
+    Raises:
+        UsageError: if there are no queries or too many, or one cannot be used.
+    """
     texts = [" ".join(text.split()) for text in texts]
     number = len(texts) + n_images
     if not number:

@@ -5,19 +5,21 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, HTTPException, Query
-from fastapi.responses import FileResponse, Response
+from fastapi.responses import Response
 
 from clipsep import UsageError
+from clipsep.messages import counted
 from clipsep.serving.api.answers import (
     AUDIO_CONTENT,
     BINARY_CONTENT,
     JOB_ERRORS,
     MEDIA_TYPES,
     Format,
+    JobFile,
     JobId,
     find_job,
-    outcome_of,
     problems,
+    separation_of,
 )
 from clipsep.serving.work.parts import (
     Part,
@@ -30,6 +32,7 @@ from clipsep.serving.work.parts import (
 from clipsep.serving.work.queue import JobQueue
 
 FormatQuery = Annotated[Format, Query(description="Format of the file.")]
+Gain = Annotated[float, Query(ge=-60, le=24, allow_inf_nan=False)]
 FAILURES = problems(*JOB_ERRORS)
 
 
@@ -48,10 +51,14 @@ def _add_parts(router: APIRouter, queue: JobQueue) -> None:
         responses={200: {"content": AUDIO_CONTENT}, 206: {"content": AUDIO_CONTENT}, **FAILURES},
     )
     def part(job_id: JobId, number: int, format: FormatQuery = "wav") -> Response:
-        """One part as an audio file."""
-        separation = outcome_of(find_job(queue, job_id))
+        """One part as an audio file.
+
+        WAV holds any level. Other formats end at full scale: louder samples are limited to it, so that
+        all parts keep their levels.
+        """
+        separation = separation_of(find_job(queue, job_id))
         one = _part(separation, number)
-        return FileResponse(
+        return JobFile(
             part_file(one, format),
             filename=separation.file_name(one, format),
             media_type=MEDIA_TYPES[format],
@@ -64,9 +71,9 @@ def _add_parts(router: APIRouter, queue: JobQueue) -> None:
     )
     def spectrogram(job_id: JobId, number: int) -> Response:
         """Draw one part: time to the right, frequency upwards, 70 dB of colours."""
-        separation = outcome_of(find_job(queue, job_id))
+        separation = separation_of(find_job(queue, job_id))
         part = _part(separation, number)
-        return FileResponse(spectrogram_file(separation, part), media_type="image/png")
+        return JobFile(spectrogram_file(separation, part), media_type="image/png")
 
 
 def _add_whole(router: APIRouter, queue: JobQueue) -> None:
@@ -78,19 +85,24 @@ def _add_whole(router: APIRouter, queue: JobQueue) -> None:
     def mix(
         job_id: JobId,
         gain: Annotated[
-            list[Annotated[float, Query(ge=-60, le=24)]],
+            list[Gain],
             Query(description="dB, one for each target, then the residual; -60 leaves it out."),
         ],
         format: FormatQuery = "wav",
     ) -> Response:
-        """Add up the parts, each at a level of its own."""
-        separation = outcome_of(find_job(queue, job_id))
+        """Add up the parts, each at a level of its own.
+
+        WAV holds any level. In other formats, a mix that would pass full scale is lowered as a whole
+        until it does not.
+        """
+        separation = separation_of(find_job(queue, job_id))
         expected = len(separation.parts) - 1
         if len(gain) != expected:
             raise UsageError(
-                f"This job has {expected} parts that can be mixed, but {len(gain)} gains were given."
+                f"This job has {expected} parts that can be mixed, but the request has "
+                f"{counted(len(gain), 'gain')}: send one for each."
             )
-        return FileResponse(
+        return JobFile(
             mix_file(separation, gain, format),
             filename=f"{separation.stem}.mix.{format}",
             media_type=MEDIA_TYPES[format],
@@ -102,9 +114,13 @@ def _add_whole(router: APIRouter, queue: JobQueue) -> None:
         responses={200: {"content": {"application/zip": BINARY_CONTENT}}, 206: {}, **FAILURES},
     )
     def archive(job_id: JobId, format: FormatQuery = "wav") -> Response:
-        """All targets and the residual as a ZIP, with report.json."""
-        separation = outcome_of(find_job(queue, job_id))
-        return FileResponse(
+        """All targets and the residual as a ZIP, with report.json.
+
+        For formats other than WAV it says as clipped_samples how many samples of each part were limited
+        to full scale.
+        """
+        separation = separation_of(find_job(queue, job_id))
+        return JobFile(
             archive_file(separation, format, residual=True),
             filename=f"{separation.stem}.zip",
             media_type="application/zip",

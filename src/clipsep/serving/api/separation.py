@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated, cast
 
-from fastapi import APIRouter, Form, HTTPException, Request
-from fastapi.responses import FileResponse, Response
+from fastapi import APIRouter, Depends, Form, HTTPException, Request
+from fastapi.responses import Response
 from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
 
@@ -17,8 +17,10 @@ from clipsep.serving.api.answers import (
     UPLOAD_ERRORS,
     Format,
     Found,
+    JobFile,
     outcome_of,
     problems,
+    separation_of,
 )
 from clipsep.serving.api.intake import (
     Binary,
@@ -28,11 +30,10 @@ from clipsep.serving.api.intake import (
     Sensitivity,
     Texts,
     has_finished,
-    stem_of,
+    known_fields_only,
 )
 from clipsep.serving.work.parts import (
     Separation,
-    SeparationRequest,
     archive_file,
     finding_work,
     part_file,
@@ -50,6 +51,7 @@ def separation_router(intake: Intake) -> APIRouter:
             200: {"content": {**AUDIO_CONTENT, "application/zip": BINARY_CONTENT}},
             **problems(*UPLOAD_ERRORS),
         },
+        dependencies=[Depends(known_fields_only)],
     )
     async def separate(
         request: Request,
@@ -64,14 +66,15 @@ def separation_router(intake: Intake) -> APIRouter:
         """Separate a recording and wait for the result.
 
         The answer is one audio file for one query, and a ZIP of audio files and report.json for
-        several queries or with the residual.
+        several queries or with the residual. WAV holds any level. Other formats end at full scale: louder
+        samples are limited to it, and report.json says as clipped_samples how many.
         """
         wanted = intake.wanted_of(file, query, image, binary, sensitivity)
         job = await intake.submit(request, file, image, wanted)
         try:
             if not await has_finished(job, request):
                 return Response(status_code=400)  # nobody reads this answer
-            response = await run_in_threadpool(_response, outcome_of(job), format, residual)
+            response = await run_in_threadpool(_response, separation_of(job), format, residual)
             response.background = BackgroundTask(intake.queue.cancel, job)
             return response
         except BaseException:
@@ -88,7 +91,11 @@ def finding_router(intake: Intake) -> APIRouter:
     """Find sounds, and wait for the result."""
     router = APIRouter(tags=["separation"])
 
-    @router.post("/v1/find", responses=problems(*UPLOAD_ERRORS))
+    @router.post(
+        "/v1/find",
+        responses=problems(*UPLOAD_ERRORS),
+        dependencies=[Depends(known_fields_only)],
+    )
     async def find_sounds(
         request: Request,
         file: Recording,
@@ -97,10 +104,7 @@ def finding_router(intake: Intake) -> APIRouter:
         sensitivity: Sensitivity = 0.5,
     ) -> Found:
         """When the sounds of the queries are heard; without queries, which known sounds are, and when."""
-        if query or image:
-            wanted = intake.wanted_of(file, query, image, sensitivity=sensitivity)
-        else:
-            wanted = SeparationRequest(stem_of(file), (), 0, False, sensitivity)
+        wanted = intake.wanted_of(file, query, image, sensitivity=sensitivity, may_be_none=True)
         job = await intake.submit(request, file, image, wanted, finding_work)
         try:
             if not await has_finished(job, request):
@@ -112,16 +116,16 @@ def finding_router(intake: Intake) -> APIRouter:
     return router
 
 
-def _response(separation: Separation, format: Format, residual: bool) -> FileResponse:
+def _response(separation: Separation, format: Format, residual: bool) -> JobFile:
     """One audio file for one target, an archive for more."""
     _, *targets, _ = separation.parts
     if len(targets) == 1 and not residual:
-        return FileResponse(
+        return JobFile(
             part_file(targets[0], format),
             filename=separation.file_name(targets[0], format),
             media_type=MEDIA_TYPES[format],
         )
-    return FileResponse(
+    return JobFile(
         archive_file(separation, format, residual),
         filename=f"{separation.stem}.zip",
         media_type="application/zip",

@@ -6,7 +6,7 @@ import json
 import threading
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -76,8 +76,8 @@ class Separation:
     recording: Recording
     parts: tuple[Part, ...]
 
-    def report(self) -> dict[str, Any]:
-        """For report.json in an archive."""
+    def report(self, format: str) -> dict[str, Any]:
+        """For report.json in an archive of a format."""
         return {
             "seconds": self.recording.seconds,
             "sample_rate": self.recording.sample_rate,
@@ -88,6 +88,7 @@ class Separation:
                     "kind": part.kind,
                     "level_dbfs": part.level,
                     "energy_share": part.energy_share,
+                    "clipped_samples": 0 if format == "wav" else _beyond_full_scale(part.path),
                     **part.feedback,
                 }
                 for part in self.parts
@@ -203,6 +204,9 @@ def _said(feedback: QueryFeedback) -> dict[str, Any]:
 def part_file(part: Part, format: str) -> Path:
     """Return a part in a format; make it now if it does not exist yet.
 
+    A format that ends at full scale limits what is louder: lowering one part would change the balance
+    between the parts, and they would no longer add up to the recording.
+
     Raises:
         UsageError: if the format cannot hold it.
     """
@@ -214,12 +218,22 @@ def part_file(part: Part, format: str) -> Path:
 
 
 def mix_file(separation: Separation, gains_db: Sequence[float], format: str) -> Path:
-    """Mix the targets and the residual, each at a gain in dB, to one file; raises as `part_file`."""
+    """Mix the targets and the residual, each at a gain in dB, to one file; raises as `part_file`.
+
+    Where the format ends at full scale and the mix does not, all of it is lowered: gains and not the
+    recording bring a mix there, and nobody who mixes wants it distorted.
+    """
     sources = [part.path for part in separation.parts if part.kind != "mixture"]
     factors = [0.0 if gain <= MUTED_DB else 10 ** (gain / 20) for gain in gains_db]
     name = "mix." + "_".join(f"{gain:.1f}" for gain in gains_db)
     target = separation.recording.path.parent / f"{name}.{format}"
-    return _made(target, lambda path: _mix(sources, factors, path, format))
+
+    def make(path: Path) -> None:
+        peak = 1.0 if format == "wav" else _peak(sources, factors)
+        lowered = [factor / max(1.0, peak) for factor in factors]
+        _mix(sources, lowered, path, format)
+
+    return _made(target, make)
 
 
 def spectrogram_file(separation: Separation, part: Part) -> Path:
@@ -244,7 +258,7 @@ def archive_file(separation: Separation, format: str, residual: bool) -> Path:
         with zipfile.ZipFile(path, "w") as archive:
             for name, file in files.items():
                 archive.write(file, name)
-            archive.writestr("report.json", json.dumps(separation.report(), indent=2))
+            archive.writestr("report.json", json.dumps(separation.report(format), indent=2))
 
     tag = "all" if residual else "targets"
     return _made(separation.recording.path.parent / f"{tag}.{format}.zip", write)
@@ -262,6 +276,8 @@ def _made(path: Path, make: Callable[[Path], None]) -> Path:
                 with atomic_write(path) as temporary:
                     make(temporary)
     except (OSError, ClipsepError) as error:
+        with suppress(OSError):
+            path.parent.rmdir()  # works if it is empty: writers make their folder anew
         if path.parent.exists():
             raise
         raise Removed("The job was removed meanwhile.") from error
@@ -272,19 +288,31 @@ def _mix(sources: Sequence[Path], factors: Sequence[float], target: Path, format
     """Write the weighted sum of WAV files of the same length."""
     with AudioReader(sources[0]) as reader:
         info = reader.info
-    readers = [AudioReader(source) for source in sources]
-    try:
-        with AudioWriter(
-            target,
-            info.sample_rate,
-            info.channels,
-            layout=info.layout,
-            format=format,
-            expected_seconds=info.seconds,
-        ) as writer:
-            for blocks in zip(*readers, strict=True):
-                weighted = (block * factor for block, factor in zip(blocks, factors, strict=True))
-                writer.write(sum(weighted, np.zeros_like(blocks[0])).astype(np.float32))
-    finally:
-        for reader in readers:
-            reader.close()
+    with AudioWriter(
+        target,
+        info.sample_rate,
+        info.channels,
+        layout=info.layout,
+        format=format,
+        expected_seconds=info.seconds,
+    ) as writer:
+        for block in _sums(sources, factors):
+            writer.write(block)
+
+
+def _sums(sources: Sequence[Path], factors: Sequence[float]) -> Iterator[np.ndarray]:
+    """Blocks [C, n] of the weighted sum of WAV files of the same length."""
+    with ExitStack() as stack:
+        readers = [stack.enter_context(AudioReader(source)) for source in sources]
+        for blocks in zip(*readers, strict=True):
+            weighted = (block * factor for block, factor in zip(blocks, factors, strict=True))
+            yield sum(weighted, np.zeros_like(blocks[0])).astype(np.float32)
+
+
+def _peak(sources: Sequence[Path], factors: Sequence[float]) -> float:
+    return max((float(np.abs(block).max()) for block in _sums(sources, factors)), default=0.0)
+
+
+def _beyond_full_scale(path: Path) -> int:
+    """How many samples of a WAV file no other format can hold."""
+    return sum(int(np.count_nonzero(np.abs(block) > 1)) for block in _sums([path], [1.0]))

@@ -27,8 +27,7 @@ $("token-form").addEventListener("submit", async (event) => {
     await getJson("login", { method: "POST", body: $("token").value });
     location.reload();
   } catch (error) {
-    $("token").setCustomValidity(error.message);
-    $("token").reportValidity();
-    $("token").setCustomValidity("");
+    $("token-error").textContent = error.message;
+    $("token").select();
   }
 });

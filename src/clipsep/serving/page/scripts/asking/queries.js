@@ -1,30 +1,37 @@
 // The queries: texts and images, their list on the page, and a hint at those that the model does not know.
 
-import { limits } from "../api.js";
+import { getJson, limits } from "../api.js";
 import { $, say } from "../messages.js";
 
 export let queries = []; // {text} or {image: File, address}
-let known = []; // sounds that the model was trained with
+const compared = new Map(); // text: what the server says of it
 
 export function setKnown(sounds) {
-  known = sounds;
-  $("known").replaceChildren(...known.map((one) => new Option(one)));
+  $("known").replaceChildren(...sounds.map((one) => new Option(one)));
 }
 
+// False if there are too many.
 export function addQuery(query) {
+  if (query.text && queries.some((one) => one.text === query.text)) return true;
   if (queries.length >= limits.queries) {
     say(`This server takes ${limits.queries} queries at once.`, true);
-    return;
+    return false;
   }
-  if (query.text && queries.some((one) => one.text === query.text)) return;
   queries.push(query);
   showQueries();
+  return true;
 }
 
+// False if what is written cannot be a query; it then stays in the field.
 export function addText() {
-  const text = $("query").value.trim();
-  if (text) addQuery({ text: text.slice(0, limits.query_characters) });
+  const text = $("query").value.trim(), length = [...text].length;
+  if (length > limits.query_characters) {
+    say(`A query can have ${limits.query_characters} characters; this one has ${length}.`, true);
+    return false;
+  }
+  if (text && !addQuery({ text })) return false;
   $("query").value = "";
+  return true;
 }
 
 export function addImage(file) {
@@ -54,17 +61,24 @@ function showQueries() {
     item.append(query.text || query.name, remove);
     return item;
   }));
-  const strange = queries.filter((query) => query.text && known.length && !isKnown(query.text));
-  $("known-hint").hidden = !strange.length;
-  $("known-hint").textContent = `${strange.map((query) => `“${query.text}”`).join(", ")}: not among the ${known.length} ` +
-    "sounds that the model was trained with. It will try; the field suggests those it knows.";
+  hint();
 }
 
-// By its words: "a dog barking" is known where "dog barking" is.
-function isKnown(text) {
-  const words = (one) => one.toLowerCase().match(/\p{L}+/gu) || [];
-  const given = new Set(words(text));
-  return known.some((one) => words(one).every((word) => given.has(word)));
+// What the model says of the texts that it does not know, as it will say it of the result.
+async function hint() {
+  const texts = queries.flatMap((query) => query.text ?? []);
+  // One request each, so that a text that the server refuses spoils no other. Without an answer there is
+  // no hint; whatever is wrong is said when the work starts.
+  await Promise.all(texts.filter((text) => !compared.has(text)).map(async (text) => {
+    const [told] = await getJson(`v1/familiarity?${new URLSearchParams({ query: text })}`).catch(() => []);
+    if (told) compared.set(text, told);
+  }));
+  const strange = queries.filter(({ text }) => (compared.get(text)?.familiarity ?? "known") !== "known").map(({ text }) => {
+    const { familiarity, nearest_known: nearest } = compared.get(text);
+    return `“${text}”: ${familiarity}; nearest known: ${nearest.join(", ")}`;
+  });
+  $("known-hint").hidden = !strange.length;
+  $("known-hint").textContent = strange.join("\n");
 }
 
 $("add-query").addEventListener("click", () => {

@@ -6,10 +6,11 @@ import { addImage, addQuery } from "./queries.js";
 import { $, say, sayError } from "../messages.js";
 
 export let recording = null; // a File
+let player = null; // what shows it: the video, the audio, or nothing that this browser has
 let recorder = null;
 
 export function isVideo() {
-  return recording?.type.startsWith("video/");
+  return player === $("video");
 }
 
 export function takeRecording(file) {
@@ -21,29 +22,47 @@ export function takeRecording(file) {
   recording = file;
   $("source").hidden = false;
   $("source-name").textContent = file.name;
-  const address = URL.createObjectURL(file);
-  if (isVideo()) {
-    $("video").src = address;
-    $("stage").hidden = $("frame-tools").hidden = false;
-  } else {
-    $("source-audio").src = address;
-    $("source-audio").hidden = false;
-  }
+  show(file.type.startsWith("video/") ? $("video") : $("source-audio"));
   say("");
   $("query").focus();
 }
 
+// Others hear of it by an event on the document, so that no module must know them all.
 function clearRecording() {
   recording = null;
-  closeFrame();
-  for (const player of [$("video"), $("source-audio")]) {
-    player.pause();
-    if (player.src) URL.revokeObjectURL(player.src);
-    player.removeAttribute("src");
-    player.load();
-  }
-  $("source").hidden = $("stage").hidden = $("source-audio").hidden = $("frame-tools").hidden = true;
+  show(null);
+  $("source").hidden = true;
   $("file").value = "";
+  document.dispatchEvent(new Event("recordingchange"));
+}
+
+// `hint`: in place of a player.
+function show(next, hint = "") {
+  closeFrame();
+  for (const one of [$("video"), $("source-audio")]) {
+    one.pause();
+    if (one.src) URL.revokeObjectURL(one.src);
+    one.removeAttribute("src");
+    one.load();
+  }
+  player = next;
+  if (player) player.src = URL.createObjectURL(recording);
+  $("video").muted = false;
+  $("stage").hidden = $("frame-tools").hidden = !isVideo();
+  $("source-audio").hidden = player !== $("source-audio");
+  $("source-hint").hidden = !hint;
+  $("source-hint").textContent = hint;
+}
+
+// A file that is called a video may hold audio alone, or frames of a kind that the browser cannot show.
+$("video").addEventListener("loadedmetadata", () => {
+  if (isVideo() && !$("video").videoWidth) show($("source-audio"));
+});
+for (const one of [$("video"), $("source-audio")]) {
+  one.addEventListener("error", () => {
+    if (player !== one) return;
+    show(null, `This browser cannot ${one === $("video") ? "show this video" : "play this file"}. You can separate it all the same.`);
+  });
 }
 
 $("file").addEventListener("change", () => $("file").files[0] && takeRecording($("file").files[0]));
@@ -107,9 +126,9 @@ $("record").addEventListener("click", async () => {
 });
 
 export function playFrom(seconds) {
-  const player = isVideo() ? $("video") : $("source-audio");
+  if (!player) return;
   player.currentTime = seconds;
-  player.play();
+  player.play().catch(() => {}); // paused again before it began
 }
 
 // ---- a part of a video's frame as a query
@@ -132,6 +151,10 @@ function closeFrame() {
 }
 
 async function addFrame() {
+  // An image of a frame that is not there would be black.
+  if (!isVideo() || $("video").readyState < HTMLMediaElement.HAVE_CURRENT_DATA) {
+    return say("This frame is not loaded yet: try again in a moment.", true);
+  }
   addImage(await picker.image());
   closeFrame();
   $("query").focus();

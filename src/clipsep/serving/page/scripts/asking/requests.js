@@ -8,49 +8,78 @@ import { forgetResult, showResult } from "../hearing/result.js";
 import { $, say, sayError } from "../messages.js";
 
 let running = null; // an AbortController while a request runs
+let job = null; // the id of the request that the server works on
 
 $("sensitivity").addEventListener("input", () => {
   $("sensitivity").nextElementSibling.textContent = Number($("sensitivity").value);
 });
 
-$("request").addEventListener("submit", async (event) => {
+$("request").addEventListener("submit", (event) => {
   event.preventDefault();
-  addText();
-  if (!recording) return say("Choose a recording first.", true);
-  if (!queries.length) return say("Name at least one sound, or add an image.", true);
-  $("found").hidden = true;
-  forgetResult();
-  let id = null;
-  await work(async (signal) => {
-    const form = formOf();
-    form.append("binary", $("binary").checked);
-    const sent = await upload("v1/jobs", form, sending, signal);
-    id = sent.id;
-    showResult(await wait(sent, signal), isVideo());
-  }, () => id && getJson(`v1/jobs/${id}`, { method: "DELETE" }).catch(() => {}));
+  ask(false);
 });
-
-// Without queries: which of the known sounds are heard.
-$("find").addEventListener("click", async () => {
-  addText();
-  if (!recording) return say("Choose a recording first.", true);
-  await work(async (signal) => {
-    const found = await upload("v1/find", formOf(), (share) => (share < 1 ? sending(share) : searching()), signal);
-    showFound($("found-sounds"), found, playFrom);
-    $("found").hidden = false;
-    say("Done.");
-    $("found-title").focus({ preventScroll: true });
-    $("found").scrollIntoView({ block: "nearest" });
-  });
-});
-
+$("find").addEventListener("click", () => ask(true));
 $("cancel").addEventListener("click", () => running?.abort());
+document.addEventListener("recordingchange", () => {
+  running?.abort();
+  $("found").hidden = true;
+});
+addEventListener("pagehide", () => forgetJob());
+
+// `find`: only when the sounds are heard; without queries, which of the known sounds are.
+async function ask(find) {
+  if (running || !addText()) return;
+  if (!recording) return say("Choose a recording first.", true);
+  if (!find && !queries.length) return say("Name at least one sound, or add an image.", true);
+  if (!find) {
+    $("found").hidden = true;
+    forgetResult();
+  }
+  running = new AbortController();
+  working(true);
+  try {
+    const status = await answerTo(find, running.signal);
+    if (find) show(status.found);
+    else {
+      job = null; // from now on the result's
+      showResult(status, isVideo());
+    }
+  } catch (error) {
+    sayError(error);
+  } finally {
+    forgetJob();
+    working(false);
+  }
+}
+
+async function answerTo(find, signal) {
+  const form = formOf();
+  form.append("find", find);
+  const sent = await upload("v1/jobs", form, sending, signal);
+  job = sent.id;
+  return wait(sent, find ? "Searching" : "Separating", signal);
+}
+
+function show(found) {
+  showFound($("found-sounds"), found, playFrom);
+  $("found").hidden = false;
+  say("Done.");
+  $("found-title").focus({ preventScroll: true });
+  $("found").scrollIntoView({ block: "nearest" });
+}
+
+// Also when the page goes: the request is kept alive.
+function forgetJob() {
+  if (job) fetch(`v1/jobs/${job}`, { method: "DELETE", keepalive: true }).catch(() => {});
+  job = null;
+}
 
 function formOf() {
   const form = new FormData();
   form.append("file", recording);
   for (const query of queries) query.text ? form.append("query", query.text) : form.append("image", query.image);
   form.append("sensitivity", $("sensitivity").value);
+  form.append("binary", $("binary").checked);
   return form;
 }
 
@@ -59,42 +88,26 @@ function sending(share) {
   say(`Sending: ${Math.round(100 * share)} %`);
 }
 
-function searching() {
-  $("progress").removeAttribute("value");
-  say("Searching");
-}
-
-async function work(task, onCancel = () => {}) {
-  running = new AbortController();
-  working(true);
-  try {
-    await task(running.signal);
-  } catch (error) {
-    if (error.name === "AbortError") onCancel();
-    sayError(error);
-  } finally {
-    working(false);
-  }
-}
-
 function working(is) {
   $("separate").disabled = $("find").disabled = is;
   $("cancel").hidden = $("progress-area").hidden = !is;
   if (!is) running = null;
 }
 
-async function wait(status, signal) {
+async function wait(status, doing, signal) {
   while (status.state === "waiting" || status.state === "running") {
-    if (signal.aborted) throw new DOMException("", "AbortError");
     if (status.state === "waiting") {
       $("progress").removeAttribute("value");
-      say(status.ahead === 1 ? "Waiting: one request comes before yours." : `Waiting: ${status.ahead} requests come before yours.`);
+      const others = status.ahead === 1 ? "one request comes" : `${status.ahead} requests come`;
+      say(status.ahead ? `Waiting: ${others} before yours.` : "Waiting: yours is next.");
     } else {
       $("progress").value = status.progress;
-      say(`Separating: ${Math.round(100 * status.progress)} %`);
+      say(`${doing}: ${Math.round(100 * status.progress)} %`);
     }
     await sleep(400);
+    signal.throwIfAborted();
     status = await getJson(`v1/jobs/${status.id}`);
+    signal.throwIfAborted();
   }
   if (status.state !== "done") throw new Problem(0, status.error || "The request was cancelled.");
   return status;

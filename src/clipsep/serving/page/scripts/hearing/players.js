@@ -1,25 +1,28 @@
-// The players of a result: one plays at a time, the video follows, and the mix adds all parts up.
+// The players of a result: one plays at a time, and the mix adds all parts up.
+
+import { Problem } from "../api.js";
 
 const MOST_MIX_BYTES = 400e6; // of decoded samples in this browser
 export const MUTED_DB = -60;
 const factor = (db) => (db <= MUTED_DB ? 0 : 10 ** (db / 20));
 
-// Takes over from the player that runs, at the same moment of the recording.
+// A player takes over from one that runs, at the same moment of the recording. `own`: the players of the
+// recording itself. `isFollower` says of a player whether a video plays along with it.
 export class Players {
-  constructor() {
+  constructor(own, isFollower) {
     this.all = [];
-    this.current = null;
+    this.own = own;
+    this.isFollower = isFollower;
   }
 
   add(audio, onMoment) {
     this.all.push(audio);
     audio.addEventListener("play", () => {
-      const before = this.current;
-      if (before && before !== audio && !before.paused) {
-        audio.currentTime = before.currentTime;
-        before.pause();
+      if (!this.isFollower(audio)) {
+        const before = [...this.all, ...this.own].filter((one) => one !== audio && !one.paused);
+        if (before.length) audio.currentTime = before[0].currentTime;
+        for (const one of before) one.pause();
       }
-      this.current = audio;
       const tick = () => {
         onMoment(audio.currentTime / (audio.duration || 1));
         if (!audio.paused) requestAnimationFrame(tick);
@@ -29,15 +32,21 @@ export class Players {
     audio.addEventListener("seeked", () => onMoment(audio.currentTime / (audio.duration || 1)));
   }
 
-  pauseAll() {
-    for (const audio of this.all) audio.pause();
+  // Of the recording too, but not `except`.
+  pauseAll(...except) {
+    for (const one of [...this.all, ...this.own]) if (!except.includes(one)) one.pause();
   }
 
   clear() {
     this.pauseAll();
     this.all = [];
-    this.current = null;
   }
+}
+
+async function bytesOf(address) {
+  const answer = await fetch(address);
+  if (!answer.ok) throw new Problem(answer.status, `The server answered ${answer.status}.`);
+  return answer.arrayBuffer();
 }
 
 // All parts at once through one clock, each with a gain that may change while it plays.
@@ -48,6 +57,7 @@ export class Mix {
     this.gains = addresses.map(() => 0);
     this.nodes = [];
     this.sources = [];
+    this.turn = 0; // grows with each start and stop
   }
 
   setGain(number, db) {
@@ -56,10 +66,12 @@ export class Mix {
   }
 
   async play(onEnd) {
+    const turn = ++this.turn;
     this.context ??= new AudioContext();
     this.buffers ??= await Promise.all(this.addresses.map(async (address) =>
-      this.context.decodeAudioData(await (await fetch(address)).arrayBuffer())));
+      this.context.decodeAudioData(await bytesOf(address))));
     await this.context.resume();
+    if (turn !== this.turn) return; // stopped while it was decoded
     const when = this.context.currentTime + 0.05;
     this.nodes = this.buffers.map((_, number) => {
       const gain = this.context.createGain();
@@ -78,6 +90,7 @@ export class Mix {
   }
 
   stop() {
+    this.turn++;
     for (const source of this.sources) {
       source.onended = null;
       source.stop();

@@ -5,18 +5,23 @@ import { feedbackLine } from "./found.js";
 import { $, say, sayError } from "../messages.js";
 import { Mix, MUTED_DB, Players } from "./players.js";
 
-const players = new Players();
+const SILENT_DB = -120; // what is below is rounding
+const players = new Players([$("video"), $("source-audio")], (audio) => audio === follower() && !$("video").paused);
 let job = null; // the finished job that is shown
 let mix = null;
 
 export function forgetResult() {
-  $("result").hidden = true;
+  $("result").hidden = $("watch").hidden = true;
+  $("video").muted = false;
+  stopMix();
   players.clear();
   mix?.close();
   mix = null;
   if (job) getJson(`v1/jobs/${job.id}`, { method: "DELETE" }).catch(() => {});
   job = null;
 }
+
+document.addEventListener("recordingchange", forgetResult);
 
 // `isVideo`: whether the parts can be watched with the recording's frames.
 export function showResult(status, isVideo) {
@@ -45,7 +50,7 @@ function partCard(part, number, address) {
   const name = names[part.kind] || part.name;
   card.dataset.kind = part.kind;
   find(".name").textContent = name;
-  const level = part.level_dbfs === null ? "silent" : `${part.level_dbfs.toFixed(1)} dBFS`;
+  const level = part.level_dbfs === null || part.level_dbfs < SILENT_DB ? "silent" : `${part.level_dbfs.toFixed(1)} dBFS`;
   find(".facts").textContent = part.kind === "mixture" ? level : `${level}, ${(100 * part.energy_share).toFixed(1)} % of the energy`;
   if (part.kind === "target") feedbackLine(find(".feedback"), part);
   find("img").src = `${address}/spectrogram`;
@@ -57,6 +62,9 @@ function partCard(part, number, address) {
     find(".playhead").style.left = `${100 * share}%`;
   });
   audio.addEventListener("play", stopMix);
+  // Whoever pauses the part that a video plays with means the video.
+  audio.addEventListener("pause", () => audio === follower() && !audio.ended && $("video").pause());
+  audio.addEventListener("error", checkKept);
   find(".spectrogram").addEventListener("click", (event) => {
     const bounds = find(".spectrogram").getBoundingClientRect();
     if (audio.duration) audio.currentTime = ((event.clientX - bounds.left) / bounds.width) * audio.duration;
@@ -95,8 +103,40 @@ $("play-mix").addEventListener("click", async () => {
     await mix.play(stopMix);
   } catch (error) {
     stopMix();
-    sayError(error);
+    if (error.status === 404) sayGone();
+    else sayError(error);
   }
+});
+
+// ---- results that the server has removed meanwhile
+
+function sayGone() {
+  say("This result is not kept any more: separate again.", true);
+  $("status").scrollIntoView({ block: "nearest" });
+}
+
+// Whether the result is still there; says it if not.
+async function checkKept() {
+  if (!job) return false;
+  try {
+    await getJson(`v1/jobs/${job.id}`);
+    return true;
+  } catch (error) {
+    if (error.status === 404) sayGone();
+    else sayError(error);
+    return false;
+  }
+}
+
+// The browser would save the error as the file.
+$("result").addEventListener("click", async (event) => {
+  const link = event.target.closest("a[download]");
+  if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
+  if (link.dataset.checked) return void delete link.dataset.checked;
+  event.preventDefault();
+  if (!(await checkKept())) return;
+  link.dataset.checked = "yes";
+  link.click();
 });
 
 function stopMix() {
@@ -112,26 +152,36 @@ function showWatch(isVideo) {
   if (!isVideo) return;
   const options = [...document.querySelectorAll("#parts .name")].map((name, number) => new Option(name.textContent, number));
   $("watch-part").replaceChildren(...options);
-  $("video").muted = false;
+}
+
+// The part that the video plays with; null for its own audio.
+function follower() {
+  const number = Number($("watch-part").value || 0);
+  return job && number && !$("watch").hidden ? document.querySelectorAll("#parts audio")[number] : null;
 }
 
 $("watch-part").addEventListener("change", () => {
-  const number = Number($("watch-part").value);
   const video = $("video");
-  players.pauseAll();
-  video.muted = number > 0;
+  stopMix();
+  players.pauseAll(video, follower());
+  video.muted = Boolean(follower());
   video.scrollIntoView({ block: "center" });
-  video.play();
+  video.play().catch(() => {}); // paused again before it began
 });
 
 // The video is the clock; the chosen part follows it.
 function followVideo() {
-  const number = Number($("watch-part").value || 0);
-  const audio = document.querySelectorAll("#parts audio")[number];
-  if (!job || !number || !audio || $("watch").hidden) return;
+  const audio = follower();
+  if (!audio) return;
   const video = $("video");
   if (Math.abs(audio.currentTime - video.currentTime) > 0.08) audio.currentTime = video.currentTime;
-  if (video.paused !== audio.paused) video.paused ? audio.pause() : audio.play();
+  if (video.paused !== audio.paused) video.paused ? audio.pause() : audio.play().catch(() => {});
+}
+for (const player of players.own) {
+  player.addEventListener("play", () => {
+    stopMix();
+    players.pauseAll(player, player === $("video") ? follower() : null);
+  });
 }
 for (const name of ["play", "pause", "seeked", "timeupdate"]) $("video").addEventListener(name, followVideo);
 
