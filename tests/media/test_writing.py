@@ -1,4 +1,4 @@
-"""What can be chosen of an output file: bit depth, bit rate; and tags and chapters that are kept."""
+"""What can be chosen of an output file: bit depth, bit rate; and what is kept: tags, chapters, frames."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from clipsep import UsageError
-from clipsep.media import AudioWriter, Tags, output_format, read_audio, read_tags
+from clipsep.media import AudioReader, AudioWriter, Tags, output_format, read_audio, read_tags
+from tests.helpers.audio import write_video
 
 RATE = 48_000
 
@@ -101,3 +102,30 @@ def test_what_the_encoder_notes_of_itself_is_not_kept(tmp_path):
         container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     assert read_tags(path).values == {"title": "Kept"}
+
+
+def packets(path: Path) -> list[tuple[bytes, float]]:
+    """Bytes and time of each frame of a video, as they are stored."""
+    with av.open(str(path)) as container:
+        found = [packet for packet in container.demux(video=0) if packet.size]
+        return [(bytes(packet), float(packet.pts * packet.time_base)) for packet in found]
+
+
+@pytest.mark.skipif("libx264" not in av.codecs_available, reason="needs frames that are reordered")
+@pytest.mark.parametrize("source", ["mkv", "mp4"])
+@pytest.mark.parametrize("target", ["mkv", "mp4", "mov"])
+def test_frames_that_are_stored_out_of_order_are_all_copied(tmp_path, source, target):
+    film, copy = tmp_path / f"film.{source}", tmp_path / f"copy.{target}"
+    write_video(film, codecs=("libx264", "aac"))
+    times = [time for _, time in packets(film)]
+    assert times != sorted(times)
+    with AudioReader(film) as reader:
+        info = reader.info
+        with AudioWriter(
+            copy, info.sample_rate, info.channels, format=target, video=info
+        ) as writer:
+            for block in reader:
+                writer.write(block)
+    for (before, early), (after, late) in zip(packets(film), packets(copy), strict=True):
+        assert before == after
+        assert late == pytest.approx(early, abs=0.001)
