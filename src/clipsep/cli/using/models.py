@@ -165,7 +165,7 @@ def push(
     from clipsep.workflows.hub import push_to_hub, save_pretrained
 
     if output:
-        for path in save_pretrained(model, output, license):
+        for path in save_pretrained(model, output, license, repository):
             print(path)
     else:
         print(push_to_hub(model, repository, private, license))
