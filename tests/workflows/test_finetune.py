@@ -156,10 +156,17 @@ def test_an_image_makes_the_training_hybrid(project, monkeypatch):
     assert made.training["config"]["query"] == "hybrid"
 
 
+def test_folders_may_be_text(project):
+    paths = {"clips": project / "clips", "output": project / "out", "image": project / "a.png"}
+    texts = {name: str(path) for name, path in paths.items()}
+    assert Finetuning("x", **texts) == Finetuning("x", **paths)
+
+
 def test_wrong_requests_are_one_sentence(project, start, capsys):
     (project / "few").mkdir()
     for arguments, message in (
         (["few", "--name", "x"], "'few' has 0 recordings: give at least 4"),
+        (["nowhere", "--name", "x"], "nowhere' does not exist"),
         (["clips", "--name", "noise", "--others", "others"], "also has a folder 'noise'"),
         (["clips", "--name", "x", "--share", "0"], "--share must be above 0"),
         (["clips"], "--name"),

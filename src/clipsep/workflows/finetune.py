@@ -76,6 +76,11 @@ class Finetuning:
     device: str = "auto"
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        for name in ("clips", "output", "image", "others", "audio"):
+            if (path := getattr(self, name)) is not None:
+                object.__setattr__(self, name, Path(path))  # text serves as well
+
 
 @dataclass(frozen=True)
 class FinetuneReport:
