@@ -71,7 +71,7 @@ def test_a_choice_that_a_format_does_not_have_is_refused(choice, says):
 
 @pytest.mark.parametrize("kind", ["wav", "flac", "mp3", "ogg", "opus", "m4a"])
 def test_tags_are_kept(tmp_path, kind):
-    tags = Tags({"title": "Street, mörning", "artist": "Nobody"})
+    tags = Tags({"title": "Street, mörning", "artist": "Nobody", "track": "3"})
     assert read_tags(written(tmp_path / f"sound.{kind}", noise(), tags=tags)).values == tags.values
 
 
@@ -90,6 +90,26 @@ def test_chapters_are_kept(tmp_path):
     found = read_tags(path).chapters
     assert [chapter["metadata"]["title"] for chapter in found] == ["part 0", "part 1"]
     assert [float(c["start"] * c["time_base"]) for c in found] == [0.0, 1.0]
+
+
+def test_chapters_of_a_part_are_shifted_and_cut():
+    chapters = tuple(
+        {
+            "id": number,
+            "start": number * 3000,
+            "end": (number + 1) * 3000,
+            "time_base": Fraction(1, 1000),
+            "metadata": {"title": f"part {number}"},
+        }
+        for number in range(4)
+    )
+    part = Tags({"title": "book"}, chapters).of_part(4.0, 8.0)
+    assert part.values == {"title": "book"}
+    assert [(c["metadata"]["title"], c["start"], c["end"]) for c in part.chapters] == [
+        ("part 1", 0, 2000),
+        ("part 2", 2000, 4000),
+    ]
+    assert Tags({}, chapters).of_part(0.0, None).chapters == chapters
 
 
 def test_what_the_encoder_notes_of_itself_is_not_kept(tmp_path):
