@@ -156,6 +156,13 @@ def test_an_image_makes_the_training_hybrid(project, monkeypatch):
     assert made.training["config"]["query"] == "hybrid"
 
 
+def test_progress_counts_the_steps_of_the_training(project, start):
+    counts: list[tuple[float, float | None]] = []
+    request = Finetuning("beep", project / "clips", project / "out", model=str(start), steps=3)
+    finetune(request, progress=lambda *count: counts.append(count))
+    assert counts == [(1, 3), (2, 3), (3, 3)]
+
+
 def test_folders_may_be_text(project):
     paths = {"clips": project / "clips", "output": project / "out", "image": project / "a.png"}
     texts = {name: str(path) for name, path in paths.items()}
