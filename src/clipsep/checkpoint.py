@@ -96,7 +96,10 @@ class Checkpoint:
 
 
 def save_checkpoint(
-    folder: Path, config: CheckpointConfig, model: torch.nn.Module, dtype: torch.dtype | None = None
+    folder: str | Path,
+    config: CheckpointConfig,
+    model: torch.nn.Module,
+    dtype: torch.dtype | None = None,
 ) -> None:
     """Write a checkpoint folder; each file is complete or not there.
 
@@ -109,7 +112,7 @@ def save_checkpoint(
     import safetensors.torch
     import torch
 
-    dtype = dtype or torch.float32
+    folder, dtype = Path(folder), dtype or torch.float32
     tensors = {
         name: (tensor.to(dtype) if tensor.is_floating_point() else tensor).contiguous().cpu()
         for name, tensor in model.state_dict().items()

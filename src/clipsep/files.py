@@ -27,7 +27,7 @@ _NO_ROOM_BYTES = 1 << 16
 SOUND_SUFFIXES = frozenset(_SOUND.split())
 
 
-def find_files(source: Path, suffixes: frozenset[str]) -> Iterator[tuple[Path, str]]:
+def find_files(source: str | Path, suffixes: frozenset[str]) -> Iterator[tuple[Path, str]]:
     """Yield a file itself, or the files with one of the suffixes at any depth of a folder.
 
     Yields:
@@ -36,7 +36,7 @@ def find_files(source: Path, suffixes: frozenset[str]) -> Iterator[tuple[Path, s
     Raises:
         UsageError: if the source does not exist, or a name is not text.
     """
-    source = source.absolute()
+    source = Path(source).absolute()
     if source.is_file():
         yield source.parent, require_text(source).name
         return

@@ -69,6 +69,15 @@ def test_json_has_the_same(recording, knowing, tmp_path, capsys):
     assert bagpipes["confidence"] < 0.5
 
 
+@pytest.mark.parametrize(
+    "wish", [("--remove", "rain"), ("--gain", "rain=-6"), ("-q", "wind", "--not", "rain")]
+)
+def test_a_query_without_a_row_has_a_line(recording, knowing, tmp_path, capsys, wish):
+    argv = ["separate", str(recording), *wish, "-o", str(tmp_path), "--model", str(knowing)]
+    assert main(argv) == 0
+    assert "\nrain: known, confidence 75 %\n" in capsys.readouterr().out
+
+
 def test_a_model_without_feedback_says_nothing(recording, model, tmp_path, capsys):
     separate(recording, model, tmp_path, "--json")
     target = json.loads(capsys.readouterr().out)["targets"][0]

@@ -49,7 +49,8 @@ def test_every_good_file_is_separated_under_its_own_folder(recordings, separate,
     }
     assert probe(out / "night/street.rain.wav").seconds == 1.5
     first, last = capsys.readouterr().out.splitlines()
-    assert first.startswith(f"failed {recordings / 'night/cut.wav'}: ")
+    assert first.startswith(f"failed: {recordings / 'night/cut.wav'} ")
+    assert first.count("cut.wav") == 1
     assert last.startswith(f"files: 2 separated in {out} (2 of them now), 1 failed")
 
 

@@ -95,8 +95,10 @@ def test_a_frame_is_the_moment_that_it_names(film):
         assert abs(int(red) - 8 * int(seconds * 10)) <= 8  # the film's red counts its frames
     left = np.asarray(Frame.parse("1.25:0,0,0.25,1").read(film))
     assert left.shape[1] == 16 and left[..., 2].mean() > 150  # its left quarter is blue
-    with pytest.raises(UsageError, match="ends at"):
-        read_frame(film, 60.0)
+    np.testing.assert_array_equal(read_frame(film, 3.0), read_frame(film, 2.9))
+    for seconds in (3.2, 60.0):  # after the last frame, which is shown for a tenth of a second
+        with pytest.raises(UsageError, match=r"ends at 3\.00 s"):
+            read_frame(film, seconds)
 
 
 def test_frames_are_queries(film, model, tmp_path, capsys):
@@ -132,6 +134,56 @@ def test_pipes_take_and_give_the_same_sound(tmp_path, model, monkeypatch, record
     assert run("separate", recording, "-q", "rain", "-o", tmp_path / "out", "--model", model) == 0
     assert sent.getvalue() == (tmp_path / "out" / "street.rain.wav").read_bytes()
     assert run("separate", recording, "-q", "rain", "-q", "wind", "-o", "-", "--model", model) == 2
+
+
+def give_stdin(patch: pytest.MonkeyPatch, content: bytes) -> None:
+    patch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(content)))
+
+
+def test_what_comes_from_a_pipe_is_the_standard_input(model, monkeypatch, recording, capsys):
+    argv = ("separate", "-", "-q", "rain", "--model", model)
+    give_stdin(monkeypatch, b"")
+    assert run(*argv) == 1
+    assert capsys.readouterr().err.startswith("clipsep: error: The standard input is empty")
+    give_stdin(monkeypatch, recording.read_bytes())
+    assert run(*argv) == 0
+    assert "the standard input" in capsys.readouterr().out
+    for command in ((*argv, "--json"), ("find", *argv[1:], "--format", "json")):
+        give_stdin(monkeypatch, recording.read_bytes())
+        assert run(*command) == 0
+        assert json.loads(capsys.readouterr().out)["input"] == "the standard input"
+
+
+def test_one_file_that_is_there_is_one_object(model, recording, capsys):
+    argv = ("separate", recording, "-q", "rain", "--model", model, "--skip-existing", "--json")
+    for status in (None, "skipped"):
+        assert run(*argv) == 0
+        entry = json.loads(capsys.readouterr().out)
+        assert (entry["input"], entry.get("status")) == (str(recording), status)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("--bit-rate", "abc"), "--bit-rate takes a whole number"),
+        (("--sensitivity", "much"), "--sensitivity takes a number"),
+        (("--format", "exe"), "The format 'exe' cannot be written: choose one of"),
+        (("--format", "mp3", "--bit-depth", "16"), "mp3 has no bit depth: leave it out"),
+        (("--image", "x.wav"), "'x.wav' is audio, not an image: ask for such a sound with --like"),
+    ],
+)
+def test_wrong_values_are_said_in_one_clear_sentence(refused, recording, arguments, says):
+    refused(2, "separate", recording, "-q", "rain", *arguments, names=says)
+
+
+def test_timelines_are_png(refused, recording):
+    refused(2, "find", recording, "-q", "rain", "--plot", "x.jpg", names=".png")
+
+
+def test_too_many_channels_are_counted(tmp_path, model, refused):
+    path = write(tmp_path / "six.wav", tones(RATE, 6), RATE)
+    argv = ("separate", path, "-q", "rain", "--model", model, "--format", "mp3")
+    refused(2, *argv, names="the format mp3 cannot hold 6 channels, only 1 or 2")
 
 
 def test_formats_names_and_tags(tmp_path, model):

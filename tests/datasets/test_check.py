@@ -31,7 +31,9 @@ def problems(root: Path) -> list[str]:
 
 
 def test_a_whole_data_set_has_no_problems(root: Path):
-    found = list(check_dataset(root))
+    counts: list[tuple[float, float | None]] = []
+    found = list(check_dataset(root, lambda *count: counts.append(count)))
+    assert counts == [(1, 3), (2, 3), (3, 3)]
     assert [finding.problem for finding in found] == [None] * 3
     assert [finding.file for finding in found] == [
         path.relative_to(root).as_posix() for path in files(root).values()

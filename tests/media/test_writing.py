@@ -1,4 +1,4 @@
-"""What can be chosen of an output file: bit depth, bit rate; and tags and chapters that are kept."""
+"""What can be chosen of an output file: bit depth, bit rate; and what is kept: tags, chapters, frames."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from clipsep import UsageError
-from clipsep.media import AudioWriter, Tags, output_format, read_audio, read_tags
+from clipsep.media import AudioReader, AudioWriter, Tags, output_format, read_audio, read_tags
+from tests.helpers.audio import write_video
 
 RATE = 48_000
 
@@ -70,7 +71,7 @@ def test_a_choice_that_a_format_does_not_have_is_refused(choice, says):
 
 @pytest.mark.parametrize("kind", ["wav", "flac", "mp3", "ogg", "opus", "m4a"])
 def test_tags_are_kept(tmp_path, kind):
-    tags = Tags({"title": "Street, mörning", "artist": "Nobody"})
+    tags = Tags({"title": "Street, mörning", "artist": "Nobody", "track": "3"})
     assert read_tags(written(tmp_path / f"sound.{kind}", noise(), tags=tags)).values == tags.values
 
 
@@ -91,6 +92,26 @@ def test_chapters_are_kept(tmp_path):
     assert [float(c["start"] * c["time_base"]) for c in found] == [0.0, 1.0]
 
 
+def test_chapters_of_a_part_are_shifted_and_cut():
+    chapters = tuple(
+        {
+            "id": number,
+            "start": number * 3000,
+            "end": (number + 1) * 3000,
+            "time_base": Fraction(1, 1000),
+            "metadata": {"title": f"part {number}"},
+        }
+        for number in range(4)
+    )
+    part = Tags({"title": "book"}, chapters).of_part(4.0, 8.0)
+    assert part.values == {"title": "book"}
+    assert [(c["metadata"]["title"], c["start"], c["end"]) for c in part.chapters] == [
+        ("part 1", 0, 2000),
+        ("part 2", 2000, 4000),
+    ]
+    assert Tags({}, chapters).of_part(0.0, None).chapters == chapters
+
+
 def test_what_the_encoder_notes_of_itself_is_not_kept(tmp_path):
     path = tmp_path / "sound.mka"
     with av.open(str(path), "w", format="matroska") as container:
@@ -101,3 +122,30 @@ def test_what_the_encoder_notes_of_itself_is_not_kept(tmp_path):
         container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     assert read_tags(path).values == {"title": "Kept"}
+
+
+def packets(path: Path) -> list[tuple[bytes, float]]:
+    """Bytes and time of each frame of a video, as they are stored."""
+    with av.open(str(path)) as container:
+        found = [packet for packet in container.demux(video=0) if packet.size]
+        return [(bytes(packet), float(packet.pts * packet.time_base)) for packet in found]
+
+
+@pytest.mark.skipif("libx264" not in av.codecs_available, reason="needs frames that are reordered")
+@pytest.mark.parametrize("source", ["mkv", "mp4"])
+@pytest.mark.parametrize("target", ["mkv", "mp4", "mov"])
+def test_frames_that_are_stored_out_of_order_are_all_copied(tmp_path, source, target):
+    film, copy = tmp_path / f"film.{source}", tmp_path / f"copy.{target}"
+    write_video(film, codecs=("libx264", "aac"))
+    times = [time for _, time in packets(film)]
+    assert times != sorted(times)
+    with AudioReader(film) as reader:
+        info = reader.info
+        with AudioWriter(
+            copy, info.sample_rate, info.channels, format=target, video=info
+        ) as writer:
+            for block in reader:
+                writer.write(block)
+    for (before, early), (after, late) in zip(packets(film), packets(copy), strict=True):
+        assert before == after
+        assert late == pytest.approx(early, abs=0.001)

@@ -156,10 +156,24 @@ def test_an_image_makes_the_training_hybrid(project, monkeypatch):
     assert made.training["config"]["query"] == "hybrid"
 
 
+def test_progress_counts_the_steps_of_the_training(project, start):
+    counts: list[tuple[float, float | None]] = []
+    request = Finetuning("beep", project / "clips", project / "out", model=str(start), steps=3)
+    finetune(request, progress=lambda *count: counts.append(count))
+    assert counts == [(1, 3), (2, 3), (3, 3)]
+
+
+def test_folders_may_be_text(project):
+    paths = {"clips": project / "clips", "output": project / "out", "image": project / "a.png"}
+    texts = {name: str(path) for name, path in paths.items()}
+    assert Finetuning("x", **texts) == Finetuning("x", **paths)
+
+
 def test_wrong_requests_are_one_sentence(project, start, capsys):
     (project / "few").mkdir()
     for arguments, message in (
         (["few", "--name", "x"], "'few' has 0 recordings: give at least 4"),
+        (["nowhere", "--name", "x"], "nowhere' does not exist"),
         (["clips", "--name", "noise", "--others", "others"], "also has a folder 'noise'"),
         (["clips", "--name", "x", "--share", "0"], "--share must be above 0"),
         (["clips"], "--name"),

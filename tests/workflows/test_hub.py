@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import json
+import socket
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 import yaml
@@ -81,7 +83,10 @@ def test_a_model_is_pushed_whole_with_a_card(hub, tmp_path):
     _, about, card = files["README.md"].decode().split("---\n", 2)
     assert yaml.safe_load(about)["license"] == "mit"
     assert yaml.safe_load(about)["library_name"] == "clipsep"
+    tags = yaml.safe_load(about)["tags"]
+    assert "clipsep" in tags and len(set(tags)) == len(tags)
     assert "# mini" in card
+    assert 'from_pretrained("me/model")' in card
     for name, content in files.items():
         (tmp_path / name).write_bytes(content)
     assert Separator(tmp_path).config == Separator("mini").config
@@ -98,3 +103,24 @@ def test_a_model_is_saved_into_a_folder(tmp_path):
     names = [path.name for path in save_pretrained("mini", tmp_path / "copy")]
     assert {"README.md", "config.json", "model.safetensors"} <= set(names)
     assert main(["push", "nothing", "me/model"]) == 2
+    assert main(["push", "mini", "my-model", "-o", str(tmp_path / "other")]) == 2
+    assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize("kind", [str, Path])
+def test_the_folder_may_be_text_or_a_path(tmp_path, kind):
+    paths = save_pretrained("mini", kind(tmp_path / "copy"), repository="me/model")
+    assert all(path.parent == tmp_path / "copy" for path in paths)
+    assert 'from_pretrained("me/model")' in (tmp_path / "copy" / "README.md").read_text()
+
+
+def test_a_hub_that_cannot_be_reached_is_one_sentence(monkeypatch, capsys):
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        address = f"http://127.0.0.1:{closed.getsockname()[1]}"
+        with pytest.raises(ClipsepError, match=f"{address} cannot be reached"):
+            push_to_hub("mini", "me/model", endpoint=address, token="secret")
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", address)  # read at its import
+        assert main(["push", "mini", "me/model"]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("clipsep: error: The hub at") and error.count("\n") == 1

@@ -203,6 +203,11 @@ def _fail(sentence: str, exit_code: int = ClipsepError.exit_code) -> int:
 
 def _explain(error: Any) -> str:
     command = error.ctx.command_path if error.ctx else "clipsep"
+    message, option = error.format_message(), getattr(error, "param", None)
+    # What is not a number, in the words of the parser, which hide what was expected of whom.
+    if option is not None and (kind := re.search(r"valid (integer|number|float)", message)):
+        expected = "a whole number" if kind[1] == "integer" else "a number"
+        return f"{max(option.opts, key=len)} takes {expected}: see '{command} --help'."
     return f"{error.format_message().rstrip('.')}: see '{command} --help'."
 
 

@@ -33,3 +33,11 @@ def note_on(query: str, feedback: QueryFeedback) -> str | None:
     if known is None or known.level == "known":
         return f"{found}."
     return f"{found}; nearest sounds it knows: {', '.join(known.nearest)}."
+
+
+def sentence_on(query: str, feedback: QueryFeedback) -> str | None:
+    """Write what the table's columns say, for a query that has no row of its own."""
+    known, confidence = feedback_cells(feedback)
+    sure = f"confidence {confidence}" if confidence else ""
+    said = ", ".join(filter(None, (known, sure)))
+    return f"{query}: {said}" if said else None

@@ -12,18 +12,37 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from clipsep.errors import ClipsepError, UsageError
+
 if TYPE_CHECKING:
     from clipsep.queries.parsing import Frame
 
 STDIO = Path("-")
+STDIN_NAME = "the standard input"
 
 Query = Annotated[
     list[str] | None,
     typer.Option("-q", "--query", metavar="TEXT", help="Sound to look for; may be repeated."),
 ]
+
+
+def _checked_images(paths: list[Path] | None) -> list[Path] | None:
+    from clipsep.files import SOUND_SUFFIXES
+
+    for path in paths or []:
+        if path.suffix.lower() in SOUND_SUFFIXES:
+            raise UsageError(f"'{path}' is audio, not an image: ask for such a sound with --like.")
+    return paths
+
+
 Images = Annotated[
     list[Path] | None,
-    typer.Option("--image", metavar="IMAGE", help="Image of a sound's source; may be repeated."),
+    typer.Option(
+        "--image",
+        metavar="IMAGE",
+        callback=_checked_images,
+        help="Image of a sound's source; may be repeated.",
+    ),
 ]
 Like = Annotated[
     list[Path] | None,
@@ -86,7 +105,12 @@ def recording_of(path: Path) -> Iterator[Path]:
         received = Path(folder) / "stdin"
         with received.open("wb") as file:
             shutil.copyfileobj(sys.stdin.buffer, file, 2**20)
-        yield received
+        try:
+            yield received
+        except ClipsepError as error:  # the temporary file is none of the user's
+            text = str(error).replace(f"'{received}'", str(received))
+            text = text.replace(str(received), STDIN_NAME)
+            raise type(error)(text[0].upper() + text[1:]) from error
 
 
 def send_to_stdout(path: Path) -> None:

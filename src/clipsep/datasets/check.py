@@ -5,7 +5,8 @@ It changes nothing; what to do about damage stands in the sentences.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,6 +15,7 @@ import numpy as np
 from clipsep.datasets.format import file_digest
 from clipsep.datasets.reader import PreparedDataset
 from clipsep.errors import ClipsepError
+from clipsep.messages import Progress
 
 
 class Finding(NamedTuple):
@@ -23,7 +25,7 @@ class Finding(NamedTuple):
     problem: str | None
 
 
-def check_dataset(location: str | Path) -> Iterator[Finding]:
+def check_dataset(location: str | Path, progress: Progress | None = None) -> Iterator[Finding]:
     """Compare a prepared data set with its checksums.
 
     The index has a checksum of its own and those of the shards. Embeddings have none: their sizes, and
@@ -31,6 +33,7 @@ def check_dataset(location: str | Path) -> Iterator[Finding]:
 
     Args:
         location: folder, or address such as ``s3://bucket/folder``.
+        progress: is called with the files that are checked, and all of them.
 
     Yields:
         the index, then each shard, then each file of embeddings.
@@ -40,20 +43,27 @@ def check_dataset(location: str | Path) -> Iterator[Finding]:
         ClipsepError: if it was not finished, or its index or the presence of its shards is at fault.
     """
     dataset = PreparedDataset(location)
-    yield Finding("index.arrow", None)
-    for shard in dataset.shards:
-        yield Finding(
-            dataset.shard_file(shard), _problem(lambda name=shard: _check_shard(dataset, name))
-        )
-    if dataset.root.remote:
-        return
-    folder = Path(str(dataset.root))
-    for path in sorted(folder.glob("embeddings/*/*.npy")):
-        name = path.relative_to(folder).as_posix()
-        yield Finding(name, _problem(lambda file=path: _check_embeddings(dataset, file)))
+    embeddings: list[tuple[str, Path]] = []
+    if not dataset.root.remote:
+        folder = Path(str(dataset.root))
+        paths = sorted(folder.glob("embeddings/*/*.npy"))
+        embeddings = [(path.relative_to(folder).as_posix(), path) for path in paths]
+    checks: list[tuple[str, Callable[[], None]]] = [
+        ("index.arrow", lambda: None),  # it was compared when it was opened
+        *(
+            (dataset.shard_file(shard), partial(_check_shard, dataset, shard))
+            for shard in dataset.shards
+        ),
+        *((name, partial(_check_embeddings, dataset, path)) for name, path in embeddings),
+    ]
+    for done, (name, check) in enumerate(checks, 1):
+        finding = Finding(name, _problem(check))
+        if progress:
+            progress(done, len(checks))
+        yield finding
 
 
-def _problem(check) -> str | None:
+def _problem(check: Callable[[], None]) -> str | None:
     try:
         check()
     except (ClipsepError, OSError) as error:

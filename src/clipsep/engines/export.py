@@ -58,7 +58,7 @@ class Export:
     difference: float
 
 
-def export_checkpoint(model: str | Path, output: Path | None = None) -> Export:
+def export_checkpoint(model: str | Path, output: str | Path | None = None) -> Export:
     """Write model.onnx beside a checkpoint's weights, and check that it gives the same masks.
 
     Args:
@@ -71,7 +71,7 @@ def export_checkpoint(model: str | Path, output: Path | None = None) -> Export:
     """
     source = find_checkpoint(model)
     checkpoint = load_checkpoint(source)
-    folder = output or source
+    folder = Path(output) if output else source
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if folder.resolve() != source.resolve():

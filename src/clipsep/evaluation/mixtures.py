@@ -123,7 +123,7 @@ class Mixture:
 
 
 def read_mixture_list(
-    path: Path, root: Path | None = None, must_exist: bool = False
+    path: str | Path, root: str | Path | None = None, must_exist: bool = False
 ) -> list[Mixture]:
     """Read the mixtures of a CSV file; the columns of frames may be absent.
 
@@ -134,7 +134,8 @@ def read_mixture_list(
     Raises:
         UsageError: naming the column or line that is wrong.
     """
-    root = path.parent if root is None else root
+    path = Path(path)
+    root = path.parent if root is None else Path(root)
     try:
         with open(path, newline="", encoding="utf-8") as file:
             reader = csv.DictReader(file)
@@ -155,8 +156,9 @@ def read_mixture_list(
     return list(mixtures.values())
 
 
-def write_mixture_list(mixtures: Iterable[Mixture], path: Path) -> None:
+def write_mixture_list(mixtures: Iterable[Mixture], path: str | Path) -> None:
     """Write a CSV file of mixtures, complete or not at all; paths are relative to its folder."""
+    path = Path(path)
     with (
         atomic_write(path) as temporary,
         open(temporary, "w", newline="", encoding="utf-8") as file,

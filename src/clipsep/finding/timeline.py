@@ -14,7 +14,7 @@ _MOST_ROWS = 40
 _COLUMNS = 1500  # points of a curve: more than a page shows
 
 
-def draw_timeline(result: FindResult, path: Path) -> None:
+def draw_timeline(result: FindResult, path: str | Path) -> None:
     """Draw the sounds of a result as PNG; those beyond the first 40 are left out.
 
     Raises:
@@ -53,7 +53,7 @@ def draw_timeline(result: FindResult, path: Path) -> None:
     axes.tick_params(left=False)
     FigureCanvasAgg(figure)
     try:
-        with atomic_write(path) as temporary:
+        with atomic_write(Path(path)) as temporary:
             figure.savefig(temporary, format="png", dpi=120)
     except OSError as error:
         raise ClipsepError(f"Cannot write '{path}': {error.strerror or error}.") from error

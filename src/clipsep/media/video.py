@@ -70,7 +70,7 @@ def read_frame(path: str | Path, seconds: float) -> Image.Image:
     """Read the frame of a video that is shown ``seconds`` after its first one, upright RGB, uncut.
 
     Raises:
-        UsageError: if the file does not exist, or the video ends before.
+        UsageError: if the file does not exist, or the video's last frame is over by then.
         ClipsepError: if it has no frames, or they cannot be decoded.
     """
     path = Path(path)
@@ -99,8 +99,14 @@ def read_frame(path: str | Path, seconds: float) -> Image.Image:
                 f"{path} is damaged: its frames at {seconds:g} s cannot be decoded; get an intact copy."
             ) from error
     last = shown.time - first if shown is not None and shown.time is not None else 0.0
-    if shown is None or seconds > last + 1 / rate + 0.5:
-        raise UsageError(f"{path} ends at {last:.2f} s: it has no frame at {seconds:g} s.")
+    if shown is None:
+        raise UsageError(f"{path} has no frame at {seconds:g} s: choose an earlier moment.")
+    shown_for = float((shown.duration or 0) * tick)
+    end = last + max(shown_for, 1 / rate)
+    if seconds > end + 1e-6:
+        raise UsageError(
+            f"{path} ends at {end:.2f} s and has no frame at {seconds:g} s: choose an earlier moment."
+        )
     return _upright(shown)
 
 

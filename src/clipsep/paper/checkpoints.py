@@ -54,7 +54,10 @@ _KEPT_ARGUMENTS = (
 
 
 def import_published(
-    path: Path, output: Path, args: Path | None = None, name: str | None = None
+    path: str | Path,
+    output: str | Path,
+    args: str | Path | None = None,
+    name: str | None = None,
 ) -> CheckpointConfig:
     """Import CLIPSep (late fusion), CLIPSep-NIT, PIT or LabelSep weights.
 
@@ -76,6 +79,7 @@ def import_published(
             that is not supported (early and middle fusion, BERTSep, Sound-of-Pixels queries), or
             contradicts the other file.
     """
+    path, output, args = Path(path), Path(output), Path(args) if args else None
     for given in filter(None, (path, args)):
         if not given.exists():
             raise UsageError(f"'{given}' does not exist: check the name.")

@@ -26,9 +26,9 @@ FRAME_SIZE = 224
 
 
 def import_list(
-    list_file: Path,
-    output: Path,
-    root: Path,
+    list_file: str | Path,
+    output: str | Path,
+    root: str | Path,
     workers: int | None = None,
     progress: Progress | None = None,
     ray: str | None = None,
@@ -46,10 +46,11 @@ def import_list(
         UsageError: if the list cannot be read.
         ClipsepError: if the output cannot be written.
     """
+    list_file, root = Path(list_file), Path(root)
     rows = {row.wav: row for row in read_list(list_file)}
     roots = (root.absolute(), list_file.absolute().parent)
     clips = [_ListedFiles.find(row, roots) for row in rows.values()]
-    output = output.absolute()
+    output = Path(output).absolute()
     return fill_dataset(output, clips, _Stage(output), workers, progress, ray)
 
 

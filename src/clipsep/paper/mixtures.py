@@ -34,10 +34,10 @@ class PairsReport:
 
 
 def published_mixtures(
-    target_list: Path,
-    interferer_list: Path,
-    root: Path = Path(),
-    video_folders: Iterable[Path] = (),
+    target_list: str | Path,
+    interferer_list: str | Path,
+    root: str | Path = ".",
+    video_folders: Iterable[str | Path] = (),
     n_sources: int = 2,
 ) -> PairsReport:
     """One mixture per clip of ``target_list``, as the published evaluation makes them.
@@ -53,12 +53,14 @@ def published_mixtures(
     Raises:
         UsageError: if a list cannot be read, or a target has no label to query with.
     """
+    target_list, interferer_list = Path(target_list), Path(interferer_list)
     targets, interferers = read_list(target_list), read_list(interferer_list)
     if unlabelled := [row for row in targets if row.label is None]:
         raise UsageError(
             f"'{target_list}': '{unlabelled[0].wav}' has no label, but a mixture needs one as its query."
         )
-    finder = _ClipFinder((root, target_list.parent, interferer_list.parent), video_folders)
+    roots = (Path(root), target_list.parent, interferer_list.parent)
+    finder = _ClipFinder(roots, map(Path, video_folders))
     report = PairsReport()
     partners = published_partners(len(targets), len(interferers), n_sources - 1)
     for index, (target, numbers) in enumerate(zip(targets, partners, strict=True)):

@@ -6,7 +6,10 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from numbers import Real
 from typing import Any
+
+import numpy as np
 
 from clipsep.errors import UsageError
 from clipsep.media import output_format
@@ -67,8 +70,11 @@ class SeparationOptions:
     def __post_init__(self) -> None:
         for name in ("exclude", "remove"):
             queries = getattr(self, name)
+            if isinstance(queries, set | frozenset):
+                raise UsageError(f"The queries of {name} need an order: give a list, not a set.")
             if isinstance(queries, str) or not isinstance(queries, Sequence):
                 object.__setattr__(self, name, (queries,))  # one query is a list of one
+        self._check_types()
         sensitivity_bias(self.sensitivity)
         output_format(self.format, self.bit_depth, self.bit_rate)
         _check_file_name(self.filename)
@@ -95,6 +101,26 @@ class SeparationOptions:
                 "depth and bit rate."
             )
 
+    def _check_types(self) -> None:
+        """Raise UsageError for a value of another type than the option's, as callers in Python may give."""
+        for name in ("binary", "together", "residual", "plot", "skip_existing", "video"):
+            if not isinstance(getattr(self, name), bool | np.bool_):
+                raise UsageError(f"{name} is True or False, not {getattr(self, name)!r}.")
+        for name in ("format", "filename"):
+            if not isinstance(getattr(self, name), str):
+                raise UsageError(f"{name} is a text, not {getattr(self, name)!r}.")
+        for name in ("sensitivity", "start", "end", "bit_depth", "bit_rate"):
+            value = getattr(self, name)
+            if (value is not None or name == "sensitivity") and not _is_number(value):
+                raise UsageError(f"{name} is a number, not {value!r}.")
+        if not isinstance(self.gain, Mapping):
+            raise UsageError(
+                f'gain has a number of dB for each sound, as in {{"speech": 6}}, not {self.gain!r}.'
+            )
+        for query, gain in self.gain.items():
+            if not _is_number(gain):
+                raise UsageError(f"The gain for '{query}' is a number of dB, not {gain!r}.")
+
     def changed(self, **settings: Any) -> SeparationOptions:
         """Return the same options with other values; UsageError for an unknown name."""
         names = [one.name for one in fields(self)]
@@ -119,6 +145,10 @@ class SeparationOptions:
         return queries or self.remove or list(self.gain)
 
 
+def _is_number(value: object) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
 def _check_file_name(template: str) -> None:
     places = set(_PLACES.findall(template))
     unknown = places - {"stem", "query", "ext"}
@@ -128,6 +158,10 @@ def _check_file_name(template: str) -> None:
         )
     if not places & {"stem", "query"}:
         raise UsageError(f"The file name '{template}' would be the same for all: add {{query}}.")
+    if not template.endswith(".{ext}"):
+        raise UsageError(
+            f"The file name '{template}' leaves the extension open: let it end with .{{ext}}."
+        )
     if template.startswith(("/", "\\", "~")) or ".." in re.split(r"[/\\]", template):
         raise UsageError(
             f"The file name '{template}' leaves the output folder: choose that with -o."

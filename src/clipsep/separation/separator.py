@@ -313,8 +313,7 @@ class Separator:
 
 
 def _tags_of(path: Path, options: SeparationOptions) -> Tags | None:
-    """Tags of a recording; chapters have no place in a part of it, and a pipe is read only once."""
+    """Read the tags of a recording, or of the part that is asked for; a pipe is read only once."""
     if not path.is_file():
         return None
-    tags = read_tags(path)
-    return tags.without_chapters() if options.start or options.end is not None else tags
+    return read_tags(path).of_part(options.start or 0.0, options.end)

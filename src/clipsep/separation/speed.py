@@ -5,11 +5,14 @@ from __future__ import annotations
 import statistics
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from itertools import count
 from typing import Any
 
 import numpy as np
 
+from clipsep.messages import Progress
 from clipsep.separation.separator import EncodedQueries, Separator
 
 FORMATS = {"mono, 16 kHz": (16000, 1), "stereo, 44.1 kHz": (44100, 2)}
@@ -49,6 +52,7 @@ def measure_speed(
     threads: int | None = None,
     seconds: int = 30,
     repeats: int = 3,
+    progress: Progress | None = None,
 ) -> Speed:
     """Measure one engine, with noise, whose kind does not matter for speed.
 
@@ -56,6 +60,7 @@ def measure_speed(
         threads: how many one operation uses; None for one per core.
         seconds: length of the audio.
         repeats: number of runs, of which the median counts.
+        progress: is called with the runs that are done, and all of them.
 
     Raises:
         UsageError, ClipsepError: if the model cannot be loaded, see `Separator.from_pretrained`.
@@ -68,12 +73,19 @@ def measure_speed(
     first_query = time.perf_counter()
     queries = separator.encode(QUERIES)
     one = EncodedQueries(queries.names[:1], queries.embeddings[:1])
+    runs = count(1)
+    total = (len(FORMATS) + 1) * (repeats + 1)
+
+    def ran() -> None:
+        if progress:
+            progress(next(runs), total)
+
     work = {
-        name: _median_seconds(separator, one, rate, channels, seconds, repeats)
+        name: _median_seconds(separator, one, rate, channels, seconds, repeats, ran)
         for name, (rate, channels) in FORMATS.items()
     }
     mono = next(iter(FORMATS))
-    both = _median_seconds(separator, queries, *FORMATS[mono], seconds, repeats)
+    both = _median_seconds(separator, queries, *FORMATS[mono], seconds, repeats, ran)
     return Speed(
         engine=separator.engine.name,
         device=separator.engine.device,
@@ -93,6 +105,7 @@ def _median_seconds(
     channels: int,
     seconds: int,
     repeats: int,
+    ran: Callable[[], None],
 ) -> float:
     noise = np.random.default_rng(0).standard_normal((channels, sample_rate)).astype(np.float32)
     spent = []
@@ -102,6 +115,7 @@ def _median_seconds(
             pass
         if number:  # the first one warms up
             spent.append(time.perf_counter() - start)
+        ran()
     return statistics.median(spent)
 
 

@@ -27,10 +27,11 @@ from clipsep.datasets.writer import shuffle_key
 from clipsep.errors import ClipsepError, UsageError
 from clipsep.files import SOUND_SUFFIXES, VIDEO_SUFFIXES, find_files
 from clipsep.media.images import open_image
-from clipsep.messages import counted
+from clipsep.messages import Progress, counted
 from clipsep.queries import QueryEncoder, load_query_encoder
 from clipsep.queries.known import copy_known_sounds
 from clipsep.queries.prompts import encode_prompted
+from clipsep.training.callbacks.progress import StepCount
 from clipsep.training.config import TrainingConfig
 from clipsep.training.train import train
 from clipsep.workflows.backgrounds import write_backgrounds
@@ -76,6 +77,11 @@ class Finetuning:
     device: str = "auto"
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        for name in ("clips", "output", "image", "others", "audio"):
+            if (path := getattr(self, name)) is not None:
+                object.__setattr__(self, name, Path(path))  # text serves as well
+
 
 @dataclass(frozen=True)
 class FinetuneReport:
@@ -86,9 +92,15 @@ class FinetuneReport:
 
 
 def finetune(
-    request: Finetuning, tell: Callable[[str], None] = lambda sentence: None
+    request: Finetuning,
+    tell: Callable[[str], None] = lambda sentence: None,
+    progress: Progress | None = None,
 ) -> FinetuneReport:
     """Train, average and measure; after an interrupt, run it again to continue.
+
+    Args:
+        tell: is called with a sentence at each stage.
+        progress: is called with the steps of the training that are done, and all of them.
 
     Raises:
         UsageError: for too few recordings, other sounds of the same name, a wrong list or model.
@@ -121,7 +133,8 @@ def finetune(
         f"training '{request.name}' from {counted(len(_split(own, 'train')), 'recording')} and "
         f"{counted(len(_split(others, 'train')), 'other sound')}: {counted(config.steps, 'step')}"
     )
-    trained = train(config, progress=False).parent / "last"
+    counts = [StepCount(config.steps, progress)] if progress else []
+    trained = train(config, progress=False, callbacks=counts).parent / "last"
     model = _averaged(start, load_checkpoint(trained), request)
     _keep_feedback(start, model, request, encoder)
     tell("measuring before and after")

@@ -31,21 +31,30 @@ _REPOSITORY = re.compile(r"[\w][\w.-]*/[\w][\w.-]*")
 _MOST_SOUNDS = 400  # named in the card
 
 
-def save_pretrained(model: str | Path, folder: Path, license: str | None = None) -> list[Path]:
+def save_pretrained(
+    model: str | Path,
+    folder: str | Path,
+    license: str | None = None,
+    repository: str | None = None,
+) -> list[Path]:
     """Write what the hub keeps of a model into a folder; returns the files.
 
     Args:
         model: name, folder or hub id.
         license: terms of the weights, as the hub calls them ("mit", "cc-by-4.0"); for the card.
+        repository: "owner/name" under which the model will be on the hub; for the card's example.
 
     Raises:
-        UsageError: if there is no such model.
+        UsageError: for what cannot be a repository's name, or if there is no such model.
         ClipsepError: if it is damaged, or the folder cannot be written.
     """
+    if repository is not None:
+        _check_repository(repository)
+    folder = Path(folder)
     source = find_checkpoint(model)
     config = load_config(source)
     verify_weights(source, config)
-    card = model_card(config, source, license)
+    card = model_card(config, source, license, repository)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name in (CONFIG_NAME, WEIGHTS_NAME, ONNX_NAME, KNOWN_NAME):
@@ -78,40 +87,58 @@ def push_to_hub(
         UsageError: for what cannot be a repository's name, or if there is no such model.
         ClipsepError: if the hub refuses it or cannot be reached.
     """
-    if not _REPOSITORY.fullmatch(repository):
-        raise UsageError(
-            f"'{repository}' is not owner/name, as repositories of the hub are called."
-        )
+    _check_repository(repository)
     require("huggingface_hub", extra="hub", purpose="sending a model to the hub")
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError
+    from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError
 
     api = HfApi(endpoint=endpoint, token=token)
     with TemporaryDirectory() as folder:
-        save_pretrained(model, Path(folder), license)
+        save_pretrained(model, folder, license, repository)
         try:
             address = api.create_repo(repository, private=private, exist_ok=True)
             api.upload_folder(
                 repo_id=repository, folder_path=folder, commit_message=f"clipsep {__version__}"
             )
-        except (HfHubHTTPError, OSError, ValueError) as error:
-            reason = str(error).strip().split("\n")[0]
+        except (HfHubHTTPError, LocalTokenNotFoundError, ValueError) as error:
             raise ClipsepError(
-                f"The hub did not take '{repository}': {reason}. Log in with hf auth login, and look "
-                "whether you may write there."
+                f"The hub did not take '{repository}': {_reason(error)}. Log in with hf auth login, and "
+                "look whether you may write there."
+            ) from error
+        except Exception as error:
+            # Without a network it raises what its HTTP client does, which is another in other versions.
+            raise ClipsepError(
+                f"The hub at {api.endpoint} cannot be reached ({_reason(error)}): check the network and "
+                "HF_ENDPOINT, or write the files into a folder with -o and send them later."
             ) from error
     return str(address)
 
 
-def model_card(config: CheckpointConfig, folder: Path, license: str | None = None) -> str:
+def _check_repository(name: str) -> None:
+    if not _REPOSITORY.fullmatch(name):
+        raise UsageError(f"'{name}' is not owner/name, as repositories of the hub are called.")
+
+
+def _reason(error: Exception) -> str:
+    """Return the first line of a message, or the error's name if it has none."""
+    return str(error).strip().split("\n")[0].rstrip(".") or type(error).__name__
+
+
+def model_card(
+    config: CheckpointConfig,
+    folder: Path,
+    license: str | None = None,
+    repository: str | None = None,
+) -> str:
     """Write the card of a model in Markdown, with the YAML that the hub reads at its top."""
     import yaml
 
     summary = summarize(folder)
+    tags = ["audio-source-separation", "query-based", "clipsep", config.model.kind]
     about = {
         "library_name": "clipsep",
         "pipeline_tag": "audio-to-audio",
-        "tags": ["audio-source-separation", "query-based", "clipsep", config.model.kind],
+        "tags": list(dict.fromkeys(tags)),  # the kind may be "clipsep", too
         **({"license": license} if license else {}),
     }
     lines = [
@@ -126,7 +153,7 @@ def model_card(config: CheckpointConfig, folder: Path, license: str | None = Non
         "```python",
         "from clipsep import Separator",
         "",
-        'separator = Separator.from_pretrained("OWNER/NAME")',
+        f'separator = Separator.from_pretrained("{repository or "OWNER/NAME"}")',
         'result = separator.separate(waveform, sample_rate, ["dog barking"])',
         "```",
         "",

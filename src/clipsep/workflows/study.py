@@ -70,7 +70,7 @@ class Outcome:
     failure: str | None = None
 
 
-def plan_runs(plan: StudyPlan, folder: Path) -> list[StudyRun]:
+def plan_runs(plan: StudyPlan, folder: str | Path) -> list[StudyRun]:
     """All runs of a study, seed by seed, checked as far as that is possible before the first is trained.
 
     Raises:
@@ -81,7 +81,7 @@ def plan_runs(plan: StudyPlan, folder: Path) -> list[StudyRun]:
         StudyRun(
             variant=variant,
             seed=seed,
-            config=plan.run_config(variant, seed, folder),
+            config=plan.run_config(variant, seed, Path(folder)),
             evaluation=_evaluation(plan, variant),
             checkpoint=plan.checkpoint,
         )

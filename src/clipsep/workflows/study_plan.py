@@ -107,14 +107,14 @@ class StudyPlan(_Settings):
         return load_config(chosen.config or self.config, [*overrides, f"output={output}"])
 
 
-def read_plan(path: Path) -> StudyPlan:
+def read_plan(path: str | Path) -> StudyPlan:
     """Read a study's YAML file.
 
     Raises:
         UsageError: naming the file and the key that is missing, unknown or wrong.
     """
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        data = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise UsageError(f"Cannot read the study '{path}': {error}.") from error
     if not isinstance(data, dict):

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from clipsep.cli.console import AsJson, Device, cells, stdout, table_of
+from clipsep.cli.console import AsJson, Device, cells, progress_bar, stdout, table_of
 
 if TYPE_CHECKING:
     from clipsep.workflows.before_after import Score
@@ -77,7 +78,9 @@ def finetune(
         device=device,
     )
     try:
-        report = run_finetuning(request, lambda sentence: print(sentence, file=sys.stderr))
+        with progress_bar("training") as progress:
+            tell = partial(print, file=sys.stderr)
+            report = run_finetuning(request, tell, progress)
     except SystemExit as error:
         # Lightning turns Ctrl-C into this.
         raise KeyboardInterrupt from error

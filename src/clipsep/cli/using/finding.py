@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,6 +12,8 @@ import typer
 
 from clipsep.cli.console import Device, Sensitivity, cells, progress_bar, stdout, table_of
 from clipsep.cli.recordings import (
+    STDIN_NAME,
+    STDIO,
     EncoderName,
     End,
     Engine,
@@ -114,6 +117,10 @@ def scan(
 def _check_format(inputs: list[Path], format: str, plot: Path | None) -> None:
     if format not in _FORMATS:
         raise UsageError(f"The format '{format}' does not exist: choose {', '.join(_FORMATS)}.")
+    if plot and plot.suffix.lower() != ".png":
+        raise UsageError(
+            f"The timeline '{plot}' is written as PNG: give it a name that ends in .png."
+        )
     if len(inputs) > 1 and (plot or format == "labels"):
         raise UsageError("A timeline and a label track are of one recording: name one input.")
 
@@ -132,7 +139,8 @@ def _load(model: str, device: str, query_encoder: str | None, engine: str) -> Se
 
 def _of_recording(work: Callable[[Path], FindResult], source: Path) -> FindResult:
     with recording_of(source) as path:
-        return work(path)
+        result = work(path)
+    return replace(result, source=STDIN_NAME) if source == STDIO else result
 
 
 def _print(results: list[FindResult], format: str, plot: Path | None) -> None:

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from clipsep.cli.console import AsJson, Device, cells, stdout, table_of
+from clipsep.cli.console import AsJson, Device, cells, progress_bar, stdout, table_of
 from clipsep.cli.recordings import Model
 from clipsep.errors import ClipsepError
 from clipsep.messages import printable
@@ -165,7 +165,7 @@ def push(
     from clipsep.workflows.hub import push_to_hub, save_pretrained
 
     if output:
-        for path in save_pretrained(model, output, license):
+        for path in save_pretrained(model, output, license, repository):
             print(path)
     else:
         print(push_to_hub(model, repository, private, license))
@@ -192,7 +192,10 @@ def bench(
     from clipsep.separation.speed import FORMATS, measure_speed
 
     names = engines_of(find_checkpoint(model)) if engine == "all" else [engine]
-    results = [measure_speed(model, name, device, threads, seconds) for name in names]
+    results = []
+    for name in names:
+        with progress_bar(f"measuring {name}") as progress:
+            results.append(measure_speed(model, name, device, threads, seconds, progress=progress))
     if as_json:
         print(json.dumps([result.as_dict() for result in results], indent=2))
         return

@@ -21,8 +21,9 @@ from clipsep.cli.console import (
     stdout,
     table_of,
 )
-from clipsep.cli.feedback import feedback_cells, note_on
+from clipsep.cli.feedback import feedback_cells, note_on, sentence_on
 from clipsep.cli.recordings import (
+    STDIN_NAME,
     STDIO,
     EncoderName,
     End,
@@ -159,18 +160,25 @@ def separate(
         _separate_to_stdout(inputs[0], request, as_json)
     else:
         with recording_of(inputs[0]) as path:
-            _separate_one(path, request, output, as_json)
+            name = STDIN_NAME if inputs[0] == STDIO else str(inputs[0])
+            _separate_one(path, name, request, output, as_json)
 
 
-def _separate_one(path: Path, request: SeparationRequest, output: Path, as_json: bool) -> None:
+def _separate_one(
+    path: Path, name: str, request: SeparationRequest, output: Path, as_json: bool
+) -> None:
     report = _report_of(path, request, output)
     if report is None:
-        print("[]" if as_json else f"All files of {path} are in {output}: nothing was done.")
+        if as_json:
+            skipped = {"input": name, "status": "skipped", "reason": "its files were there"}
+            print(json.dumps(skipped, indent=2))
+        else:
+            print(f"All files of {printable(name)} are in {output}: nothing was done.")
         return
     if as_json:
-        print(json.dumps(report.as_dict(), indent=2, allow_nan=False))
+        print(json.dumps({**report.as_dict(), "input": name}, indent=2, allow_nan=False))
     else:
-        _print_report(report)
+        _print_report(report, name)
     _note_changes(report, request.options.format)
 
 
@@ -237,7 +245,8 @@ def _separate_many(
         print(json.dumps(entries, indent=2, allow_nan=False))
     else:
         for path, reason in report.failed.items():
-            print(f"failed {printable(path)}: {printable(reason)}")
+            named = reason if str(path) in reason else f"{path}: {reason}"
+            print(f"failed: {printable(named)}")
         print(
             f"files: {good} separated in {output} ({report.separated} of them now), "
             f"{len(report.failed)} failed; their levels and shares are in {report.notes.path}."
@@ -250,10 +259,10 @@ def _separate_many(
         raise typer.Exit(1)
 
 
-def _print_report(report: FileReport) -> None:
+def _print_report(report: FileReport, source: str) -> None:
     from clipsep.separation.masking.confidence import QueryFeedback
 
-    says = any(one != QueryFeedback() for one in report.feedback.values())
+    says = any(report.feedback_on(name) != QueryFeedback() for name in report.targets)
     about = ("known", "confidence") if says else ()
     columns = ("query", *about, "level", "share of energy", "file")
     table = table_of(*columns, right=tuple(range(1 + bool(says), len(columns) - 1)))
@@ -265,8 +274,11 @@ def _print_report(report: FileReport) -> None:
         said = feedback_cells(report.feedback.get(name))[: len(about)]
         table.add_row(*cells(name, *said, _level(track.level), share, track.path))
     nothing = [""] * len(about)
-    table.add_row(*cells("(mixture)", *nothing, _level(report.level), "100.0 %", report.source))
+    table.add_row(*cells("(mixture)", *nothing, _level(report.level), "100.0 %", source))
     stdout().print(table)
+    for query, feedback in report.feedback.items():
+        if query not in report.targets and (line := sentence_on(query, feedback)):
+            print(printable(line))
     if report.figure:
         print(f"Spectrograms: {report.figure}")
     for query, feedback in report.feedback.items():

@@ -51,7 +51,7 @@ class SoundFile:
         return self.folder / self.id
 
 
-def find_sounds(folders: Iterable[Path]) -> list[SoundFile]:
+def find_sounds(folders: Iterable[str | Path]) -> list[SoundFile]:
     """Find the audio files below ``folders``, each labeled by the folder that it lies in, by their ids.
 
     ``FOLDER/dog_barking/a/1.wav`` is "dog barking"; its images are all in ``FOLDER/dog_barking``.
@@ -60,7 +60,7 @@ def find_sounds(folders: Iterable[Path]) -> list[SoundFile]:
         UsageError: if a folder does not exist or holds no audio, or two files have the same path in it.
     """
     sounds: dict[str, SoundFile] = {}
-    for source in folders:
+    for source in map(Path, folders):
         if not source.is_dir():
             raise UsageError(f"'{source}' is not a folder: give one with a folder for each sound.")
         images: dict[str, list[Path]] = {}
@@ -95,7 +95,7 @@ def sound_file(folder: Path, name: str, label: str, images: Sequence[Path] = ())
 
 def prepare_sounds(
     sounds: list[SoundFile],
-    output: Path,
+    output: str | Path,
     workers: int | None = None,
     progress: Progress | None = None,
     ray: str | None = None,
@@ -110,7 +110,7 @@ def prepare_sounds(
     Raises:
         ClipsepError: if the output cannot be written or the workers cannot be used.
     """
-    output = output.absolute()
+    output = Path(output).absolute()
     sounds = [replace(sound, folder=sound.folder.absolute()) for sound in sounds]
     return fill_dataset(output, sounds, _StageSound(output), workers, progress, ray)
 

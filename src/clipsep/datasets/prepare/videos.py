@@ -47,7 +47,7 @@ class VideoFile:
         return self.folder / self.id
 
 
-def find_videos(sources: Iterable[Path], labels: Path | None = None) -> list[VideoFile]:
+def find_videos(sources: Iterable[str | Path], labels: str | Path | None = None) -> list[VideoFile]:
     """Find the video files among ``sources`` (files, or folders searched to any depth), by their ids.
 
     Args:
@@ -78,14 +78,14 @@ def find_videos(sources: Iterable[Path], labels: Path | None = None) -> list[Vid
     return [videos[clip_id] for clip_id in sorted(videos)]
 
 
-def labels_without_video(labels: Path, videos: Iterable[VideoFile]) -> list[str]:
+def labels_without_video(labels: str | Path, videos: Iterable[VideoFile]) -> list[str]:
     """List the paths in a CSV of labels that match no video; UsageError if it is not such a CSV."""
     return sorted(_read_labels(labels).keys() - {video.id for video in videos})
 
 
 def prepare(
     videos: list[VideoFile],
-    output: Path,
+    output: str | Path,
     workers: int | None = None,
     progress: Progress | None = None,
     ray: str | None = None,
@@ -103,6 +103,7 @@ def prepare(
         UsageError: if the videos lie in the output folder itself.
         ClipsepError: if the output cannot be written or the workers cannot be used.
     """
+    output = Path(output)
     if output.resolve() in {folder.resolve() for folder in {video.folder for video in videos}}:
         raise UsageError(f"'{output}' is the folder of the videos, too: choose another with -o.")
     output = output.absolute()
@@ -139,7 +140,7 @@ class _Stage:
         )
 
 
-def _read_labels(path: Path) -> dict[str, str]:
+def _read_labels(path: str | Path) -> dict[str, str]:
     problem = "its first line is not 'path,label'"
     try:
         with open(path, newline="", encoding="utf-8") as file:

@@ -33,7 +33,7 @@ def split_name(name: str | Path) -> tuple[str | None, Path]:
     return None, Path(name)
 
 
-def read_any(name: str | Path, audio: Path | None = None) -> list[Mixture]:
+def read_any(name: str | Path, audio: str | Path | None = None) -> list[Mixture]:
     """Read the mixtures of a public list, ``KIND:FILE``, or of one of the package's own, ``FILE``.
 
     Args:
@@ -45,7 +45,7 @@ def read_any(name: str | Path, audio: Path | None = None) -> list[Mixture]:
     kind, path = split_name(name)
     if kind is None:
         return read_mixture_list(path, audio, must_exist=True)
-    mixtures = READERS[kind](path, audio or path.parent)
+    mixtures = READERS[kind](path, Path(audio) if audio else path.parent)
     if not mixtures:
         raise UsageError(f"'{path}' lists no mixtures.")
     seen: set[str] = set()

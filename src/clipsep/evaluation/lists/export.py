@@ -15,8 +15,8 @@ from clipsep.evaluation.mixtures import load_sources
 
 def write_mixtures(
     name: str | Path,
-    folder: Path,
-    audio: Path | None = None,
+    folder: str | Path,
+    audio: str | Path | None = None,
     progress: Callable[[float, float | None], None] | None = None,
 ) -> Path:
     """Write ``mixture/ID.wav``, ``reference/ID.wav`` and ``list.csv``, a ``files:`` list of them.
@@ -33,7 +33,7 @@ def write_mixtures(
         UsageError: if the list cannot be read.
         ClipsepError: if a sound cannot be read, or a file not written.
     """
-    mixtures = read_any(name, audio)
+    folder, mixtures = Path(folder), read_any(name, audio)
     rows: list[tuple[str, ...]] = [("id", "mixture", "reference", "query", "label", "sample_rate")]
     try:
         for done, mixture in enumerate(mixtures, 1):

@@ -24,6 +24,7 @@ from clipsep.media.writing.formats import OutputFormat, output_format
 from clipsep.media.writing.sinks import FfmpegSink, VorbisSink
 from clipsep.media.writing.tags import Tags
 from clipsep.media.writing.video import VideoSink
+from clipsep.messages import counted
 
 _WAV_LIMIT_BYTES = 2**32 - 2**16  # the size fields of WAV are 32 bits wide; leave room for headers
 
@@ -171,13 +172,13 @@ class AudioWriter:
                 StreamingResampler(rate, self.sample_rate) for _ in range(self.channels)
             ]
         if description.channels and self.channels not in description.channels:
-            raise self._refusal(f"{self.channels} channel(s)", description.channels)
+            raise self._refusal(counted(self.channels, "channel"), description.channels)
 
     def _refusal(self, what: str, allowed: Sequence[int] = ()) -> UsageError:
-        only = f" (only {', '.join(map(str, allowed))})" if allowed else ""
+        only = f", only {' or '.join(map(str, allowed))}" if allowed else ""
         return UsageError(
-            f"{self.format} cannot hold {what}{only}: choose another format, such as wav, for "
-            f"{self.path.name}."
+            f"{self.path.name} cannot be written: the format {self.format} cannot hold {what}{only}: "
+            "choose another, such as wav."
         )
 
     def _open_sink(
@@ -213,7 +214,7 @@ class AudioWriter:
                 if isinstance(error, OSError):
                     raise
                 refusal = error
-        what = f"{self.channels} channel(s) at {self.sample_rate} Hz"
+        what = f"{counted(self.channels, 'channel')} at {self.sample_rate} Hz"
         raise self._refusal(what) from refusal
 
     def _open_video(self, video: AudioStreamInfo) -> VideoSink:

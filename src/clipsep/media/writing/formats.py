@@ -64,22 +64,30 @@ def output_format(
     """
     if name not in OUTPUT_FORMATS:
         raise UsageError(
-            f"unknown output format '{name}': choose one of {', '.join(OUTPUT_FORMATS)}."
+            f"The format '{name}' cannot be written: choose one of {', '.join(OUTPUT_FORMATS)}."
         )
     chosen = OUTPUT_FORMATS[name]
     if bit_depth is not None:
         depths = BIT_DEPTHS.get(name, ())
         if bit_depth not in depths:
-            have = f"{name} has {_either(depths)} bits" if depths else f"{name} has no bit depth"
-            raise UsageError(f"{have}, not {bit_depth}: change --bit-depth or --format.")
+            raise UsageError(
+                f"The format {name} has {_either(depths)} bits, not {bit_depth}: change the bit depth, or "
+                "the format."
+                if depths
+                else f"The format {name} has no bit depth: leave it out, or choose wav or flac."
+            )
         chosen = _with_depth(chosen, name, bit_depth)
     if bit_rate is not None:
         if chosen.bit_rates is None:
             able = [other for other, form in OUTPUT_FORMATS.items() if form.bit_rates]
-            raise UsageError(f"{name} takes no bit rate: it is for {_either(able)}.")
+            raise UsageError(
+                f"The format {name} takes no bit rate: leave it out, or choose {_either(able)}."
+            )
         low, high = chosen.bit_rates
         if not low <= bit_rate <= high:
-            raise UsageError(f"{name} takes {low} to {high} kbit/s, not {bit_rate}.")
+            raise UsageError(
+                f"The format {name} takes a bit rate of {low} to {high} kbit/s, not {bit_rate}: change it."
+            )
     return chosen
 
 

@@ -103,6 +103,8 @@ class VorbisSink:
         values = tags.values if tags else {}
         for name in _VORBIS_TAGS & values.keys():
             setattr(self._file, name, values[name])
+        if "track" in values:
+            self._file.tracknumber = values["track"]
 
     def write(self, samples: np.ndarray) -> None:
         for start in range(0, len(samples), self._SLICE):

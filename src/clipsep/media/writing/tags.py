@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,9 +40,21 @@ class Tags:
         if self.chapters:
             container.set_chapters([chapter.copy() for chapter in self.chapters])
 
-    def without_chapters(self) -> Tags:
-        """For a part of the file, where their times do not hold."""
-        return Tags(self.values)
+    def of_part(self, start: float, end: float | None) -> Tags:
+        """For the part of the file between two times in seconds: chapters outside are left out."""
+        chapters: list[Chapter] = []
+        for chapter in self.chapters:
+            base = chapter["time_base"] or Fraction(1)  # of those that are read it is known
+            first, last = (
+                chapter["start"] - round(start / base),
+                chapter["end"] - round(start / base),
+            )
+            first = max(first, 0)
+            if end is not None:
+                last = min(last, round((end - start) / base))
+            if first < last:
+                chapters.append({**chapter, "start": first, "end": last})
+        return Tags(self.values, tuple(chapters))
 
 
 def read_tags(path: str | Path) -> Tags:

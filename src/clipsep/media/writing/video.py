@@ -128,7 +128,9 @@ class VideoSink:
     def _copies(self) -> Iterator[av.Packet]:
         streams = [self._input.streams[index] for index in self._copied]
         for packet in demux(self._input, self._source.path, *streams):
-            if packet.dts is not None:  # the last one is empty
+            # Each stream ends with an empty one. Matroska's first packets of B-frames have no decoding
+            # time, and hold frames all the same.
+            if packet.size:
                 yield packet
 
     def _copy_until(self, seconds: float) -> None:

@@ -63,7 +63,7 @@ class DownloadReport:
 
 def download(
     clips: list[ListedClip],
-    root: Path,
+    root: str | Path,
     fetch: Fetch,
     longer_than: float,
     settings: DownloadSettings | None = None,
@@ -78,7 +78,7 @@ def download(
         ClipsepError: if one request after the other fails, or the disk is full. What is finished is
             kept, and the same call continues.
     """
-    settings = settings or DownloadSettings()
+    root, settings = Path(root), settings or DownloadSettings()
     report = DownloadReport()
     there = {clip.name for clip in clips if _in_place(clip, root)}
     report.already_there = len(there)

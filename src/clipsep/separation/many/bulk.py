@@ -64,7 +64,7 @@ class BulkReport:
 def separate_files(
     recordings: Sequence[Recording],
     request: SeparationRequest,
-    output: Path,
+    output: str | Path,
     workers: int | None = None,
     progress: Progress | None = None,
     ray: str | None = None,
@@ -81,7 +81,7 @@ def separate_files(
         UsageError: if the request is wrong, or two recordings would be written to the same files.
         ClipsepError: if the model, the output folder or the workers cannot be used.
     """
-    request, output = request.with_absolute_paths(), output.absolute()
+    request, output = request.with_absolute_paths(), Path(output).absolute()
     outputs = _outputs(recordings, request, output)
     request.digest  # noqa: B018 - names a model that cannot be used before anything is written
     with _made_folder(output):

@@ -34,7 +34,7 @@ class Recording:
         return self.folder / self.name
 
 
-def find_recordings(inputs: Iterable[Path], output: Path) -> list[Recording]:
+def find_recordings(inputs: Iterable[str | Path], output: str | Path) -> list[Recording]:
     """Find the files among ``inputs``: files, or folders searched at any depth for audio and videos.
 
     Args:
@@ -43,9 +43,9 @@ def find_recordings(inputs: Iterable[Path], output: Path) -> list[Recording]:
     Raises:
         UsageError: for an input that does not exist, or if there is nothing to separate.
     """
-    inputs, output = list(inputs), output.resolve()
+    sources, output = [Path(source) for source in inputs], Path(output).resolve()
     recordings: dict[Path, Recording] = {}
-    for source in inputs:
+    for source in sources:
         if source.resolve() == output:
             raise UsageError(f"'{source}' is the output folder, too: choose another with -o.")
         holds_output = source.resolve() in output.parents
@@ -54,7 +54,7 @@ def find_recordings(inputs: Iterable[Path], output: Path) -> list[Recording]:
             if not (holds_output and output in path.resolve().parents):
                 recordings.setdefault(path, Recording(folder, name, fingerprint(path)))
     if not recordings:
-        named = ", ".join(f"'{source}'" for source in inputs)
+        named = ", ".join(f"'{source}'" for source in sources)
         raise UsageError(f"There is no sound or video file in {named}.")
     return _told_apart([recordings[path] for path in sorted(recordings)])
 

@@ -15,7 +15,7 @@ from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.utilities import rank_zero_only
 from torch import nn
 
-from clipsep.messages import counted
+from clipsep.messages import Progress, counted
 
 
 def describe_start(model: nn.Module, device: torch.device, clips: int, output: Path) -> str:
@@ -75,6 +75,18 @@ class StepLines(Callback):
         end = "\n" if stays else ""
         print(f"\r{line.ljust(self._width)}", end=end, file=sys.stderr, flush=True)
         self._width = 0 if stays else len(line)
+
+
+class StepCount(Callback):
+    """Call a function with the steps that are done, and those of the whole run."""
+
+    def __init__(self, steps: int, progress: Progress):
+        self._steps, self._progress = steps, progress
+
+    @rank_zero_only
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: object) -> None:
+        """Count the steps that were done before an interrupt, too."""
+        self._progress(trainer.global_step, self._steps)
 
 
 def _duration(seconds: float) -> str:
