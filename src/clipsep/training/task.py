@@ -28,6 +28,9 @@ from clipsep.training.losses import (
 )
 
 
+_SILENT_POWER = 1e-8  # -80 dB of full scale
+
+
 class SeparationTask(pl.LightningModule):
     """Trains a model to separate mixtures of clips.
 
@@ -84,7 +87,7 @@ class SeparationTask(pl.LightningModule):
         self._parts.clear()
 
     def validation_step(self, batch: MixtureBatch, batch_idx: int) -> None:
-        """Loss with the training query; SDR of the first source for every kind of query."""
+        """Loss with the training query; SDR of the first source, unless silent, for every kind of query."""
         size = len(batch.sources)
         targets = self._targets(batch.sources)
         # Hybrid training is validated with images, as published.
@@ -94,10 +97,14 @@ class SeparationTask(pl.LightningModule):
         if loss.noise_activation is not None:
             activation = loss.noise_activation
             self.log("val/noise_activation", activation, batch_size=size, sync_dist=True)
+        target = batch.sources[:, 0]
+        # The SDR of silence is minus infinity: one such target would outweigh all others.
+        heard = target.square().mean(dim=-1) > _SILENT_POWER
+        count = int(heard.sum())
         for kind, query in self.validation_queries(batch).items():
             _, estimates = self.estimate(batch.sources, query)
-            sdr = _sdr(batch.sources[:, 0], estimates[:, 0]).mean()
-            self.log(f"val/sdr_{kind}", sdr, batch_size=size, prog_bar=True, sync_dist=True)
+            sdr = (_sdr(target, estimates[:, 0]) * heard).sum() / max(1, count)
+            self.log(f"val/sdr_{kind}", sdr, batch_size=count, prog_bar=True, sync_dist=True)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW (Adam without weight decay) with the config's schedule, per step."""
