@@ -27,7 +27,6 @@ from clipsep.training.losses import (
     with_absent_queries,
 )
 
-
 _SILENT_POWER = 1e-8  # -80 dB of full scale
 
 
