@@ -47,4 +47,4 @@ class Limits:
     job_seconds: float = 600.0
     kept: int = 16
     keep_seconds: float = 1800.0
-    shutdown_seconds: float = 10.0
+    shutdown_seconds: float = 5.0  # containers are killed ten seconds after they are told to stop
