@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
 from clipsep.parallel import on_ray
+
+
+def test_an_interrupt_as_the_driver_starts_ends_it(monkeypatch):
+    @contextmanager
+    def interrupted() -> Iterator[None]:
+        yield
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(on_ray, "interrupts_deferred", interrupted)
+    before = set(multiprocessing.active_children())
+    with pytest.raises(KeyboardInterrupt), on_ray._driver(60, "local", "cpu", b"", [], 1):
+        pass
+    assert set(multiprocessing.active_children()) == before
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")

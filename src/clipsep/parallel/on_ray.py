@@ -113,19 +113,20 @@ def _driver(patience: float, address: str, *work: Any) -> Iterator[Connection]:
     connection, sender = context.Pipe(duplex=False)
     run = secrets.token_hex(16)
     process = context.Process(target=_drive, args=(sender, run, address, *work))
-    with interrupts_deferred():
-        process.start()
-    sender.close()
     try:
+        with interrupts_deferred():  # those that come meanwhile are raised at its end
+            process.start()
+        sender.close()
         if not connection.poll(patience):
             raise _no_answer(address, f"nothing within {patience} s")
         _receive(connection)
         yield connection
     finally:
         connection.close()
-        process.terminate()
-        process.join(_STOP_SECONDS)
-        process.kill()
+        if process.pid is not None:
+            process.terminate()
+            process.join(_STOP_SECONDS)
+            process.kill()
         _end_stragglers(run)
 
 
