@@ -86,7 +86,7 @@ def test_wrong_requests_are_refused(refused, model, mixtures, tmp_path):
     refused(2, *evaluate, "--query", "smell", names="smell")
     refused(2, *evaluate, "--examples", 3, names="-o")
     refused(2, *evaluate, "--query", "image", "--images", tmp_path, names=tmp_path / "dog")
-    refused(1, *evaluate, "--query", "image", names="--images")
+    refused(2, *evaluate, "--query", "image", names="--images")
     refused(2, *evaluate, "--prompts", "song", names="song")
     refused(2, *evaluate, "--device", "abacus", names="abacus")
     refused(1, *evaluate, "-o", mixtures / "report", names=mixtures)
