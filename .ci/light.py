@@ -47,8 +47,8 @@ def main() -> None:
 def _megabytes(folder: Path) -> float:
     """Measure what is in a folder, without the pip that every environment has."""
     files = [file for file in folder.rglob("*") if file.is_file()]
-    own = [file for file in files if not file.relative_to(folder).parts[0].startswith("pip")]
-    return sum(file.stat().st_size for file in own) / 1e6
+    pip = [*(folder / "pip").rglob("*"), *folder.glob("pip-*/**/*")]
+    return sum(file.stat().st_size for file in set(files) - set(pip)) / 1e6
 
 
 if __name__ == "__main__":

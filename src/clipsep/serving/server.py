@@ -98,23 +98,21 @@ def serve(
         )
         # Port 0 lets the system choose one.
         address = Address(address.host, listening.getsockname()[1])
-        server = uvicorn.Server(config)
-        startup, shutdown = server.startup, server.shutdown
 
-        async def announced_startup(sockets: list[socket.socket] | None = None) -> None:
-            await startup(sockets)
-            _announce(address, protected=token is not None)
+        at, patience = address, limits.shutdown_seconds
 
-        async def patient_shutdown(sockets: list[socket.socket] | None = None) -> None:
-            loop = asyncio.get_running_loop()
-            end = loop.call_later(limits.shutdown_seconds, app.state.requests.stop)
-            await shutdown(sockets)
-            end.cancel()
+        class Server(uvicorn.Server):
+            async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+                await super().startup(sockets)
+                _announce(at, protected=token is not None)
 
-        # mypy lets no method be assigned.
-        setattr(server, "startup", announced_startup)  # noqa: B010
-        setattr(server, "shutdown", patient_shutdown)  # noqa: B010
-        server.run(sockets=[listening])
+            async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+                loop = asyncio.get_running_loop()
+                end = loop.call_later(patience, app.state.requests.stop)
+                await super().shutdown(sockets)
+                end.cancel()
+
+        Server(config).run(sockets=[listening])
     finally:
         listening.close()
 

@@ -220,8 +220,8 @@ def part_file(part: Part, format: str) -> Path:
 def mix_file(separation: Separation, gains_db: Sequence[float], format: str) -> Path:
     """Mix the targets and the residual, each at a gain in dB, to one file; raises as `part_file`.
 
-    Where the format ends at full scale and the mix does not, all of it is lowered: gains and not the
-    recording bring a mix there, and nobody who mixes wants it distorted.
+    If the mix is louder than the format can hold, all of it is lowered: it is the gains that make it
+    so loud, and a mix should not be distorted.
     """
     sources = [part.path for part in separation.parts if part.kind != "mixture"]
     factors = [0.0 if gain <= MUTED_DB else 10 ** (gain / 20) for gain in gains_db]
