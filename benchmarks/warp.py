@@ -1,9 +1,9 @@
 """How near our log-frequency bands are to the published warp: `python -m benchmarks.warp CORPUS`.
 
-The published code warps a spectrogram by `grid_sample` over bands and time; ours is a matrix product over
-the bins. Prints, for one test recording of each of four kinds, the largest difference over the loudest
-band, that of the logarithms, the share of bands whose logarithm differs by more than 0.001, and the loudest of
-these over the loudest band.
+The published code warps a spectrogram by `grid_sample` over bands and time; ours is a matrix product
+over the bins. Prints, for one test recording of each of four kinds, the largest difference over the
+loudest band, that of the logarithms, the share of bands whose logarithm differs by more than 0.001, and
+the loudest of these over the loudest band.
 """
 
 from __future__ import annotations
@@ -38,9 +38,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("corpus", type=Path, metavar="CORPUS")
     corpus = parser.parse_args().corpus
-    print(
-        "| recording | of the loudest band | logarithm | share above 0.001 | loudest of these |\n|---|--:|--:|--:|--:|"
-    )
+    print("| recording | of the loudest band | logarithm | share above 0.001 | loudest of these |")
+    print("|---|--:|--:|--:|--:|")
     for kind in KINDS:
         path = min((corpus / "audio/test" / kind).iterdir())
         sound, _ = read_audio(path, SETTINGS.sample_rate, mono=True)
