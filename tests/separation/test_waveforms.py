@@ -60,6 +60,12 @@ def test_what_is_no_waveform_is_one_sentence(sound, sentence):
         as_waveform(sound)
 
 
+def test_a_tensor_without_numbers_is_one_sentence():
+    torch = pytest.importorskip("torch")
+    with pytest.raises(UsageError, match="array of numbers"):
+        as_waveform(torch.zeros(9, device="meta"))
+
+
 def test_sample_rates():
     assert as_sample_rate(44_100.0) == as_sample_rate(np.int32(44_100)) == 44_100
     for wrong in (0, -1, 44_100.5, float("nan"), float("inf"), "44100", None, True, 1j):

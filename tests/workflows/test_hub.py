@@ -118,9 +118,9 @@ def test_a_hub_that_cannot_be_reached_is_one_sentence(monkeypatch, capsys):
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         address = f"http://127.0.0.1:{closed.getsockname()[1]}"
-        with pytest.raises(ClipsepError, match=f"{address} cannot be reached"):
+        with pytest.raises(ClipsepError, match=f"to {address} failed"):
             push_to_hub("mini", "me/model", endpoint=address, token="secret")
         monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", address)  # read at its import
         assert main(["push", "mini", "me/model"]) == 1
     error = capsys.readouterr().err
-    assert error.startswith("clipsep: error: The hub at") and error.count("\n") == 1
+    assert error.startswith("clipsep: error: Sending 'me/model' to") and error.count("\n") == 1

@@ -83,12 +83,12 @@ def as_waveform(sound: Any) -> np.ndarray:
     """
     if isinstance(sound, str | bytes) or hasattr(sound, "__fspath__"):
         raise UsageError("A file is not a waveform: pass an array, or use separate_file.")
-    if hasattr(sound, "detach"):  # a tensor, known without importing PyTorch
-        sound = sound.detach().cpu()
-        sound = sound.float() if sound.is_floating_point() else sound
     try:
+        if hasattr(sound, "detach"):  # a tensor, known without importing PyTorch
+            sound = sound.detach().cpu()
+            sound = sound.float() if sound.is_floating_point() else sound
         array = np.asarray(sound)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, NotImplementedError) as error:  # the last: no numbers on "meta"
         raise UsageError(f"A waveform is an array of numbers: {error}.") from error
     if array.dtype.kind not in "fiu" or (array.dtype.itemsize > 4 and array.dtype.kind != "f"):
         raise UsageError(
