@@ -108,8 +108,8 @@ def push_to_hub(
         except Exception as error:
             # Without a network it raises what its HTTP client does, which is another in other versions.
             raise ClipsepError(
-                f"Sending '{repository}' to {api.endpoint} failed ({_reason(error)}): check the network and "
-                "HF_ENDPOINT, or write the files into a folder with -o and send them later."
+                f"Sending '{repository}' to {api.endpoint} failed ({_reason(error)}): check the network "
+                "and HF_ENDPOINT, or write the files into a folder with -o and send them later."
             ) from error
     return str(address)
 
