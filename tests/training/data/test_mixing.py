@@ -249,6 +249,39 @@ def test_without_images_it_is_the_labels_that_tell_sounds_of_a_kind(prepared: Pr
     assert same < 0.5 * alike, "what is drawn again is of another kind, if a few draws find one"
 
 
+EFFECTS = {
+    "changed_prob": 1.0, "reverb_prob": 1.0, "equalizer_db": 3.0,
+    "noise_prob": 1.0, "clipping_prob": 1.0, "codec_prob": 1.0,
+}  # fmt: skip
+
+
+def test_a_mixture_can_go_through_rooms_and_recorders(prepared: PreparedDataset):
+    """The sources change as a room changes them; what the recorder adds is in a row of its own."""
+    one, two = (dataset(prepared, augment=EFFECTS) for _ in range(2))
+    two[3]
+    item, plain = one[5], dataset(prepared)[5]
+    assert np.array_equal(item.sources, two[5].sources), "a function of seed and index"
+    assert not np.array_equal(item.sources, one[5 + len(prepared)].sources)
+    assert item.sources.shape == (3, SAMPLES) and item.sources.dtype == np.float32
+    assert len(item.clip_query) == len(item.label) == 2
+    for changed, source in zip(item.sources, plain.sources, strict=False):
+        assert 0.1 < np.corrcoef(changed, source)[0, 1] < 0.999
+    share = np.square(item.sources[2]).sum() / np.square(item.sources.sum(axis=0)).sum()
+    assert 1e-4 < share < 10
+
+
+def test_effects_change_only_what_they_are_for(prepared: PreparedDataset):
+    plain = dataset(prepared)[5].sources
+    rooms = dataset(prepared, augment={"changed_prob": 1.0, "reverb_prob": 1.0})[5].sources
+    assert not rooms[2].any(), "a room is no recorder"
+    noisy = dataset(prepared, augment={"noise_prob": 1.0})[5].sources
+    assert np.array_equal(noisy[:2], plain) and noisy[2].any()
+    silent = dataset(prepared, single_source_prob=1.0, augment=EFFECTS)[5].sources
+    assert not silent[1].any(), "silence stays silence in any room"
+    assert np.array_equal(dataset(prepared, augment={})[5].sources, plain)
+    assert len(dataset(prepared, train=False, augment=EFFECTS)[5].sources) == 2, "nor in validation"
+
+
 def test_likeness_is_that_of_directions():
     a, b = np.array([3.0, 0.0]), np.array([1.0, 1.0])
     for gain in (1e-3, 1.0, 50.0):

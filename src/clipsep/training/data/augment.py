@@ -6,41 +6,38 @@ stays the target; effects of the recorder change the mixture alone, and the targ
 
 from __future__ import annotations
 
+import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field
 from torch.nn import functional as F
 
-from clipsep.models.transforms import magnitude
+from clipsep.models.transforms import istft, magnitude, stft
+from clipsep.training.data.settings import AugmentSettings
 
 _LOWEST = 50.0  # Hz, the lowest point of an equaliser
 _POINTS = 7  # of an equaliser's curve, evenly spaced in log frequency
 _DRY = 1e-8
+_CODER = 1024, 256  # samples of the windows in which a coder leaves things out, and their hop
 
 
-class AugmentSettings(BaseModel):
-    """How often each effect happens, and how strong it is at most. Zeros leave the sounds as they are.
+def as_recorded(
+    sources: np.ndarray, settings: AugmentSettings, sample_rate: int, seed: int
+) -> np.ndarray:
+    """Change sources [N, T] of a mixture, and add a row for what the recorder adds: float32 [N + 1, T].
 
-    Attributes:
-        changed_prob: share of sources that are changed at all; the next three are shares of these.
-        reverb_prob: share that sounds in a room: exponentially decaying noise with a
-            reverberation time from 0.1 to 0.8 s, 0 to 15 dB below the direct sound.
-        equalizer_db: standard deviation of each source's random equaliser curve, in dB.
-        band_limit_prob: share of which a microphone or telephone cuts low or high frequencies.
-        noise_prob: share of mixtures with white to brown noise, 10 to 40 dB below them.
-        clipping_prob: share of mixtures that overload their recorder.
-        codec_prob: share of mixtures that lose what a coder leaves out, the parts 12 to 30 dB below
-            their neighbours in time and frequency.
+    The mixture, their sum, then is what was recorded; the sources stay what a model is to give back.
+
+    Args:
+        seed: all that the draws depend on.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    changed_prob: float = Field(0.0, ge=0, le=1)
-    reverb_prob: float = Field(0.0, ge=0, le=1)
-    equalizer_db: float = Field(0.0, ge=0)
-    band_limit_prob: float = Field(0.0, ge=0, le=1)
-    noise_prob: float = Field(0.0, ge=0, le=1)
-    clipping_prob: float = Field(0.0, ge=0, le=1)
-    codec_prob: float = Field(0.0, ge=0, le=1)
+    generator = torch.Generator().manual_seed(seed)
+    changed = change_sources(torch.from_numpy(sources), settings, sample_rate, generator)
+    mixture = changed.sum(dim=0, keepdim=True)
+    recorded = change_mixture(mixture, settings, generator)
+    spectrum = stft(recorded, *_CODER)
+    coded = drop_inaudible(spectrum, settings, generator)
+    if coded is not spectrum:
+        recorded = istft(coded, *_CODER, recorded.shape[-1])
+    return torch.cat([changed, recorded - mixture]).numpy()
 
 
 def change_sources(

@@ -14,7 +14,8 @@ class MixtureItem(NamedTuple):
 
     Attributes:
         sources: float32 [N, samples], already divided by N; the mixture is their sum. With
-            `MixingSettings.extra_source_prob` rows follow for the extra sources, or for silence.
+            `MixingSettings.extra_source_prob` rows follow for the extra sources, or for silence; with
+            `MixingSettings.augment` a last one for what the recorder adds.
         clip_query: the query of each source, mean embedding of its frames or one of audio, float32 [N, D].
         label: index of each source's label, int64 [N]; -1 if it has none.
         position: place of the mixture in its data set.

@@ -20,6 +20,7 @@ from clipsep.datasets.reader import SAMPLE_RATE, PreparedDataset
 from clipsep.errors import ClipsepError, UsageError
 from clipsep.messages import counted
 from clipsep.plugins import SAMPLERS, load_plugin
+from clipsep.training.data.augment import as_recorded
 from clipsep.training.data.batches import MixtureItem
 from clipsep.training.data.clip_order import ClipOrder, Window
 from clipsep.training.data.other_clips import OtherClipQueries
@@ -92,6 +93,7 @@ class MixtureDataset(Dataset):
             )
         self.dataset, self.embeddings, self.settings = dataset, embeddings, settings
         self.samples, self.seed, self.train = samples, seed, train
+        self._augmented = settings.augment != type(settings.augment)()
         self.length: int = length or len(dataset)
         self._label_index = {label: i for i, label in enumerate(labels)}
         window = shuffle_shards or (REMOTE_WINDOW if dataset.root.remote else None)
@@ -124,6 +126,9 @@ class MixtureDataset(Dataset):
         if self.train and self.settings.extra_source_prob:
             samples = np.concatenate([samples, self._extra_sources(index, clips, rng)])
         samples /= np.float32(len(sources))
+        if self.train and self._augmented:
+            seed = int(np.random.SeedSequence((self.seed, index, 1)).generate_state(1)[0])
+            samples = as_recorded(samples, self.settings.augment, SAMPLE_RATE, seed)
         return MixtureItem(
             samples,
             np.stack([source.clip_query for source in sources]),

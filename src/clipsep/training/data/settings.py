@@ -9,6 +9,32 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 MAX_EXTRA_SOURCES = 2  # sources beside the queried ones
 
 
+class AugmentSettings(BaseModel):
+    """How often each effect happens, and how strong it is at most. Zeros leave the sounds as they are.
+
+    Attributes:
+        changed_prob: share of sources that are changed at all; the next three are shares of these.
+        reverb_prob: share that sounds in a room: exponentially decaying noise with a
+            reverberation time from 0.1 to 0.8 s, 0 to 15 dB below the direct sound.
+        equalizer_db: standard deviation of each source's random equaliser curve, in dB.
+        band_limit_prob: share of which a microphone or telephone cuts low or high frequencies.
+        noise_prob: share of mixtures with white to brown noise, 10 to 40 dB below them.
+        clipping_prob: share of mixtures that overload their recorder.
+        codec_prob: share of mixtures that lose what a coder leaves out, the parts 12 to 30 dB below
+            their neighbours in time and frequency.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    changed_prob: float = Field(0.0, ge=0, le=1)
+    reverb_prob: float = Field(0.0, ge=0, le=1)
+    equalizer_db: float = Field(0.0, ge=0)
+    band_limit_prob: float = Field(0.0, ge=0, le=1)
+    noise_prob: float = Field(0.0, ge=0, le=1)
+    clipping_prob: float = Field(0.0, ge=0, le=1)
+    codec_prob: float = Field(0.0, ge=0, le=1)
+
+
 class MixingSettings(BaseModel):
     """How mixtures are drawn; the defaults are the published ones.
 
@@ -29,6 +55,7 @@ class MixingSettings(BaseModel):
             silenced. They are still queried, with silence as the target. Extra sources are not silenced.
         extra_source_prob: probability p that a training mixture gets a source that is not queried; a
             second one joins it with probability p ** 2.
+        augment: what training mixtures go through as if somebody recorded them.
         sampler: class of another package (`clipsep.plugins`) that chooses the clips of a training mixture;
             by default every clip comes first once per epoch, with any others.
         sampler_options: keyword arguments of its class.
@@ -51,6 +78,7 @@ class MixingSettings(BaseModel):
     speed_perturb: float = Field(0.0, ge=0, lt=1)
     single_source_prob: float = Field(0.0, ge=0, le=1)
     extra_source_prob: float = Field(0.0, ge=0, le=1)
+    augment: AugmentSettings = AugmentSettings()
     audio_query: Literal["other_clip", "own_clip"] = "other_clip"
     validation_partner: Literal["any", "other_label"] = "any"
     sampler: str | None = None
