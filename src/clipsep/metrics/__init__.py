@@ -14,7 +14,7 @@ from clipsep.metrics.classes import (
 )
 from clipsep.metrics.ratios import (
     FILTER_TAPS,
-    BssMetrics,
+    BssRatios,
     bss_metrics,
     class_aware_sdr_improvement,
     decibels,
@@ -30,7 +30,7 @@ __all__ = [
     "FILTER_TAPS",
     "SDR",
     "BSSMetrics",
-    "BssMetrics",
+    "BssRatios",
     "SDRImprovement",
     "ScaleInvariantSDR",
     "ScaleInvariantSDRImprovement",

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 
 from clipsep.metrics.ratios import (
     FILTER_TAPS,
-    BssMetrics,
+    BssRatios,
     bss_metrics,
     sdr,
     sdr_improvement,
@@ -121,17 +121,17 @@ class BSSMetrics:
 
     def reset(self) -> None:
         """Forget all items."""
-        self._gathered = [_Gathered() for _ in BssMetrics._fields]
+        self._gathered = [_Gathered() for _ in BssRatios._fields]
 
-    def update(self, references: ArrayLike, estimates: ArrayLike) -> BssMetrics:
+    def update(self, references: ArrayLike, estimates: ArrayLike) -> BssRatios:
         """Add estimates of the first of the references of one mixture; returns theirs."""
         values = bss_metrics(references, estimates, self.taps)
         for gathered, value in zip(self._gathered, values, strict=True):
             gathered._add(value)
         return values
 
-    def compute(self) -> BssMetrics:
+    def compute(self) -> BssRatios:
         """Means of the finite values."""
-        # Numbers where `BssMetrics` says arrays, as NumPy gives for a single estimate.
+        # Numbers where `BssRatios` says arrays, as NumPy gives for a single estimate.
         means: Any = [gathered.compute() for gathered in self._gathered]
-        return BssMetrics(*means)
+        return BssRatios(*means)

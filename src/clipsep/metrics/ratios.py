@@ -15,7 +15,7 @@ FILTER_TAPS = 512  # as in BSS Eval and in the published evaluation
 SILENT = 1e-5  # the published evaluation skips sounds whose magnitudes add up to no more
 
 
-class BssMetrics(NamedTuple):
+class BssRatios(NamedTuple):
     """BSS Eval v4 of some estimates, in dB, each shaped as the estimates without channels and samples."""
 
     sdr: np.ndarray
@@ -121,7 +121,7 @@ def class_aware_sdr_improvement(
     return sum(gains) / len(classes)
 
 
-def bss_metrics(references: ArrayLike, estimates: ArrayLike, taps: int = FILTER_TAPS) -> BssMetrics:
+def bss_metrics(references: ArrayLike, estimates: ArrayLike, taps: int = FILTER_TAPS) -> BssRatios:
     """SDR, SIR and SAR of estimates of the first reference, over the whole signal.
 
     BSS Eval v4 "images" with one filter for all of the signal (Stöter et al., 2018); museval 0.4.1 with
@@ -158,7 +158,7 @@ def bss_metrics(references: ArrayLike, estimates: ArrayLike, taps: int = FILTER_
         energy.reshape(*shape, channels).sum(axis=-1) for energy in energies
     )
     flat = (*shape, channels * samples)
-    return BssMetrics(
+    return BssRatios(
         sdr(references[0].reshape(-1), estimates.reshape(flat)),
         decibels(of_target, of_others),
         decibels(of_target + of_others, artifacts),

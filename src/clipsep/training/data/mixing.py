@@ -273,8 +273,8 @@ class MixtureDataset(Dataset):
 
     def _draw(self, clip: Clip, rng: np.random.Generator) -> _Source:
         # Clips that were imported with their published frames have the further ones already.
-        counted = max(clip.n_frames, round(clip.seconds) + self.settings.extra_frames)
-        frame = self._centre_frame(counted if self.settings.extra_frames else clip.n_frames, rng)
+        n_frames = max(clip.n_frames, round(clip.seconds) + self.settings.extra_frames)
+        frame = self._centre_frame(n_frames if self.settings.extra_frames else clip.n_frames, rng)
         centre = (frame + 0.5) / _FPS  # a frame is taken in the middle of its second
         if self.train and self.settings.jitter:
             centre += rng.uniform(-self.settings.jitter, self.settings.jitter)
