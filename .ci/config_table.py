@@ -18,7 +18,8 @@ from clipsep.training.config import TrainingConfig
 _HEAD = """# Configuration
 
 What a training run can be told, in a YAML file or as `key=value` behind it. Made from the settings by
-`python .ci/config_table.py > docs/configuration.md`. The defaults are the published CLIPSep.
+`python .ci/config_table.py > docs/configuration.md`. The defaults are the published CLIPSep, but for
+`mixing.extra_frames`, `spectral.warp` and `validation_mixtures`, which `configs/clipsep.yaml` sets.
 
 | key | default | meaning |
 |---|---|---|

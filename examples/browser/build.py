@@ -38,6 +38,6 @@ def build(output: Path, model: str = "mini", modules: Path = HERE / "node_module
 
 
 if __name__ == "__main__":
-    if len(sys.argv) not in (2, 3):
+    if len(sys.argv) not in (2, 3) or sys.argv[1].startswith("-"):
         sys.exit("python examples/browser/build.py FOLDER [MODEL]")
     build(Path(sys.argv[1]), *sys.argv[2:])

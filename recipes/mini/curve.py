@@ -1,6 +1,6 @@
 """Validation scores over a training: `python -m recipes.mini.curve [LOG.csv]`.
 
-LOG.csv is a run's `log/version_*/metrics.csv`; by default the first half of the shipped `mini`'s.
+LOG.csv is a run's `log/version_*/metrics.csv`; by default that of the first half of the first `mini`.
 """
 
 from __future__ import annotations

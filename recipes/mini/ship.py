@@ -1,4 +1,6 @@
-"""Put a trained model into the package: `ship.py runs/mini-average --name mini`.
+"""Put a trained model into the package: `ship.py runs/mini-average --name mini-41`.
+
+It replaces a shipped model of the same name.
 
 Weights are stored in half precision (used in float32): half the size, the same scores.
 """

@@ -112,7 +112,7 @@ class ModelSettings(_Settings):
         query_hidden: hidden units of the query projection; 0 for a linear one, as published.
         query_activation: what follows the query projection, ``sigmoid`` as published or ``none``.
         normalize_query: scale query embeddings to unit length first.
-        noise_heads: 2 for noise invariant training, else 0.
+        noise_heads: ``mixing.n_sources`` or more for noise invariant training, else 0.
         n_labels: rows of the label table, ``labelsep`` only.
     """
 

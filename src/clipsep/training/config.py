@@ -62,8 +62,8 @@ class LossSettings(_Settings):
     Attributes:
         kind: ``mask``, ``nit`` and ``pit``, or a loss of another package (`clipsep.plugins`), which gets
             ``options`` and none of the other keys but ``absent_query_prob``.
-        absent_query_prob: share of training mixtures whose last query is replaced by that of another
-            mixture's sound, one of those that a device sees in the same pass, which must be two or more.
+        absent_query_prob: share of training mixtures whose last query is replaced by a query for a sound of
+            another mixture in the same pass on the same device; a pass needs at least two mixtures.
         options: keyword arguments of a loss of another package.
         noise_weight: weight, for ``nit``, of the penalty on the noise heads' mean activation.
         noise_gamma: mean activation, for ``nit``, up to which there is no penalty.
@@ -72,8 +72,8 @@ class LossSettings(_Settings):
         sdr_weight: weight of a signal-to-distortion term beside the cross-entropy.
         query_only_weight: share, for ``nit``, of the cost on the query masks without noise masks.
         weighted: positions count by the mixture's loudness there; otherwise all alike.
-        drop_closest: number of mixtures of a pass, for ``mask`` and from step ``drop_closest_steps`` on,
-            those whose queries are most alike, do not count; -1 weights mixtures by how alike they are.
+        drop_closest: how many mixtures of a pass, those whose queries are most alike, do not count (only
+            ``mask``, from step ``drop_closest_steps`` on); -1 weights mixtures by how alike they are.
         drop_closest_steps: see ``drop_closest``.
         clamp: limit of ``mask`` and ``pit``: ``published`` or ``none``, see
             `clipsep.training.losses.mask_loss`.
