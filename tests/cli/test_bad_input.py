@@ -298,6 +298,19 @@ def test_a_missing_input_is_a_wrong_request(refused, tmp_path, model, recording,
     refused(2, *(places.get(argument, argument) for argument in argv), names=missing)
 
 
+@pytest.mark.parametrize("command", ["separate", "separate many", "find"])
+def test_figures_without_matplotlib_are_refused_before_any_work(
+    refused, recording, model, tmp_path, monkeypatch, command
+):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.setattr("clipsep.separation.separator.Separator._stream", None)
+    argv = [command.partition(" ")[0], recording, "-q", "rain", "--model", model, "--plot"]
+    if command == "separate many":
+        argv.insert(1, write(tmp_path / "other.wav", tones(RATE, 1, 0.5), RATE))
+    argv += [tmp_path / "x.png"] if command == "find" else ["-o", tmp_path / "out"]
+    refused(1, *argv, names="needs matplotlib, which is not installed: run pip install")
+
+
 # The command itself
 
 

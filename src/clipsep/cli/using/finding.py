@@ -27,7 +27,7 @@ from clipsep.cli.recordings import (
     recording_of,
     seconds_of,
 )
-from clipsep.errors import UsageError
+from clipsep.errors import UsageError, require
 
 if TYPE_CHECKING:
     from clipsep.finding import FindResult
@@ -123,6 +123,8 @@ def _check_format(inputs: list[Path], format: str, plot: Path | None) -> None:
         )
     if len(inputs) > 1 and (plot or format == "labels"):
         raise UsageError("A timeline and a label track are of one recording: name one input.")
+    if plot:
+        require("matplotlib", extra="plot", purpose="drawing a timeline")
 
 
 def _options(sensitivity: float, start: str | None, end: str | None) -> SeparationOptions:

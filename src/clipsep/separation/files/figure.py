@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from clipsep.errors import ClipsepError
+from clipsep.errors import ClipsepError, require
 from clipsep.files import atomic_write
 
 if TYPE_CHECKING:
@@ -38,9 +38,13 @@ class SpectrogramFigure:
     Args:
         sample_rate: rate in Hz.
         seconds: the expected length, if known; the figure adapts if it is wrong.
+
+    Raises:
+        ClipsepError: if matplotlib is missing, which is only needed at the end.
     """
 
     def __init__(self, sample_rate: int, seconds: float | None = None):
+        require_matplotlib()
         self._sample_rate = sample_rate
         self._expected_samples = (seconds or 0.0) * sample_rate
         self._spectrograms: dict[str, PooledSpectrogram] = {}
@@ -98,6 +102,11 @@ class SpectrogramFigure:
             image, ax=list(axes), label="dB below full scale", pad=0.01, aspect=14 * rows
         )
         return figure
+
+
+def require_matplotlib() -> None:
+    """Raise ClipsepError if it is missing; it is not imported."""
+    require("matplotlib", extra="plot", purpose="drawing spectrograms")
 
 
 # From silence to the loudest: black, violet, red, orange, pale yellow; lightness rises evenly.
