@@ -229,6 +229,10 @@ def test_results_save_themselves(tmp_path, model):
     np.testing.assert_allclose(saved, mixture, atol=1e-4)
     with pytest.raises(UsageError, match="loudness"):
         result.save(tmp_path, loudness=3)
+    for stem in ("take.1", "take.2"):
+        assert result.save(tmp_path, stem)[0] == tmp_path / f"{stem}.rain.wav"
+    with pytest.raises(UsageError, match="its folder"):
+        result.save(tmp_path, "takes/1")
 
 
 @pytest.mark.parametrize("option", [("--remove", "rain"), ("--gain", "rain=-60")])

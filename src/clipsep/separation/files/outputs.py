@@ -224,19 +224,23 @@ class SeparationFiles:
 
 
 def output_paths(
-    recording: Path, folder: Path, names: list[str], options: SeparationOptions
+    recording: Path | str, folder: Path, names: list[str], options: SeparationOptions
 ) -> tuple[dict[str, Path], Path | None]:
     """Where the tracks of a recording go, by query, and where its figure goes, if there is one.
+
+    Args:
+        recording: its file, or the stem of the names if there is no such file.
 
     Raises:
         UsageError: if the file name of the options gives several tracks the same name, or a track that of
             the recording.
     """
-    stem = _shorten(recording.stem, 100)
-    extension = video_format(recording) if options.video else options.format
+    path = recording if isinstance(recording, Path) else None
+    stem = _shorten(path.stem if path else str(recording), 100)
+    extension = video_format(path) if path and options.video else options.format
     names = [*names, *[RESIDUAL] * options.residual]
     tracks = _track_paths(folder, stem, names, extension, options.filename)
-    if recording.absolute() in (path.absolute() for path in tracks.values()):
+    if path and path.absolute() in (track.absolute() for track in tracks.values()):
         raise UsageError(f"'{recording}' would be written over: choose another output folder.")
     if not options.plot:
         return tracks, None
