@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -17,6 +18,7 @@ import soundfile
 import torch
 
 from clipsep.cli import main
+from clipsep.media import AudioWriter
 from clipsep.queries.clip import DEFAULT_CLIP
 from tests.helpers.audio import tones, write, write_video
 from tests.helpers.folders import contents
@@ -74,6 +76,24 @@ def test_an_older_output_survives_a_failure(refused, tmp_path, model):
     argv = ["separate", path, "-q", "rain", "-o", older.parent, "--model", model]
     refused(1, *argv, names=path)
     assert older.read_text() == "older"
+
+
+def test_a_file_that_fails_at_its_end_takes_the_others_with_it(
+    refused, recording, model, tmp_path, monkeypatch
+):
+    older = tmp_path / "out" / "street.rain.wav"
+    older.parent.mkdir()
+    older.write_text("older")
+    real = AudioWriter.finish
+
+    def finish(writer: AudioWriter) -> Path:
+        if "siren" in writer.path.name:
+            raise writer._failed(OSError(errno.ENOSPC, "No space left on device"))
+        return real(writer)
+
+    monkeypatch.setattr(AudioWriter, "finish", finish)
+    argv = ["separate", recording, "-q", "rain", "-q", "siren", "--residual", "--plot"]
+    refused(1, *argv, "-o", older.parent, "--model", model, names="street.siren.wav could not be")
 
 
 # The queries

@@ -1,21 +1,20 @@
 """The figure of a separation: the spectrogram of every part above one another, drawn in constant memory.
 
-matplotlib is imported only when a figure is saved.
+matplotlib is imported only when a figure is drawn.
 """
 
 from __future__ import annotations
 
+import io
 import math
 import warnings
-from pathlib import Path
 from textwrap import shorten
 from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
-from clipsep.errors import ClipsepError, require
-from clipsep.files import atomic_write
+from clipsep.errors import require
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -60,22 +59,14 @@ class SpectrogramFigure:
             self._spectrograms[name].push(block.mean(axis=0))
         self._samples += next(iter(parts.values())).shape[-1]
 
-    def save(self, path: Path) -> None:
-        """Draw the figure as PNG; ``path`` appears when it is complete.
-
-        Raises:
-            ClipsepError: if it cannot be written.
-        """
-        try:
-            with atomic_write(path) as temporary, warnings.catch_warnings():
-                # A query in a script that the font lacks is drawn as boxes; that is not an error.
-                warnings.simplefilter("ignore")
-                self._draw().savefig(temporary, format="png")
-        except OSError as error:
-            raise ClipsepError(
-                f"{path} could not be written ({error.strerror or error}): check the folder and "
-                "the free space."
-            ) from error
+    def png(self) -> bytes:
+        """Draw the figure; call once, at the end."""
+        buffer = io.BytesIO()
+        with warnings.catch_warnings():
+            # A query in a script that the font lacks is drawn as boxes; that is not an error.
+            warnings.simplefilter("ignore")
+            self._draw().savefig(buffer, format="png")
+        return buffer.getvalue()
 
     def _draw(self) -> Figure:
         # Figure itself, not pyplot: no global state, no window system, safe in any thread.

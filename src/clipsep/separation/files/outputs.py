@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from clipsep.errors import UsageError
+from clipsep.files import not_written, replace_all, unfinished
 from clipsep.media import AudioStreamInfo, AudioWriter, Tags, video_format
 from clipsep.queries.parsing import RESIDUAL
 from clipsep.separation.files.figure import SpectrogramFigure
@@ -110,7 +111,10 @@ class _Track:
 
 
 class SeparationFiles:
-    """The files of one separation: all of them complete, or none of them there.
+    """The files of one separation, which get their names together when all of them are complete.
+
+    After an error none of them is there, and older files of their names are untouched, as far as
+    `clipsep.files.replace_all` can promise that.
 
     Args:
         info: what is known of the recording, or of the part of it that is separated.
@@ -146,18 +150,25 @@ class SeparationFiles:
             if not self._folder.exists():
                 stack.push(self._remove_empty_folder)
             for name, path in self._paths.items():
-                writer = stack.enter_context(self._open(path))
+                writer = self._open(path)
+                stack.callback(writer.discard)  # leaves a file that has its name alone
                 self._tracks[name] = _Track(writer, path)
             self._stack = stack.pop_all()
         return self
 
     def __exit__(self, *exception: Any) -> None:
-        if self._figure and self._figure_path and exception[0] is None:
-            # Inside the stack, so that a figure that fails takes the tracks with it.
-            with self._stack:
-                self._figure.save(self._figure_path)
-        else:
+        if exception[0] is not None:
             self._stack.__exit__(*exception)
+            return
+        with self._stack as stack:
+            figure = []
+            if self._figure and self._figure_path:
+                drawn = unfinished(self._figure_path)
+                stack.callback(drawn.unlink, missing_ok=True)
+                _write_figure(self._figure, drawn, self._figure_path)
+                figure = [(drawn, self._figure_path)]
+            tracks = [(track.writer.finish(), track.path) for track in self._tracks.values()]
+            replace_all([*figure, *tracks])
 
     @property
     def seconds(self) -> float:
@@ -251,6 +262,15 @@ def written(recording: Path, folder: Path, names: list[str], options: Separation
     """Whether all files of a recording are there."""
     tracks, figure = output_paths(recording, folder, names, options)
     return all(path.is_file() for path in [*tracks.values(), *([figure] if figure else [])])
+
+
+def _write_figure(figure: SpectrogramFigure, drawn: Path, path: Path) -> None:
+    content = figure.png()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        drawn.write_bytes(content)
+    except OSError as error:
+        raise not_written(path, error) from error
 
 
 def _energy(block: np.ndarray) -> float:
