@@ -137,7 +137,7 @@ def read_mixture_list(
     path = Path(path)
     root = path.parent if root is None else Path(root)
     try:
-        with open(path, newline="", encoding="utf-8") as file:
+        with open(path, newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
             _check_columns(path, reader.fieldnames or ())
             mixtures: dict[str, Mixture] = {}
