@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
 from contextlib import ExitStack, suppress
@@ -18,6 +19,8 @@ from clipsep.queries.parsing import RESIDUAL
 from clipsep.separation.files.figure import SpectrogramFigure
 from clipsep.separation.masking.confidence import QueryFeedback
 from clipsep.separation.options import SeparationOptions
+
+_PART_BYTES = 100  # of a file's name, which has two parts and at most 255 bytes on most file systems
 
 
 @dataclass
@@ -247,7 +250,7 @@ def output_paths(
             the recording.
     """
     path = recording if isinstance(recording, Path) else None
-    stem = _shorten(path.stem if path else str(recording), 100)
+    stem = _short_stem(path.stem if path else str(recording))
     extension = video_format(path) if path and options.video else options.format
     names = [*names, *[RESIDUAL] * options.residual]
     tracks = _track_paths(folder, stem, names, extension, options.filename)
@@ -283,7 +286,8 @@ def _track_paths(
     """Make a distinct file for each name; characters that file systems dislike become hyphens."""
     paths: dict[str, Path] = {}
     for name in names:
-        slug = _shorten(re.sub(r"[^\w.-]+", "-", name).strip("-.").lower(), 100) or "query"
+        slug = re.sub(r"[^\w.-]+", "-", name).strip("-.").lower()
+        slug = _shorten(slug, _PART_BYTES) or "query"
         place, number = slug, 2
         path = folder / template.format(stem=stem, query=place, ext=extension)
         while path in paths.values():
@@ -297,6 +301,14 @@ def _track_paths(
     return paths
 
 
+def _short_stem(stem: str) -> str:
+    """Cut a stem that is too long, in such a way that those which begin alike stay different."""
+    content = stem.encode(errors="surrogateescape")
+    if len(content) <= _PART_BYTES:
+        return stem
+    return f"{_shorten(stem, _PART_BYTES - 7)}-{hashlib.sha256(content).hexdigest()[:6]}"
+
+
 def _shorten(text: str, n_bytes: int) -> str:
-    """Cut ``text`` to what fits: names of files are limited in bytes, and have two parts here."""
+    """Cut ``text`` to as many bytes as there is room for."""
     return text.encode(errors="surrogateescape")[:n_bytes].decode(errors="ignore")
