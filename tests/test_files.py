@@ -16,6 +16,7 @@ from clipsep.files import (
     find_files,
     hold,
     is_disk_full,
+    replace_all,
     unfinished,
     unfinished_in,
 )
@@ -67,6 +68,34 @@ def test_a_file_is_written_complete_or_not_at_all(tmp_path: Path):
         raise OSError("full")
     assert path.read_text() == "first"
     assert [file.name for file in path.parent.iterdir()] == ["a.txt"], "nothing is left over"
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_several_files_get_their_names_all_or_none(tmp_path: Path, monkeypatch, links):
+    def refuse(*_: object) -> None:
+        raise PermissionError("no hard links")
+
+    if not links:
+        monkeypatch.setattr(os, "link", refuse)
+    paths = [tmp_path / name for name in ("new", "older", "folder")]
+    (tmp_path / "older").write_text("older")
+    (tmp_path / "folder").mkdir()
+    names = [(unfinished(path), path) for path in paths]
+    for temporary, path in names:
+        temporary.write_text(f"complete {path.name}")
+    with pytest.raises(ClipsepError, match="folder could not be written") as caught:
+        replace_all(names)
+    assert not (tmp_path / "new").exists()
+    if links:
+        assert (tmp_path / "older").read_text() == "older"
+    else:
+        assert str(caught.value).endswith("; already written: older.")
+    names[0][0].write_text("complete new")
+    names[1][0].write_text("complete older")
+    names[2][0].unlink()
+    replace_all(names[:2])
+    assert [path.read_text() for path in paths[:2]] == ["complete new", "complete older"]
+    assert {path.name for path in tmp_path.iterdir()} == {"new", "older", "folder"}
 
 
 def test_unfinished_files_are_known_by_the_name_that_they_get(tmp_path):

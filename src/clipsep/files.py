@@ -8,11 +8,11 @@ import re
 import secrets
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from clipsep.errors import UsageError
+from clipsep.errors import ClipsepError, UsageError
 
 try:
     import fcntl
@@ -86,6 +86,66 @@ def write_whole(path: Path, data: bytes) -> None:
     """Write a file that is complete or not there."""
     with atomic_write(path) as temporary:
         temporary.write_bytes(data)
+
+
+def replace_all(names: Sequence[tuple[Path, Path]]) -> None:
+    """Give finished files their names, all or none of them.
+
+    If one cannot get its name, those before it lose theirs again, and the older files that they replaced
+    are put back. Where that fails, as on file systems without hard links, the message names them.
+
+    Args:
+        names: for each file, the name that it has and the one that it gets.
+
+    Raises:
+        ClipsepError: if a file cannot get its name.
+    """
+    older: dict[Path, Path | None] = {}
+    try:
+        for temporary, path in names:
+            older[path] = _second_name(path)
+            os.replace(temporary, path)
+    except BaseException as error:
+        new = [path for temporary, path in names if path in older and not temporary.exists()]
+        left = [path.name for path in new if not _take_back(path, older[path])]
+        if isinstance(error, OSError):
+            raise not_written(path, error, left) from error
+        raise
+    finally:
+        for second in filter(None, older.values()):
+            with suppress(OSError):
+                second.unlink()
+
+
+def not_written(path: Path, error: Exception, left: Sequence[str] = ()) -> ClipsepError:
+    """Make the error for a file that could not be written, while those called ``left`` were."""
+    reason = getattr(error, "strerror", None) or str(error)
+    others = f"; already written: {', '.join(left)}" if left else ""
+    return ClipsepError(
+        f"{path} could not be written ({reason}): check the folder and the free space{others}."
+    )
+
+
+def _second_name(path: Path) -> Path | None:
+    """Give a file a second name, and return it; None if there is no such file."""
+    if not os.path.lexists(path):
+        return None
+    second = unfinished(path)
+    with suppress(OSError):  # no hard links here: then nothing has the name
+        os.link(path, second)
+    return second
+
+
+def _take_back(path: Path, older: Path | None) -> bool:
+    """Remove a new file, or put the older one back in its place; whether that worked."""
+    try:
+        if older:
+            os.replace(older, path)
+        else:
+            path.unlink()
+    except OSError:
+        return False
+    return True
 
 
 def is_file(path: Path) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -17,6 +18,7 @@ import soundfile
 import torch
 
 from clipsep.cli import main
+from clipsep.media import AudioWriter
 from clipsep.queries.clip import DEFAULT_CLIP
 from tests.helpers.audio import tones, write, write_video
 from tests.helpers.folders import contents
@@ -74,6 +76,24 @@ def test_an_older_output_survives_a_failure(refused, tmp_path, model):
     argv = ["separate", path, "-q", "rain", "-o", older.parent, "--model", model]
     refused(1, *argv, names=path)
     assert older.read_text() == "older"
+
+
+def test_a_file_that_fails_at_its_end_takes_the_others_with_it(
+    refused, recording, model, tmp_path, monkeypatch
+):
+    older = tmp_path / "out" / "street.rain.wav"
+    older.parent.mkdir()
+    older.write_text("older")
+    real = AudioWriter.finish
+
+    def finish(writer: AudioWriter) -> Path:
+        if "siren" in writer.path.name:
+            raise writer._failed(OSError(errno.ENOSPC, "No space left on device"))
+        return real(writer)
+
+    monkeypatch.setattr(AudioWriter, "finish", finish)
+    argv = ["separate", recording, "-q", "rain", "-q", "siren", "--residual", "--plot"]
+    refused(1, *argv, "-o", older.parent, "--model", model, names="street.siren.wav could not be")
 
 
 # The queries
@@ -296,6 +316,19 @@ def test_a_missing_input_is_a_wrong_request(refused, tmp_path, model, recording,
     missing = "empty" if "EMPTY" in argv else "none.file"
     argv = [argument.replace("NONE", str(tmp_path / "none.file")) for argument in argv]
     refused(2, *(places.get(argument, argument) for argument in argv), names=missing)
+
+
+@pytest.mark.parametrize("command", ["separate", "separate many", "find"])
+def test_figures_without_matplotlib_are_refused_before_any_work(
+    refused, recording, model, tmp_path, monkeypatch, command
+):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.setattr("clipsep.separation.separator.Separator._stream", None)
+    argv = [command.partition(" ")[0], recording, "-q", "rain", "--model", model, "--plot"]
+    if command == "separate many":
+        argv.insert(1, write(tmp_path / "other.wav", tones(RATE, 1, 0.5), RATE))
+    argv += [tmp_path / "x.png"] if command == "find" else ["-o", tmp_path / "out"]
+    refused(1, *argv, names="needs matplotlib, which is not installed: run pip install")
 
 
 # The command itself

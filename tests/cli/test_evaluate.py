@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -90,6 +91,15 @@ def test_wrong_requests_are_refused(refused, model, mixtures, tmp_path):
     refused(2, *evaluate, "--prompts", "song", names="song")
     refused(2, *evaluate, "--device", "abacus", names="abacus")
     refused(1, *evaluate, "-o", mixtures / "report", names=mixtures)
+
+
+def test_a_report_without_its_packages_is_refused_before_any_work(
+    refused, model, mixtures, tmp_path, monkeypatch
+):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.setattr("clipsep.evaluation.evaluate.evaluate", None)
+    argv = ("evaluate", model, "--mixtures", mixtures, "--workers", 1, "-o", tmp_path / "report")
+    refused(1, *argv, names="A report needs matplotlib, which is not installed: run pip install")
 
 
 def test_a_missing_sound_is_named_with_its_line(refused, model, mixtures):

@@ -176,6 +176,34 @@ def test_wrong_values_are_said_in_one_clear_sentence(refused, recording, argumen
     refused(2, "separate", recording, "-q", "rain", *arguments, names=says)
 
 
+def test_what_was_found_in_other_inputs_is_kept(tmp_path, model, recording, capsys):
+    damaged = tmp_path / "damaged.wav"
+    damaged.write_bytes(recording.read_bytes()[:30_000])
+    other = write(tmp_path / "other.wav", tones(RATE, 1), RATE)
+    argv = ("find", recording, damaged, other, "-q", "rain", "--model", model)
+    assert run(*argv) == 1
+    out, err = capsys.readouterr()
+    assert f"{recording}:\n" in out and f"{other}:\n" in out and out.count("rain") == 2
+    assert err.startswith("clipsep: error: ") and str(damaged) in err and err.count("\n") == 1
+    assert run(*argv, "--format", "json") == 1
+    entries = json.loads(capsys.readouterr().out)
+    assert [entry["input"] for entry in entries] == [str(recording), str(damaged), str(other)]
+    assert entries[1]["status"] == "failed" and "truncated" in entries[1]["reason"]
+    assert run(*argv, "--format", "csv") == 1
+    assert {line.split(",")[0] for line in capsys.readouterr().out.splitlines()[1:]} <= {
+        str(recording),
+        str(other),
+    }
+
+
+def test_a_wrong_request_is_refused_once_and_not_for_each_input(tmp_path, recording, model, refused):
+    other = write(tmp_path / "other.wav", tones(RATE, 1), RATE)
+    argv = (recording, other, "--model", model)
+    refused(2, "find", *argv, "-q", " ", names="empty")
+    refused(2, "find", *argv, "-q", "rain", "--threshold", "2", names="threshold")
+    refused(2, "scan", *argv, names="does not say which sounds it knows")
+
+
 def test_timelines_are_png(refused, recording):
     refused(2, "find", recording, "-q", "rain", "--plot", "x.jpg", names=".png")
 
@@ -229,6 +257,10 @@ def test_results_save_themselves(tmp_path, model):
     np.testing.assert_allclose(saved, mixture, atol=1e-4)
     with pytest.raises(UsageError, match="loudness"):
         result.save(tmp_path, loudness=3)
+    for stem in ("take.1", "take.2"):
+        assert result.save(tmp_path, stem)[0] == tmp_path / f"{stem}.rain.wav"
+    with pytest.raises(UsageError, match="its folder"):
+        result.save(tmp_path, "takes/1")
 
 
 @pytest.mark.parametrize("option", [("--remove", "rain"), ("--gain", "rain=-60")])

@@ -83,7 +83,7 @@ def test_the_command_reads_a_row_for_each_text(tmp_path, capsys, monkeypatch):
         (tmp_path / "sounds" / name).mkdir(parents=True)
         write(tmp_path / "sounds" / name / "1.wav", tones(16_000, 1), 16_000)
     rows = "path,caption\nrain/1.wav,it  rains\nrain/1.wav,heavy rain\nrain/1.wav,heavy rain\nx,y\n"
-    (tmp_path / "captions.csv").write_text(rows)
+    (tmp_path / "captions.csv").write_text(rows, "utf-8-sig")  # as spreadsheet programs do
     command = ["prepare", "--sounds", "sounds", "-o", "data", "--workers", "1"]
     assert main([*command, "--captions", "captions.csv"]) == 0
     assert (

@@ -207,9 +207,18 @@ def test_a_folder_that_workers_do_not_see_is_no_reason_to_reject(videos, tmp_pat
     assert not (tmp_path / "out" / "rejected.csv").exists()
 
 
+def test_the_list_of_what_was_rejected_may_be_edited_in_a_spreadsheet(videos, tmp_path):
+    prepare(find_videos([videos]), tmp_path / "out", workers=1)
+    path = tmp_path / "out" / "rejected.csv"
+    path.write_text(path.read_text(), "utf-8-sig")
+    report = prepare(find_videos([videos]), tmp_path / "out", workers=1)
+    assert report.stored == 0 and list(report.rejected) == ["broken.mp4", "silent.mp4"]
+
+
 def test_labels_come_from_the_csv_only(videos: Path, tmp_path: Path):
     labels = tmp_path / "labels.csv"
-    labels.write_text("path,label\ndog/a.mp4,dog barking\n")
+    # With the byte order mark of spreadsheet programs.
+    labels.write_text("path,label\ndog/a.mp4,dog barking\n", "utf-8-sig")
     prepare(find_videos([videos], labels), tmp_path / "out", workers=1)
     dataset = PreparedDataset(tmp_path / "out")
     assert [clip.label for clip in dataset.clips] == [None, "dog barking"]

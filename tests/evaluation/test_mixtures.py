@@ -82,7 +82,8 @@ def resolved(mixture: Mixture) -> Mixture:
 
 def test_columns_of_frames_may_be_absent(tmp_path: Path):
     path = tmp_path / "mixtures.csv"
-    path.write_text(f"{HEADER}\n0000,a.ogg,5,b/c.ogg,0,3.5,siren,siren,rain\n")
+    # With the byte order mark of spreadsheet programs.
+    path.write_text(f"{HEADER}\n0000,a.ogg,5,b/c.ogg,0,3.5,siren,siren,rain\n", "utf-8-sig")
     (mixture,) = read_mixture_list(path)
     rain = Interferer(tmp_path / "b/c.ogg", 0, "rain")
     assert mixture == Mixture("0000", tmp_path / "a.ogg", 5, (rain,), 3.5, "siren", "siren")

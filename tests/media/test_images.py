@@ -6,11 +6,12 @@ import struct
 import zlib
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from clipsep.errors import ClipsepError, UsageError
-from clipsep.media.images import open_image
+from clipsep.media.images import open_image, to_rgb
 
 
 def bomb(path: Path, width: int, height: int) -> Path:
@@ -47,3 +48,20 @@ def test_what_is_no_image_is_one_sentence(tmp_path):
         open_image(tmp_path)
     Image.new("RGB", (3, 2)).save(path)
     assert open_image(path).size == (3, 2)
+
+
+def test_the_transparent_colour_of_an_rgb_image_is_white(tmp_path):
+    image = Image.new("RGB", (2, 1), (1, 2, 3))
+    image.putpixel((1, 0), (200, 0, 0))
+    image.save(tmp_path / "x.png", transparency=(1, 2, 3))
+    opaque = to_rgb(open_image(tmp_path / "x.png"))
+    assert [opaque.getpixel((x, 0)) for x in (0, 1)] == [(255, 255, 255), (200, 0, 0)]
+
+
+def test_16_bits_are_scaled_and_not_cut():
+    ramp = np.linspace(0, 65535, 1000, dtype=np.uint16)[None]
+    for image in (Image.fromarray(ramp), Image.fromarray(ramp.astype(np.int32))):
+        grey = np.asarray(to_rgb(image))
+        assert np.array_equal(grey[0, :, 1], ramp[0] // 257)
+    beyond = Image.fromarray(np.array([[-5, 70000]], np.int32))
+    assert np.asarray(to_rgb(beyond))[0, :, 0].tolist() == [0, 255]

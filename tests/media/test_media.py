@@ -493,6 +493,19 @@ def test_sound_that_starts_late_is_put_in_its_place(tmp_path):
     assert np.abs(video.audio[8100:8400]).max() > 0.1
 
 
+@pytest.mark.parametrize("start", [10, 1000])
+def test_a_film_whose_clock_starts_late_is_read_from_its_first_frame(tmp_path, start):
+    """Broadcasts and their recordings count the time from anywhere."""
+    path = tmp_path / "broadcast.ts"
+    write_video(path, 3.0, ("mpeg2video", "mp2"), output_ts_offset=str(start))
+    video = read_video(path)
+    assert len(video.audio) == pytest.approx(3.0 * 16000, abs=1600)
+    assert np.abs(video.audio[1600:4800]).max() > 0.1
+    assert len(video.frames) == len(video.audio) // 16000
+    reds = [frame.getpixel((150, 112))[0] for frame in video.frames[:2]]
+    np.testing.assert_allclose(reds, [8 * 5, 8 * 15], atol=9)
+
+
 def test_a_turned_camera_gives_upright_frames(tmp_path):
     path = tmp_path / "turned.mp4"
     write_video(path, 1.0, size=(64, 64))

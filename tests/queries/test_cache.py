@@ -17,7 +17,7 @@ def vector(seed: int) -> np.ndarray:
 
 
 def test_what_was_put_comes_back_in_another_process(tmp_path: Path):
-    QueryCache("space", tmp_path).put("dog", vector(0))
+    QueryCache("space", tmp_path).put(["dog"], [vector(0)])
     assert np.array_equal(QueryCache("space", tmp_path).get("dog"), vector(0))
 
 
@@ -27,7 +27,7 @@ def test_texts_images_and_spaces_are_kept_apart(tmp_path: Path):
     queries = ["dog", "Dog", red, blue, red.resize((8, 2)), red.convert("L"), red.convert("P")]
     for seed, query in enumerate(queries):
         assert kept.get(query) is None
-        kept.put(query, vector(seed))
+        kept.put([query], [vector(seed)])
     for seed, query in enumerate(queries):
         assert np.array_equal(kept.get(query), vector(seed))
     assert QueryCache("another", tmp_path).get("dog") is None
@@ -35,13 +35,13 @@ def test_texts_images_and_spaces_are_kept_apart(tmp_path: Path):
 
 def test_a_damaged_entry_or_folder_is_as_none(tmp_path: Path):
     kept = QueryCache("space", tmp_path)
-    kept.put("dog", vector(0))
+    kept.put(["dog"], [vector(0)])
     (entry,) = (path for path in tmp_path.rglob("*") if path.is_file())
     entry.write_bytes(entry.read_bytes()[:-4])
     assert kept.get("dog") is None
     (tmp_path / "file").write_text("")
     nowhere = QueryCache("space", tmp_path / "file")
-    nowhere.put("dog", vector(0))
+    nowhere.put(["dog"], [vector(0)])
     assert nowhere.get("dog") is None
 
 
@@ -49,7 +49,7 @@ def test_what_was_not_used_for_longest_goes_first(tmp_path: Path, monkeypatch):
     monkeypatch.setattr(cache, "_MOST", 4)
     kept = QueryCache("space", tmp_path)
     for number in range(5):
-        kept.put(str(number), vector(number))
+        kept.put([str(number)], [vector(number)])
         for path in tmp_path.rglob("*"):
             if path.is_file():
                 os.utime(path, (number, path.stat().st_mtime - 10))

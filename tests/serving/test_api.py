@@ -164,7 +164,9 @@ def test_a_bad_image_gets_one_sentence(client: httpx.Client) -> None:
         "/v1/separate", files=[("file", ("a.wav", tone())), ("image", ("a.png", b"no"))]
     )
     assert answer.status_code == 422
-    assert answer.json()["detail"] == "Image 1 is not an image that can be read."
+    assert answer.json()["detail"] == (
+        "Cannot read the image 'Image 1': it is damaged, or of another format."
+    )
 
 
 def test_a_body_without_a_length_is_cut_off_at_the_limit(server: Server) -> None:

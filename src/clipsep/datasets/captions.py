@@ -27,7 +27,7 @@ def read_captions_csv(path: Path) -> dict[str, list[str]]:
     problem = "its first line is not 'path,caption'"
     captions: dict[str, list[str]] = {}
     try:
-        with open(path, newline="", encoding="utf-8") as file:
+        with open(path, newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
             if {"path", "caption"} <= set(reader.fieldnames or ()):
                 for row in reader:

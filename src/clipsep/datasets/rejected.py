@@ -65,7 +65,7 @@ class RejectedList(Mapping[str, Rejection]):
         if not self._path.is_file():
             return {}
         try:
-            with open(self._path, newline="", encoding="utf-8") as file:
+            with open(self._path, newline="", encoding="utf-8-sig") as file:
                 # A killed run may leave half a line, also of the first one.
                 rows = [row for row in csv.reader(file) if len(row) == len(_COLUMNS)]
             if rows and tuple(rows.pop(0)) != _COLUMNS:

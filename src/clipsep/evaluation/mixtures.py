@@ -20,7 +20,7 @@ from clipsep.errors import ClipsepError, UsageError
 from clipsep.evaluation.recipes import GivenMixture, Recipe
 from clipsep.files import atomic_write, is_file
 from clipsep.media import read_audio, read_video
-from clipsep.media.images import open_image
+from clipsep.media.images import open_image, to_rgb
 
 SAMPLE_RATE = 16_000  # Hz
 SEGMENT = 65_535  # samples of a mixture
@@ -137,7 +137,7 @@ def read_mixture_list(
     path = Path(path)
     root = path.parent if root is None else Path(root)
     try:
-        with open(path, newline="", encoding="utf-8") as file:
+        with open(path, newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
             _check_columns(path, reader.fieldnames or ())
             mixtures: dict[str, Mixture] = {}
@@ -239,7 +239,7 @@ def _cut(audio: np.ndarray, start: int) -> np.ndarray:
 
 
 def _open(path: Path) -> Image.Image:
-    return open_image(path).convert("RGB")
+    return to_rgb(open_image(path))
 
 
 def _check_columns(path: Path, columns: Iterable[str]) -> None:

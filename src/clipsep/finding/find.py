@@ -116,8 +116,7 @@ def find(
         UsageError, ClipsepError: as `Separator.separate_file`.
     """
     options = options or SeparationOptions()
-    if not 0 < threshold < 1:
-        raise UsageError(f"The threshold is a number between 0 and 1, not {threshold}.")
+    check_threshold(threshold)
     if options.together or options.remove or options.gain or options.exclude:
         raise UsageError(
             "Sounds are found one by one: together, not, remove and gain do not apply."
@@ -151,6 +150,12 @@ def find(
     return FindResult(name, samples / recording.sample_rate, presence.step_seconds, sounds, start)
 
 
+def check_threshold(threshold: float) -> None:
+    """Raise UsageError if no presence could reach it, or every one would."""
+    if not 0 < threshold < 1:
+        raise UsageError(f"The threshold is a number between 0 and 1, not {threshold}.")
+
+
 def scan(
     source: str | Path | np.ndarray,
     sample_rate: int | None = None,
@@ -169,15 +174,20 @@ def scan(
         UsageError: also if the model does not say which sounds it knows.
     """
     separator = separator or Separator()
-    known = separator.config.known_sounds
-    if not known:
-        raise UsageError(
-            f"The model '{separator.config.name}' does not say which sounds it knows: use find."
-        )
+    known = known_sounds(separator)
     found = find(source, known, sample_rate, separator, threshold, options, progress, True)
     heard = [_as_one_of(len(known), sound) for sound in found.sounds if sound.spans]
     heard.sort(key=lambda sound: -float(sound.curve.sum()))
     return FindResult(found.source, found.seconds, found.step_seconds, heard, found.start)
+
+
+def known_sounds(separator: Separator) -> list[str]:
+    """List the sounds that a model knows; UsageError if it does not say which these are."""
+    if not separator.config.known_sounds:
+        raise UsageError(
+            f"The model '{separator.config.name}' does not say which sounds it knows: use find."
+        )
+    return separator.config.known_sounds
 
 
 def _as_one_of(count: int, sound: FoundSound) -> FoundSound:

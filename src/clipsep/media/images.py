@@ -15,23 +15,24 @@ MOST_PIXELS = 50_000_000
 _FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
 
 
-def open_image(path: Path) -> Image.Image:
+def open_image(path: Path, most_pixels: int = MOST_PIXELS) -> Image.Image:
     """Read an image file whole. Its size is checked before a pixel is decoded.
 
     Raises:
         UsageError: if it does not exist.
-        ClipsepError: if it cannot be read, or has more than `MOST_PIXELS` pixels.
+        ClipsepError: if it cannot be read, or has too many pixels.
     """
+    most = f"at most {most_pixels / 1e6:g} million"
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # refused below
             image = Image.open(path, formats=_FORMATS)
         with image:
             width, height = image.size
-            if width * height > MOST_PIXELS:
+            if width * height > most_pixels:
                 raise ClipsepError(
-                    f"The image '{path}' has {width} x {height} pixels: make it smaller, at most "
-                    f"{MOST_PIXELS // 10**6} million pixels can be read."
+                    f"The image '{path}' has {width} x {height} pixels: make it smaller, {most} pixels "
+                    "can be read."
                 )
             image.load()
             return image
@@ -39,7 +40,7 @@ def open_image(path: Path) -> Image.Image:
         raise UsageError(f"The image '{path}' does not exist.") from error
     except Image.DecompressionBombError as error:
         raise ClipsepError(
-            f"The image '{path}' has too many pixels: at most {MOST_PIXELS // 10**6} million can be read."
+            f"The image '{path}' has too many pixels: {most} can be read."
         ) from error
     except MemoryError as error:
         raise ClipsepError(f"There is not enough memory for the image '{path}'.") from error
@@ -54,12 +55,11 @@ def to_rgb(image: Image.Image) -> Image.Image:
     Camera rotation (EXIF) is applied, transparency is laid on white, 16-bit grey is scaled to
     8 bits (Pillow's own conversion would clip it to white).
     """
-    if image.mode == "RGB" and not image.getexif():
+    if image.mode == "RGB" and not image.getexif() and not image.has_transparency_data:
         return image
     image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I"):
-        grey = np.asarray(image, dtype=np.int64)
-        scaled = (np.clip(grey, 0, 65535) // 257).astype(np.uint8)
+        scaled = (np.clip(np.asarray(image), 0, 65535) // 257).astype(np.uint8)
         return Image.fromarray(scaled).convert("RGB")
     if image.has_transparency_data:
         image = image.convert("RGBA")

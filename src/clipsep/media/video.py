@@ -123,7 +123,7 @@ class _FrameTrack:
         self._fps = fps
         self._size = size
         self._declared = float((stream.duration or 0) * (stream.time_base or 0))
-        self._first_seconds = 0.0
+        self._first_seconds: float | None = None
         self._seconds = 0.0
         self._previous: av.VideoFrame | None = None
         self._kept: list[Image.Image] = []
@@ -153,7 +153,7 @@ class _FrameTrack:
 
         Raises ClipsepError if no frame could be decoded or the frames stop far too early.
         """
-        if self._previous is None:
+        if self._first_seconds is None:
             raise ClipsepError(f"{self._path} has no frame that can be decoded: get a new copy.")
         if self._seconds < 0.99 * self._declared - 1.0:
             raise ClipsepError(
@@ -163,7 +163,7 @@ class _FrameTrack:
         return self._first_seconds
 
     def take(self, count: int) -> list[Image.Image]:
-        """Yield the first ``count`` frames; the last one decoded is held for as long as needed."""
+        """Return the first ``count`` frames; the last one decoded is held for as long as needed."""
         missing = count - len(self._kept)
         if missing <= 0:
             return self._kept[:count]

@@ -17,7 +17,7 @@ from clipsep.datasets.writer import STAGING, stage_clip
 from clipsep.errors import ClipsepError
 from clipsep.files import fingerprint
 from clipsep.media import read_audio, square_image
-from clipsep.media.images import open_image
+from clipsep.media.images import open_image, to_rgb
 from clipsep.messages import Progress, unexpected
 from clipsep.paper.lists import ListRow, find_file, read_list
 from clipsep.parallel.task import require_shared_folder
@@ -111,4 +111,4 @@ class _Stage:
 
 def _read_frame(folder: Path, number: int) -> Image.Image:
     image = open_image(folder / f"{number:06d}.jpg")
-    return square_image(image.convert("RGB"), FRAME_SIZE)
+    return square_image(to_rgb(image), FRAME_SIZE)

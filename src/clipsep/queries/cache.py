@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -45,13 +46,13 @@ class QueryCache:
             return None
         return np.frombuffer(numbers, np.float32)
 
-    def put(self, query: Content, embedding: np.ndarray) -> None:
-        """Keep an embedding [D]."""
-        numbers = np.asarray(embedding, np.float32).tobytes()
-        path = self._path(query)
+    def put(self, queries: Sequence[Content], embeddings: Sequence[np.ndarray]) -> None:
+        """Keep the embedding [D] of each query."""
         with suppress(OSError):
-            with atomic_write(path) as temporary:
-                temporary.write_bytes(hashlib.sha256(numbers).digest() + numbers)
+            for query, embedding in zip(queries, embeddings, strict=True):
+                numbers = np.asarray(embedding, np.float32).tobytes()
+                with atomic_write(self._path(query)) as temporary:
+                    temporary.write_bytes(hashlib.sha256(numbers).digest() + numbers)
             self._tidy()
 
     def _tidy(self) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from clipsep.errors import UsageError
 from clipsep.media import AudioWriter
 from clipsep.queries.parsing import RESIDUAL
 from clipsep.separation.files.outputs import output_paths
@@ -44,11 +46,14 @@ class SeparationResult:
             options: ``format``, ``bit_depth``, ``bit_rate`` and ``filename`` of `SeparationOptions`.
 
         Raises:
-            UsageError: for an option that is not there, or a format that cannot hold the parts.
+            UsageError: for an option that is not there, a stem with a slash, or a format that cannot
+                hold the parts.
             ClipsepError: if a file cannot be written.
         """
+        if re.search(r"[/\\]", stem):
+            raise UsageError(f"The stem '{stem}' is a path: name its folder apart from it.")
         chosen = SeparationOptions().changed(residual=residual, **options)
-        paths, _ = output_paths(Path(stem), Path(folder), list(self.targets), chosen)
+        paths, _ = output_paths(stem, Path(folder), list(self.targets), chosen)
         parts = {**self.targets, RESIDUAL: self.residual}
         for name, path in paths.items():
             samples = np.atleast_2d(parts[name])

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
 import clipsep.queries.embedded.encoder as encoder_module
 import clipsep.queries.embedded.files as files
 from clipsep.errors import ClipsepError, UsageError
+from clipsep.media.images import open_image
 from clipsep.queries import load_query_encoder
 from clipsep.queries.embedded import EmbeddedEncoder
 from clipsep.queries.embedded.encoder import ClassTable
@@ -151,6 +152,26 @@ def test_the_crop_is_the_central_224_of_256():
     pixels = centre_crop(image)
     assert pixels.shape == (3, 224, 224)
     assert (pixels == np.array([0, 0, 255], np.uint8)[:, None, None]).all()
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_photo_is_cropped_as_it_is_seen(tmp_path, orientation):
+    upright = random_image(0, 400, 300)
+    # How the camera stored it: the inverse of what the orientation asks of the viewer.
+    stored = {
+        2: Image.Transpose.FLIP_LEFT_RIGHT,
+        3: Image.Transpose.ROTATE_180,
+        4: Image.Transpose.FLIP_TOP_BOTTOM,
+        5: Image.Transpose.TRANSPOSE,
+        6: Image.Transpose.ROTATE_90,
+        7: Image.Transpose.TRANSVERSE,
+        8: Image.Transpose.ROTATE_270,
+    }
+    photo = upright.transpose(stored[orientation]) if orientation in stored else upright
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    photo.save(tmp_path / "photo.png", exif=exif)
+    assert np.array_equal(centre_crop(open_image(tmp_path / "photo.png")), centre_crop(upright))
 
 
 @pytest.mark.slow

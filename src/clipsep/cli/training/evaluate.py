@@ -11,7 +11,7 @@ import typer
 
 from clipsep.cli.console import AsJson, Device, Sensitivity, cells, progress_bar, stdout, table_of
 from clipsep.cli.recordings import EncoderName
-from clipsep.errors import UsageError
+from clipsep.errors import UsageError, require
 
 if TYPE_CHECKING:
     from clipsep.evaluation.report.statistics import Report
@@ -119,6 +119,7 @@ def evaluate(
 
     if output is not None:
         check_writable(output)
+        require("matplotlib", "jinja2", extra="eval", purpose="a report")
     with progress_bar(f"evaluating {model or estimates}") as progress:
         report = run_evaluation(
             model,

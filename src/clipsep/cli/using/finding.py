@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -27,7 +28,8 @@ from clipsep.cli.recordings import (
     recording_of,
     seconds_of,
 )
-from clipsep.errors import UsageError
+from clipsep.errors import ClipsepError, UsageError, require
+from clipsep.messages import printable
 
 if TYPE_CHECKING:
     from clipsep.finding import FindResult
@@ -71,15 +73,18 @@ def find(
     queries: list[Any] = [*(query or []), *(image or []), *(like or []), *frames_of(frame)]
     if not queries:
         raise UsageError('Say what to find: -q "dog barking", or --image with an image.')
-    _check_format(inputs, format, plot)
+    _check_request(inputs, threshold, format, plot)
     options = _options(sensitivity, start, end)
     separator = _load(model, device, query_encoder, engine)
+    wanted: Any = queries
+    if len(inputs) > 1 and not frame:  # so that what is wrong with a query is not every input's fault
+        wanted = separator.encode(queries, options)
 
     def work(path: Path) -> FindResult:
         with progress_bar(f"searching {path.name}") as progress:
-            return find(path, queries, None, separator, threshold, options, progress)
+            return find(path, wanted, None, separator, threshold, options, progress)
 
-    _print([_of_recording(work, source) for source in inputs], format, plot)
+    _each(work, inputs, format, plot)
 
 
 def scan(
@@ -96,25 +101,31 @@ def scan(
 ) -> None:
     """Guess which of the known sounds are heard, the most heard first."""
     from clipsep.finding import scan
+    from clipsep.finding.find import known_sounds
 
-    _check_format(inputs, format, plot)
+    _check_request(inputs, threshold, format, plot)
     options = _options(sensitivity, start, end)
     separator = _load(model, device, None, engine)
+    known = known_sounds(separator)
 
     def work(path: Path) -> FindResult:
         with progress_bar(f"scanning {path.name}") as progress:
             return scan(path, None, separator, threshold, options, progress)
 
-    results = [_of_recording(work, source) for source in inputs]
-    _print(results, format, plot)
-    if format == "table" and any(result.sounds for result in results):
-        print(
-            f"Guesses among {len(separator.config.known_sounds)} sounds: `clipsep find` is surer of a "
-            "sound that you name."
-        )
+    _each(
+        work,
+        inputs,
+        format,
+        plot,
+        f"Guesses among {len(known)} sounds: `clipsep find` is surer of a "
+        "sound that you name.",
+    )
 
 
-def _check_format(inputs: list[Path], format: str, plot: Path | None) -> None:
+def _check_request(inputs: list[Path], threshold: float, format: str, plot: Path | None) -> None:
+    from clipsep.finding.find import check_threshold
+
+    check_threshold(threshold)
     if format not in _FORMATS:
         raise UsageError(f"The format '{format}' does not exist: choose {', '.join(_FORMATS)}.")
     if plot and plot.suffix.lower() != ".png":
@@ -123,6 +134,8 @@ def _check_format(inputs: list[Path], format: str, plot: Path | None) -> None:
         )
     if len(inputs) > 1 and (plot or format == "labels"):
         raise UsageError("A timeline and a label track are of one recording: name one input.")
+    if plot:
+        require("matplotlib", extra="plot", purpose="drawing a timeline")
 
 
 def _options(sensitivity: float, start: str | None, end: str | None) -> SeparationOptions:
@@ -137,31 +150,61 @@ def _load(model: str, device: str, query_encoder: str | None, engine: str) -> Se
     return Separator.from_pretrained(model, device, query_encoder, engine=engine)
 
 
-def _of_recording(work: Callable[[Path], FindResult], source: Path) -> FindResult:
-    with recording_of(source) as path:
-        result = work(path)
-    return replace(result, source=STDIN_NAME) if source == STDIO else result
-
-
-def _print(results: list[FindResult], format: str, plot: Path | None) -> None:
+def _each(
+    work: Callable[[Path], FindResult],
+    inputs: list[Path],
+    format: str,
+    plot: Path | None,
+    about_tables: str = "",
+) -> None:
+    """Print what is found in each input. One of several that cannot be searched costs no other one."""
     from clipsep.finding.exports import as_csv, as_labels
     from clipsep.finding.timeline import draw_timeline
 
-    if format == "json":
-        objects = [result.as_dict() for result in results]
-        print(json.dumps(objects if len(results) > 1 else objects[0], indent=2, allow_nan=False))
+    results: list[FindResult] = []
+    entries: list[dict[str, Any]] = []
+    for source in inputs:
+        try:
+            result = _of_recording(work, source)
+        except ClipsepError as error:
+            if len(inputs) == 1:
+                raise
+            name, reason = _name_of(source), str(error)
+            entries.append({"input": name, "status": "failed", "reason": reason})
+            named = reason if name in reason else f"{name}: {reason}"
+            print(f"clipsep: error: {printable(named)}", file=sys.stderr)
+            continue
+        results.append(result)
+        entries.append(result.as_dict())
+        if format == "table":
+            _print_table(result, named=len(inputs) > 1)
+    if format == "table" and about_tables and any(result.sounds for result in results):
+        print(about_tables)
+    elif format == "json":
+        print(json.dumps(entries if len(inputs) > 1 else entries[0], indent=2, allow_nan=False))
     elif format == "csv":
         print(as_csv(results), end="")
     elif format == "labels":
         print(as_labels(results[0]), end="")
-    else:
-        for result in results:
-            _print_table(result)
     if plot:
         draw_timeline(results[0], plot)
+    if len(results) < len(inputs):
+        raise typer.Exit(1)
 
 
-def _print_table(result: FindResult) -> None:
+def _of_recording(work: Callable[[Path], FindResult], source: Path) -> FindResult:
+    with recording_of(source) as path:
+        result = work(path)
+    return replace(result, source=_name_of(source))
+
+
+def _name_of(source: Path) -> str:
+    return STDIN_NAME if source == STDIO else str(source)
+
+
+def _print_table(result: FindResult, named: bool) -> None:
+    if named and result.sounds:
+        print(f"{printable(result.source)}:")
     table = table_of("sound", "confidence", "in all", "when", right=(1, 2))
     for sound in result.sounds:
         when = ", ".join(f"{_clock(span.start)}-{_clock(span.end)}" for span in sound.spans)
@@ -176,7 +219,7 @@ def _print_table(result: FindResult) -> None:
     if result.sounds:
         stdout().print(table)
     else:
-        print(f"None of the sounds that the model knows was found in {result.source}.")
+        print(f"None of the sounds that the model knows was found in {printable(result.source)}.")
 
 
 def _clock(seconds: float) -> str:

@@ -143,7 +143,7 @@ class _Stage:
 def _read_labels(path: str | Path) -> dict[str, str]:
     problem = "its first line is not 'path,label'"
     try:
-        with open(path, newline="", encoding="utf-8") as file:
+        with open(path, newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
             if {"path", "label"} <= set(reader.fieldnames or ()):
                 return {row["path"]: row["label"] or "" for row in reader}

@@ -17,7 +17,7 @@ import soundfile
 from av.error import FFmpegError
 
 from clipsep.errors import ClipsepError, UsageError
-from clipsep.files import hold, unfinished, unfinished_in
+from clipsep.files import hold, not_written, unfinished, unfinished_in
 from clipsep.media.resampling import StreamingResampler
 from clipsep.media.sound_track import AudioStreamInfo
 from clipsep.media.writing.formats import OutputFormat, output_format
@@ -124,13 +124,21 @@ class AudioWriter:
     def close(self) -> None:
         """Finish the file and give it its name."""
         try:
+            os.replace(self.finish(), self.path)
+        except OSError as error:
+            self.discard()
+            raise self._failed(error) from error
+
+    def finish(self) -> Path:
+        """Finish the file, which its caller is to rename; returns the temporary name that it has."""
+        try:
             if self._resamplers:
                 self._write(self._resampled(np.zeros((self.channels, 0), np.float32), last=True))
             if self._sink is not None:
                 self._sink.close()
             self._sink = None
             self._let_go()
-            os.replace(self._temporary, self.path)
+            return self._temporary
         except (OSError, FFmpegError, soundfile.SoundFileError) as error:
             self.discard()
             raise self._failed(error) from error
@@ -228,10 +236,7 @@ class AudioWriter:
             ) from error
 
     def _failed(self, error: Exception) -> ClipsepError:
-        reason = getattr(error, "strerror", None) or str(error)
-        return ClipsepError(
-            f"{self.path} could not be written ({reason}): check the folder and the free space."
-        )
+        return not_written(self.path, error)
 
 
 def check_writable(path_or_dir: str | Path) -> None:

@@ -53,9 +53,10 @@ def centre_crop(image: Image.Image) -> np.ndarray:
 
     Resized once, bicubic; images of any size from 1x1 work.
     """
+    image = to_rgb(image)  # first: it may turn the image
     side = max(1, 224 * min(image.size) // 256)
     left, top = ((extent - side + 1) // 2 for extent in image.size)
-    return crop(to_rgb(image), (left, top, left + side, top + side))
+    return crop(image, (left, top, left + side, top + side))
 
 
 def crop(image: Image.Image, box: tuple[float, float, float, float]) -> np.ndarray:

@@ -1,21 +1,20 @@
 """The figure of a separation: the spectrogram of every part above one another, drawn in constant memory.
 
-matplotlib is imported only when a figure is saved.
+matplotlib is imported only when a figure is drawn.
 """
 
 from __future__ import annotations
 
+import io
 import math
 import warnings
-from pathlib import Path
 from textwrap import shorten
 from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
-from clipsep.errors import ClipsepError
-from clipsep.files import atomic_write
+from clipsep.errors import require
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -38,9 +37,13 @@ class SpectrogramFigure:
     Args:
         sample_rate: rate in Hz.
         seconds: the expected length, if known; the figure adapts if it is wrong.
+
+    Raises:
+        ClipsepError: if matplotlib is missing, which is only needed at the end.
     """
 
     def __init__(self, sample_rate: int, seconds: float | None = None):
+        require_matplotlib()
         self._sample_rate = sample_rate
         self._expected_samples = (seconds or 0.0) * sample_rate
         self._spectrograms: dict[str, PooledSpectrogram] = {}
@@ -56,22 +59,14 @@ class SpectrogramFigure:
             self._spectrograms[name].push(block.mean(axis=0))
         self._samples += next(iter(parts.values())).shape[-1]
 
-    def save(self, path: Path) -> None:
-        """Draw the figure as PNG; ``path`` appears when it is complete.
-
-        Raises:
-            ClipsepError: if it cannot be written.
-        """
-        try:
-            with atomic_write(path) as temporary, warnings.catch_warnings():
-                # A query in a script that the font lacks is drawn as boxes; that is not an error.
-                warnings.simplefilter("ignore")
-                self._draw().savefig(temporary, format="png")
-        except OSError as error:
-            raise ClipsepError(
-                f"{path} could not be written ({error.strerror or error}): check the folder and "
-                "the free space."
-            ) from error
+    def png(self) -> bytes:
+        """Draw the figure; call once, at the end."""
+        buffer = io.BytesIO()
+        with warnings.catch_warnings():
+            # A query in a script that the font lacks is drawn as boxes; that is not an error.
+            warnings.simplefilter("ignore")
+            self._draw().savefig(buffer, format="png")
+        return buffer.getvalue()
 
     def _draw(self) -> Figure:
         # Figure itself, not pyplot: no global state, no window system, safe in any thread.
@@ -98,6 +93,11 @@ class SpectrogramFigure:
             image, ax=list(axes), label="dB below full scale", pad=0.01, aspect=14 * rows
         )
         return figure
+
+
+def require_matplotlib() -> None:
+    """Raise ClipsepError if it is missing; it is not imported."""
+    require("matplotlib", extra="plot", purpose="drawing spectrograms")
 
 
 # From silence to the loudest: black, violet, red, orange, pale yellow; lightness rises evenly.

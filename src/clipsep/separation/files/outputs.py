@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
 from contextlib import ExitStack, suppress
@@ -12,11 +13,14 @@ from typing import Any
 import numpy as np
 
 from clipsep.errors import UsageError
+from clipsep.files import not_written, replace_all, unfinished
 from clipsep.media import AudioStreamInfo, AudioWriter, Tags, video_format
 from clipsep.queries.parsing import RESIDUAL
 from clipsep.separation.files.figure import SpectrogramFigure
 from clipsep.separation.masking.confidence import QueryFeedback
 from clipsep.separation.options import SeparationOptions
+
+_PART_BYTES = 100  # of a file's name, which has two parts and at most 255 bytes on most file systems
 
 
 @dataclass
@@ -110,7 +114,10 @@ class _Track:
 
 
 class SeparationFiles:
-    """The files of one separation: all of them complete, or none of them there.
+    """The files of one separation, which get their names together when all of them are complete.
+
+    After an error none of them is there, and older files of their names are untouched, as far as
+    `clipsep.files.replace_all` can promise that.
 
     Args:
         info: what is known of the recording, or of the part of it that is separated.
@@ -146,18 +153,25 @@ class SeparationFiles:
             if not self._folder.exists():
                 stack.push(self._remove_empty_folder)
             for name, path in self._paths.items():
-                writer = stack.enter_context(self._open(path))
+                writer = self._open(path)
+                stack.callback(writer.discard)  # leaves a file that has its name alone
                 self._tracks[name] = _Track(writer, path)
             self._stack = stack.pop_all()
         return self
 
     def __exit__(self, *exception: Any) -> None:
-        if self._figure and self._figure_path and exception[0] is None:
-            # Inside the stack, so that a figure that fails takes the tracks with it.
-            with self._stack:
-                self._figure.save(self._figure_path)
-        else:
+        if exception[0] is not None:
             self._stack.__exit__(*exception)
+            return
+        with self._stack as stack:
+            figure = []
+            if self._figure and self._figure_path:
+                drawn = unfinished(self._figure_path)
+                stack.callback(drawn.unlink, missing_ok=True)
+                _write_figure(self._figure, drawn, self._figure_path)
+                figure = [(drawn, self._figure_path)]
+            tracks = [(track.writer.finish(), track.path) for track in self._tracks.values()]
+            replace_all([*figure, *tracks])
 
     @property
     def seconds(self) -> float:
@@ -224,19 +238,23 @@ class SeparationFiles:
 
 
 def output_paths(
-    recording: Path, folder: Path, names: list[str], options: SeparationOptions
+    recording: Path | str, folder: Path, names: list[str], options: SeparationOptions
 ) -> tuple[dict[str, Path], Path | None]:
     """Where the tracks of a recording go, by query, and where its figure goes, if there is one.
+
+    Args:
+        recording: its file, or the stem of the names if there is no such file.
 
     Raises:
         UsageError: if the file name of the options gives several tracks the same name, or a track that of
             the recording.
     """
-    stem = _shorten(recording.stem, 100)
-    extension = video_format(recording) if options.video else options.format
+    path = recording if isinstance(recording, Path) else None
+    stem = _short_stem(path.stem if path else str(recording))
+    extension = video_format(path) if path and options.video else options.format
     names = [*names, *[RESIDUAL] * options.residual]
     tracks = _track_paths(folder, stem, names, extension, options.filename)
-    if recording.absolute() in (path.absolute() for path in tracks.values()):
+    if path and path.absolute() in (track.absolute() for track in tracks.values()):
         raise UsageError(f"'{recording}' would be written over: choose another output folder.")
     if not options.plot:
         return tracks, None
@@ -249,6 +267,15 @@ def written(recording: Path, folder: Path, names: list[str], options: Separation
     return all(path.is_file() for path in [*tracks.values(), *([figure] if figure else [])])
 
 
+def _write_figure(figure: SpectrogramFigure, drawn: Path, path: Path) -> None:
+    content = figure.png()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        drawn.write_bytes(content)
+    except OSError as error:
+        raise not_written(path, error) from error
+
+
 def _energy(block: np.ndarray) -> float:
     return float(np.sum(np.square(block, dtype=np.float64)))
 
@@ -259,7 +286,8 @@ def _track_paths(
     """Make a distinct file for each name; characters that file systems dislike become hyphens."""
     paths: dict[str, Path] = {}
     for name in names:
-        slug = _shorten(re.sub(r"[^\w.-]+", "-", name).strip("-.").lower(), 100) or "query"
+        slug = re.sub(r"[^\w.-]+", "-", name).strip("-.").lower()
+        slug = _shorten(slug, _PART_BYTES) or "query"
         place, number = slug, 2
         path = folder / template.format(stem=stem, query=place, ext=extension)
         while path in paths.values():
@@ -273,6 +301,14 @@ def _track_paths(
     return paths
 
 
+def _short_stem(stem: str) -> str:
+    """Cut a stem that is too long, in such a way that those which begin alike stay different."""
+    content = stem.encode(errors="surrogateescape")
+    if len(content) <= _PART_BYTES:
+        return stem
+    return f"{_shorten(stem, _PART_BYTES - 7)}-{hashlib.sha256(content).hexdigest()[:6]}"
+
+
 def _shorten(text: str, n_bytes: int) -> str:
-    """Cut ``text`` to what fits: names of files are limited in bytes, and have two parts here."""
+    """Cut ``text`` to as many bytes as there is room for."""
     return text.encode(errors="surrogateescape")[:n_bytes].decode(errors="ignore")

@@ -24,6 +24,7 @@ from clipsep.media import check_writable
 from clipsep.messages import Progress, unexpected
 from clipsep.parallel.run import local_workers, run_many
 from clipsep.parallel.task import require_shared_folder
+from clipsep.separation.files.figure import require_matplotlib
 from clipsep.separation.files.outputs import FileReport
 from clipsep.separation.many.journal import SeparationReport
 from clipsep.separation.many.recordings import Recording
@@ -79,8 +80,11 @@ def separate_files(
 
     Raises:
         UsageError: if the request is wrong, or two recordings would be written to the same files.
-        ClipsepError: if the model, the output folder or the workers cannot be used.
+        ClipsepError: if the model, the output folder or the workers cannot be used, or if matplotlib is
+            missing for figures.
     """
+    if request.options.plot:
+        require_matplotlib()
     request, output = request.with_absolute_paths(), Path(output).absolute()
     outputs = _outputs(recordings, request, output)
     request.digest  # noqa: B018 - names a model that cannot be used before anything is written

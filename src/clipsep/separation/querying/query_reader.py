@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 
 from clipsep._version import __version__
@@ -15,6 +18,8 @@ from clipsep.queries.labels import LabelEncoder
 from clipsep.queries.parsing import AUDIO_RATE, Content
 from clipsep.queries.prompts import encode_prompted
 from clipsep.separation.querying.asked import AskedQueries, EncodedQueries
+
+_AUDIO = "audio"
 
 
 class QueryReader:
@@ -55,35 +60,48 @@ class QueryReader:
         """
         if isinstance(asked, EncodedQueries):
             return asked
-        embeddings, familiarity = zip(*map(self._read, asked.contents), strict=True)
-        return EncodedQueries(
-            asked.names, np.stack(embeddings), list(familiarity), asked.plan, asked.queries
-        )
+        embeddings = self._embeddings(asked.contents)
+        familiarity: list[Familiarity | None] = [None] * len(embeddings)
+        for kind in (TEXT, IMAGE):
+            rows = [n for n, query in enumerate(asked.contents) if _kind_of(query) == kind]
+            if self._known and rows:
+                learnt = self._known.compare_each(embeddings[rows], kind)
+                embeddings[rows] = self._known.draw(embeddings[rows], kind)
+                for row, one in zip(rows, learnt, strict=True):
+                    familiarity[row] = one
+        return EncodedQueries(asked.names, embeddings, familiarity, asked.plan, asked.queries)
 
-    def _read(self, query: Content) -> tuple[np.ndarray, Familiarity | None]:
-        """Return the embedding [D] that the network gets, and what it is like."""
-        embedding = self._embedding(query)
-        if self._known is None or isinstance(query, np.ndarray):
-            return embedding, None
-        kind = TEXT if isinstance(query, str) else IMAGE
-        return self._known.draw(embedding[None], kind)[0], self._known.compare(embedding, kind)
+    def _embeddings(self, queries: Sequence[Content]) -> np.ndarray:
+        """[N, D], from the cache for those that the model's own encoder has read before."""
+        found = [self._cached(query) for query in queries]
+        for kind in (TEXT, IMAGE, _AUDIO):
+            # All at once: one after the other, the texts of `scan` would take several times as long.
+            rows = [
+                n for n, one in enumerate(found) if one is None and _kind_of(queries[n]) == kind
+            ]
+            if not rows:
+                continue
+            new = [queries[row] for row in rows]
+            encoded = np.asarray(self._encode(new, kind), np.float32)
+            for row, embedding in zip(rows, encoded, strict=True):
+                found[row] = embedding
+            if self._cache:
+                self._cache.put(new, list(encoded))
+        return np.stack([one for one in found if one is not None])
 
-    def _embedding(self, query: Content) -> np.ndarray:
-        """[D], from the cache if the model's own encoder has read the query before."""
+    def _cached(self, query: Content) -> np.ndarray | None:
         cached = self._cache.get(query) if self._cache else None
-        if cached is not None and len(cached) == self._config.model.query_dim:
-            return cached
+        fits = cached is not None and len(cached) == self._config.model.query_dim
+        return cached if fits else None
+
+    def _encode(self, queries: list[Any], kind: str) -> np.ndarray:
+        """Queries of one kind to embeddings [N, D]."""
         encoder = self._loaded_encoder()
-        if isinstance(query, str):
-            rows = encode_prompted(encoder, [query], self._config.prompts)
-        elif isinstance(query, np.ndarray):
-            rows = reads_audio(encoder).encode_audios([query], AUDIO_RATE)
-        else:
-            rows = encoder.encode_images([query])
-        embedding = np.asarray(rows[0], np.float32)
-        if self._cache:
-            self._cache.put(query, embedding)
-        return embedding
+        if kind == TEXT:
+            return encode_prompted(encoder, queries, self._config.prompts)
+        if kind == _AUDIO:
+            return reads_audio(encoder).encode_audios(queries, AUDIO_RATE)
+        return encoder.encode_images(queries)
 
     def _loaded_encoder(self) -> QueryEncoder:
         if self._encoder is None:
@@ -93,6 +111,12 @@ class QueryReader:
                 name = self._config.query_encoder
                 self._encoder = load_query_encoder(name, threads=self._threads)
         return self._encoder
+
+
+def _kind_of(query: Content) -> str:
+    if isinstance(query, str):
+        return TEXT
+    return _AUDIO if isinstance(query, np.ndarray) else IMAGE
 
 
 def _cache_of(config: CheckpointConfig) -> QueryCache | None:

@@ -78,25 +78,11 @@ def decode_image(source: Path, target: Path, request: dict[str, Any]) -> dict[st
     Raises:
         ClipsepError: if it cannot be read, or has more pixels than the request allows.
     """
-    from PIL import Image, ImageOps
+    from clipsep.media.images import open_image, to_rgb
 
-    Image.MAX_IMAGE_PIXELS = None  # checked here, before a pixel is decoded
-    try:
-        with Image.open(source) as image:
-            width, height = image.size
-            if width * height > request["pixels"]:
-                raise ClipsepError(
-                    f"{source} has {width} x {height} pixels: this server takes at most "
-                    f"{request['pixels'] / 1e6:g} million."
-                )
-            image.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
-            image = ImageOps.exif_transpose(image)
-            if image.has_transparency_data:
-                image = image.convert("RGBA")
-                image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-            pixels = np.asarray(image.convert("RGB"))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ClipsepError(f"{source} is not an image that can be read.") from error
+    image = to_rgb(open_image(source, request["pixels"]))
+    image.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
+    pixels = np.asarray(image)
     with open(target, "wb") as file:
         np.save(file, pixels, allow_pickle=False)
     return {"height": pixels.shape[0], "width": pixels.shape[1]}
