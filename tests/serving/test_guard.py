@@ -11,8 +11,12 @@ import pytest
 httpx = pytest.importorskip("httpx")
 fastapi = pytest.importorskip("fastapi")
 
+from starlette.types import ASGIApp  # noqa: E402
+
 from clipsep import Separator  # noqa: E402
 from clipsep.serving.app import build_app  # noqa: E402
+from clipsep.serving.guard import Guard, Requests  # noqa: E402
+from clipsep.serving.limits import Limits  # noqa: E402
 
 
 @pytest.fixture
@@ -22,7 +26,7 @@ def app(tmp_path: Path) -> Iterator[fastapi.FastAPI]:
     app.state.queue.close()
 
 
-def client_of(app: fastapi.FastAPI) -> httpx.AsyncClient:
+def client_of(app: ASGIApp) -> httpx.AsyncClient:
     transport = httpx.ASGITransport(app)
     bearer = {"authorization": "Bearer correct horse"}
     return httpx.AsyncClient(transport=transport, base_url="http://test", headers=bearer)
@@ -37,3 +41,21 @@ def test_a_body_without_a_token_is_small(app: fastapi.FastAPI) -> None:
             return (await client.post("/login", content=content(size))).status_code
 
     assert [asyncio.run(login(size)) for size in (4096, 4097)] == [401, 413]
+
+
+def test_only_a_stop_answers_a_cancelled_request() -> None:
+    async def slow(scope: object, receive: object, send: object) -> None:
+        await asyncio.sleep(60)
+
+    async def ask(stops: bool) -> int:
+        requests = Requests()
+        client = client_of(Guard(slow, Limits(), requests=requests))
+        async with client:
+            if stops:
+                asyncio.get_running_loop().call_later(0.1, requests.stop)
+            answer = await asyncio.wait_for(client.get("/health"), 20 if stops else 0.1)
+            return answer.status_code
+
+    assert asyncio.run(ask(stops=True)) == 503
+    with pytest.raises(asyncio.TimeoutError):
+        asyncio.run(ask(stops=False))

@@ -31,6 +31,7 @@ class Requests:
     """The requests in progress, which a server that is being stopped ends."""
 
     def __init__(self) -> None:
+        self.stopping = False
         self._tasks: set[asyncio.Task[None]] = set()
 
     @contextlib.contextmanager
@@ -46,6 +47,7 @@ class Requests:
 
     def stop(self) -> None:
         """End them all; the guard gives each its answer."""
+        self.stopping = True
         for task in self._tasks:
             task.cancel()
 
@@ -122,6 +124,8 @@ class Guard:
             with self._requests.one():
                 await self._app(scope, bounded, answer)
         except asyncio.CancelledError:
+            if not self._requests.stopping:
+                raise  # whoever cancels a single request wants no answer
             if not answered:  # else the connection ends in the middle of a file
                 await being_stopped()(scope, upload, answer)
         finally:
