@@ -144,7 +144,7 @@ class Guard:
         if changes and origin is not None and urlsplit(origin).netloc != host:
             return problem(403, "This server refuses requests from pages of other sites.")
         path = scope["path"]
-        if not _is_open(path) and not self.knows_token(headers, Request(scope).cookies):
+        if not _is_open(path) and not self._knows_token(headers, Request(scope).cookies):
             return problem(
                 401,
                 "This server wants a token: send it as 'Authorization: Bearer TOKEN'.",
@@ -164,14 +164,11 @@ class Guard:
         # Refused before the upload is received, not after.
         return self._admit(client_of(scope)) if path.startswith(_QUEUED_FOLDER) else None
 
-    def knows_token(self, headers: Mapping[str, str], cookies: Mapping[str, str]) -> bool:
-        """Whether a request brings the token, or none is needed."""
-        if self._token is None:
-            return True
+    def _knows_token(self, headers: Headers, cookies: Mapping[str, str]) -> bool:
         scheme, _, given = headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer":
             given = cookies.get(COOKIE, "")
-        return secrets.compare_digest(given.encode(), self._token.encode())
+        return is_token(given, self._token)
 
 
 class _Upload:
@@ -248,6 +245,11 @@ class _BoundedBody:
         if not message.get("more_body", False):
             self.end()
         return message
+
+
+def is_token(given: str, token: str | None) -> bool:
+    """Whether a text is the server's token, or the server has none; takes as long either way."""
+    return token is None or secrets.compare_digest(given.encode(), token.encode())
 
 
 def problem(status: int, sentence: str, headers: dict[str, str] | None = None) -> JSONResponse:
