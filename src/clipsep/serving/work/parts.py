@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import threading
 import zipfile
@@ -28,6 +29,8 @@ Kind = Literal["mixture", "target", "residual"]
 MUTED_DB = -60.0  # a gain of this or less leaves a part out
 # The share of a job's time until the first block, for a bar that does not stand still.
 _DECODED = 0.1
+_MIX = "mix-"
+_MOST_MIXES = 4  # of one job that are kept: enough for downloads in several formats
 _rendering = threading.Lock()  # one file is made at a time, whoever wants it
 
 
@@ -225,15 +228,26 @@ def mix_file(separation: Separation, gains_db: Sequence[float], format: str) -> 
     """
     sources = [part.path for part in separation.parts if part.kind != "mixture"]
     factors = [0.0 if gain <= MUTED_DB else 10 ** (gain / 20) for gain in gains_db]
-    name = "mix." + "_".join(f"{gain:.1f}" for gain in gains_db)
-    target = separation.recording.path.parent / f"{name}.{format}"
+    name = hashlib.sha256(repr([*map(float, gains_db)]).encode()).hexdigest()[:16]
+    folder = separation.recording.path.parent
+    target = folder / f"{_MIX}{name}.{format}"
 
     def make(path: Path) -> None:
+        _remove_old_mixes(folder)
         peak = 1.0 if format == "wav" else _peak(sources, factors)
         lowered = [factor / max(1.0, peak) for factor in factors]
         _mix(sources, lowered, path, format)
 
     return _made(target, make)
+
+
+def _remove_old_mixes(folder: Path) -> None:
+    """Make room for one more: there are endless combinations of gains, each as large as the recording."""
+    mixes = list(folder.glob(f"{_MIX}*"))
+    mixes.sort(key=lambda path: path.stat().st_mtime)
+    for path in mixes[: max(0, len(mixes) - _MOST_MIXES + 1)]:
+        with suppress(OSError):  # Windows keeps a file that is being sent
+            path.unlink()
 
 
 def spectrogram_file(separation: Separation, part: Part) -> Path:
