@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from clipsep.errors import ClipsepError
 from clipsep.media import read_audio
-from clipsep.serving.work.parts import Part, Separation, mix_file
+from clipsep.serving.work.parts import Part, Separation, _made, _private, mix_file
 from clipsep.serving.work.uploads import Recording
 from tests.helpers.audio import write
 
@@ -38,3 +39,21 @@ def test_gains_are_not_rounded(separation: Separation) -> None:
         read_audio(mix_file(separation, [0.0, gain], "wav"))[0] for gain in (-60.0, -59.96)
     )
     assert (nearly > muted).all()
+
+
+def test_a_failure_does_not_name_the_folders_of_the_server(tmp_path: Path) -> None:
+    folder = tmp_path / "job"
+    folder.mkdir()
+    (folder / "mixture.wav").touch()
+
+    def make(path: Path) -> None:
+        raise ClipsepError(
+            f"Cannot read '{folder / 'mixture.wav'}' or write '{path.parent / 'x'}'."
+        )
+
+    with pytest.raises(ClipsepError) as made, _private(folder):
+        make(folder / "part.wav")
+    with pytest.raises(ClipsepError) as rendered:
+        _made(folder / "part.flac", make)
+    for raised in (made, rendered):
+        assert str(raised.value) == "Cannot read 'The recording' or write 'x'."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import threading
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
@@ -23,7 +24,13 @@ from clipsep.separation.masking.confidence import QueryFeedback
 from clipsep.serving.limits import Limits
 from clipsep.serving.work.queue import Job, Removed, TimeIsUp
 from clipsep.serving.work.spectrograms import draw_spectrogram
-from clipsep.serving.work.uploads import AUDIO_UPLOAD, Recording, decode_image, decode_recording
+from clipsep.serving.work.uploads import (
+    AUDIO_UPLOAD,
+    MIXTURE,
+    Recording,
+    decode_image,
+    decode_recording,
+)
 
 Kind = Literal["mixture", "target", "residual"]
 MUTED_DB = -60.0  # a gain of this or less leaves a part out
@@ -112,7 +119,7 @@ def separation_work(
 
     def work(job: Job) -> Separation:
         recording, images, progress = _received(job, request, limits)
-        with _private(recording):
+        with _private(job.folder):
             # Images first: their names are "image 1", "image 2", by their place among the queries.
             report = separator.separate_file(
                 recording.path,
@@ -154,7 +161,7 @@ def finding_work(
     def work(job: Job) -> FindResult:
         recording, images, progress = _received(job, request, limits)
         options = SeparationOptions(sensitivity=request.sensitivity)
-        with _private(recording):
+        with _private(job.folder):
             if not images and not request.texts:
                 return scan(recording.path, separator=separator, options=options, progress=progress)
             found = find(
@@ -189,14 +196,15 @@ def _received(
 
 
 @contextmanager
-def _private(recording: Recording) -> Iterator[None]:
+def _private(folder: Path) -> Iterator[None]:
     """Keep the folders of this machine out of the sentences that a client reads."""
     try:
         yield
     except TimeIsUp:
         raise
     except ClipsepError as error:
-        raise type(error)(str(error).replace(str(recording.path), AUDIO_UPLOAD)) from error
+        sentence = str(error).replace(str(folder / MIXTURE), AUDIO_UPLOAD)
+        raise type(error)(sentence.replace(f"{folder}{os.sep}", "")) from error
 
 
 def _said(feedback: QueryFeedback) -> dict[str, Any]:
@@ -287,7 +295,7 @@ def _made(path: Path, make: Callable[[Path], None]) -> Path:
     try:
         with _rendering:
             if not path.exists():
-                with atomic_write(path) as temporary:
+                with _private(path.parent), atomic_write(path) as temporary:
                     make(temporary)
     except (OSError, ClipsepError) as error:
         with suppress(OSError):
