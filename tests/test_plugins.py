@@ -20,6 +20,7 @@ from clipsep.models.settings import ModelSettings
 from clipsep.queries import load_query_encoder, reads_audio
 from clipsep.queries.prompts import encode_prompted, prompt_set
 from clipsep.training.config import TrainingConfig
+from clipsep.training.config import load_config as load_training
 from clipsep.training.train import train
 from tests.helpers.clap import save_tiny_clap
 from tests.helpers.datasets import make_dataset
@@ -169,8 +170,12 @@ def test_code_that_a_model_names_runs_only_if_it_is_trusted(tmp_path, monkeypatc
     with pytest.raises(ClipsepError, match="set CLIPSEP_TRUST=my_parts"):
         build_model(settings)
     assert "my_parts" not in sys.modules
-    # A config is the user's own, and so is what it names.
-    config(tmp_path, model={"network": {**DILATED, "kind": "my_parts.DilatedNetwork"}})
+    # Settings may come from a checkpoint; a config file is the user's own, and so is what it names.
+    own = config(tmp_path, model={"network": {**DILATED, "kind": "my_parts.DilatedNetwork"}})
+    with pytest.raises(ClipsepError, match="set CLIPSEP_TRUST=my_parts"):
+        build_model(settings)
+    (tmp_path / "own.yaml").write_text(own.model_dump_json())
+    assert load_training(tmp_path / "own.yaml") == own
     assert build_model(settings).network.stride == 4
     other = {**DILATED, "kind": "my_parts.DilatedNetwork", "stride": 8}
     with pytest.raises(ClipsepError, match="has the stride 4"):

@@ -88,6 +88,18 @@ def test_a_changed_video_replaces_its_old_version(tmp_path: Path):
     assert dataset.audio(dataset.clips[0])[0] == round(0.75 * 32767)
 
 
+def test_a_changed_video_that_is_rejected_does_not_bring_its_old_version_back(tmp_path: Path):
+    DatasetWriter(tmp_path)
+    stage(tmp_path, "a.mp4", fingerprint="1")
+    stage(tmp_path, "b.mp4")
+    writer = DatasetWriter(tmp_path)  # after a kill
+    writer.expect(["a.mp4"])
+    writer.reject("a.mp4", "2", "silent")
+    writer.close()
+    DatasetWriter(tmp_path).close()
+    assert [clip.id for clip in PreparedDataset(tmp_path).clips] == ["b.mp4"]
+
+
 def fill(root: Path, names: list[str], useless: set[str], order: list[str]) -> DatasetWriter:
     """A writer that expects the clips of some names, and gets them in another order."""
     writer = DatasetWriter(root)

@@ -122,6 +122,51 @@ def test_when_all_is_called_off_workers_end_at_once_and_clean_up(tmp_path: Path)
     assert not marks(tmp_path, "half")
 
 
+@dataclass(frozen=True)
+class Deaf(Square):
+    """As inside a library that does not return to Python, where no signal is heard."""
+
+    def __call__(self, number: int) -> tuple[int, int | None]:
+        if number:
+            self._mark(f"half {number}")
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+            time.sleep(40)
+        return super().__call__(number)
+
+
+def test_workers_that_do_not_hear_are_killed(tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(processes, "_SECONDS_TO_END", 0.5)
+    outcomes = run_many(Deaf(tmp_path), range(3), workers=2)
+    assert next(outcomes) == (0, (0, None))
+    while not marks(tmp_path, "half"):
+        time.sleep(0.05)
+    start = time.monotonic()
+    outcomes.close()
+    assert time.monotonic() - start < 15
+
+
+def test_workers_that_do_not_hear_end_when_their_parent_is_killed(tmp_path: Path):
+    code = f"""
+from pathlib import Path
+from tests.parallel.test_run import Deaf
+from clipsep.parallel.run import run_many
+list(run_many(Deaf(Path({str(tmp_path)!r})), [1, 2], workers=2))
+"""
+    parent = subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        cwd=Path(__file__).parents[2],
+    )
+    while marks(tmp_path, "half") < 2:
+        assert parent.poll() is None
+        time.sleep(0.05)
+    start = time.monotonic()
+    parent.kill()
+    parent.communicate()  # until the last worker closes the pipe
+    assert time.monotonic() - start < 25
+
+
 def test_workers_end_when_their_parent_is_killed(tmp_path: Path):
     code = f"""
 from pathlib import Path

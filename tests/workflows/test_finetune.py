@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from clipsep import plugins
 from clipsep.checkpoint import load_checkpoint, load_config, save_config
 from clipsep.cli.app import main
 from clipsep.datasets.embeddings import StoredEmbeddings
 from clipsep.datasets.reader import PreparedDataset
-from clipsep.errors import UsageError
+from clipsep.errors import ClipsepError, UsageError
 from clipsep.feedback import Drawing, KnownSettings, Thresholds
 from clipsep.queries import load_query_encoder
 from clipsep.queries.known import KnownSounds, save_known_sounds
@@ -154,6 +155,18 @@ def test_an_image_makes_the_training_hybrid(project, monkeypatch):
     for clip in dataset.clips:  # the photo's embedding, or that of the label of clips without one
         assert (stored.clip(clip) == 0.25).all() == (clip.label == "beep")
     assert made.training["config"]["query"] == "hybrid"
+
+
+def test_code_that_a_model_names_is_not_trusted(project, start, monkeypatch):
+    monkeypatch.delenv(plugins.TRUSTED, raising=False)
+    (project / "evil_prompts.py").write_text("PROMPTS = ['{}']\nopen('it_ran', 'w').close()\n")
+    save_config(
+        start, load_config(start).model_copy(update={"prompts": "evil_prompts.PROMPTS"})
+    )
+    request = Finetuning("x", project / "clips", project / "out", model=str(start), steps=1)
+    with pytest.raises(ClipsepError, match="set CLIPSEP_TRUST=evil_prompts"):
+        finetune(request)
+    assert not (project / "it_ran").exists()
 
 
 def test_progress_counts_the_steps_of_the_training(project, start):

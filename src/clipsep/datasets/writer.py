@@ -115,8 +115,10 @@ class DatasetWriter:
     def expect(self, clip_ids: Iterable[str]) -> None:
         """Name, once, the clips to come: `add` or `reject` is called for each, in any order."""
         coming = set(clip_ids)
-        for clip_id in coming:
-            self._staged.pop(clip_id, None)  # of an older version of the video
+        for clip_id in coming & self._staged.keys():
+            # Of an older version of the video, which must not come back if the new one is rejected.
+            del self._staged[clip_id]
+            _staged_path(self.root, clip_id).unlink(missing_ok=True)
         self._queue = deque(sorted(coming | self._staged.keys(), key=shuffle_key))
         self._write_full_shards()
 

@@ -10,7 +10,7 @@ import math
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
 import numpy as np
@@ -96,7 +96,12 @@ class Mixture:
         return self.recipe is None and self.snr_db is None
 
     def require_sounds(self, where: str) -> None:
-        """Raise UsageError, beginning with ``where``, if a file does not exist or a number has no sense."""
+        """Raise UsageError, beginning with ``where``, if a file does not exist or a value has no sense."""
+        as_path = PureWindowsPath(self.id)  # knows the separators and drives of all systems
+        if as_path.anchor or ".." in as_path.parts:
+            raise UsageError(
+                f"{where}: the id '{self.id}' would name files in another folder: use another id."
+            )
         if self.snr_db is not None and not abs(self.snr_db) <= _MOST_DECIBELS:
             raise UsageError(
                 f"{where}: a level of {self.snr_db:g} dB is beyond {_MOST_DECIBELS} dB."

@@ -24,6 +24,7 @@ from clipsep.parallel.task import Item, Result, Run, Task
 _WAITING_PER_WORKER = 2  # items handed out: one in work, one waiting
 _SECONDS_BETWEEN_LOOKS = 1.0  # of a worker for its parent
 _SECONDS_BETWEEN_SIGNALS = 0.1
+_SECONDS_TO_END = 5.0  # for a worker to remove what it has half written
 _HOPELESS_DEATHS = 3  # deaths before the first result: it is not the items' fault
 
 
@@ -102,11 +103,18 @@ def _finished(futures: Iterable[Future]) -> set[Future]:
 
 
 def _end_processes(processes: Iterable[BaseProcess]) -> None:
-    """Tell workers to end until they have: one that begins to wait as it is told does not hear it."""
+    """Tell workers to end until they have: one that begins to wait as it is told does not hear it.
+
+    One that is inside a library, such as a decoder that hangs, never does, and is killed.
+    """
     alive = list(processes)
+    deadline = time.monotonic() + _SECONDS_TO_END
     while alive:
         for process in alive:
-            process.terminate()
+            if time.monotonic() < deadline:
+                process.terminate()
+            else:
+                process.kill()
         ended = connection.wait([one.sentinel for one in alive], _SECONDS_BETWEEN_SIGNALS)
         alive = [one for one in alive if one.sentinel not in ended]
 
@@ -182,9 +190,11 @@ def _end_with_parent() -> None:
     parent = multiprocessing.parent_process()
     while parent is not None and parent.is_alive():
         time.sleep(_SECONDS_BETWEEN_LOOKS)
-    while True:  # see `_end_processes`
+    deadline = time.monotonic() + _SECONDS_TO_END
+    while time.monotonic() < deadline:  # see `_end_processes`
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(_SECONDS_BETWEEN_SIGNALS)
+    os._exit(1)
 
 
 def _hopeless() -> ClipsepError:

@@ -15,7 +15,7 @@ from starlette.routing import compile_path
 
 from clipsep import ClipsepError, Separator, __version__
 from clipsep.serving.api import add_routes
-from clipsep.serving.guard import COOKIE, Guard, Requests, problem
+from clipsep.serving.guard import COOKIE, Guard, Requests, is_token, problem
 from clipsep.serving.limits import Limits
 from clipsep.serving.work.queue import Busy, JobQueue, Removed, TimeIsUp
 
@@ -162,9 +162,7 @@ def _add_page(app: FastAPI, token: str | None) -> None:
     async def login(request: Request) -> Response:
         """Keep the token in a cookie that scripts cannot read: players send no header."""
         given = (await request.body()).decode(errors="replace").strip()
-        guard = Guard(app, Limits(), token)
-        headers = {"authorization": f"Bearer {given}"}
-        if not guard.knows_token(headers, {}):
+        if not is_token(given, token):
             return problem(401, "This is not the token of this server.")
         answer = Response(status_code=204)
         if token is not None:  # else anything is right, and need not be text that a cookie can hold

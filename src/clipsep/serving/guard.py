@@ -21,6 +21,7 @@ COOKIE = "clipsep_token"
 # Open without the token: whether the server lives, and the page with its field for the token.
 _OPEN_PATHS = ("/health", "/login", "/")
 _OPEN_FOLDER = "/page/"
+_OPEN_BYTES = 4096  # of a body without a token: room for a token
 _QUEUED_FOLDER = "/v1/"
 # How long the rest of an upload is received, and thrown away, after it was refused.
 _LINGER_SECONDS = 5.0
@@ -30,6 +31,7 @@ class Requests:
     """The requests in progress, which a server that is being stopped ends."""
 
     def __init__(self) -> None:
+        self.stopping = False
         self._tasks: set[asyncio.Task[None]] = set()
 
     @contextlib.contextmanager
@@ -45,6 +47,7 @@ class Requests:
 
     def stop(self) -> None:
         """End them all; the guard gives each its answer."""
+        self.stopping = True
         for task in self._tasks:
             task.cancel()
 
@@ -114,13 +117,15 @@ class Guard:
         if refusal is not None:
             await refusal(scope, upload, answer)
             return
-        bounded = _BoundedBody(upload, self._limits)
+        bounded = _BoundedBody(upload, self._limits, _is_open(scope["path"]))
         self._receiving += has_body
         bounded.on_end = self._body_ended if has_body else None
         try:
             with self._requests.one():
                 await self._app(scope, bounded, answer)
         except asyncio.CancelledError:
+            if not self._requests.stopping:
+                raise  # whoever cancels a single request wants no answer
             if not answered:  # else the connection ends in the middle of a file
                 await being_stopped()(scope, upload, answer)
         finally:
@@ -139,8 +144,7 @@ class Guard:
         if changes and origin is not None and urlsplit(origin).netloc != host:
             return problem(403, "This server refuses requests from pages of other sites.")
         path = scope["path"]
-        is_open = path in _OPEN_PATHS or path.startswith(_OPEN_FOLDER)
-        if not is_open and not self.knows_token(headers, Request(scope).cookies):
+        if not _is_open(path) and not self._knows_token(headers, Request(scope).cookies):
             return problem(
                 401,
                 "This server wants a token: send it as 'Authorization: Bearer TOKEN'.",
@@ -160,14 +164,11 @@ class Guard:
         # Refused before the upload is received, not after.
         return self._admit(client_of(scope)) if path.startswith(_QUEUED_FOLDER) else None
 
-    def knows_token(self, headers: Mapping[str, str], cookies: Mapping[str, str]) -> bool:
-        """Whether a request brings the token, or none is needed."""
-        if self._token is None:
-            return True
+    def _knows_token(self, headers: Headers, cookies: Mapping[str, str]) -> bool:
         scheme, _, given = headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer":
             given = cookies.get(COOKIE, "")
-        return secrets.compare_digest(given.encode(), self._token.encode())
+        return is_token(given, self._token)
 
 
 class _Upload:
@@ -210,9 +211,12 @@ class _Upload:
 class _BoundedBody:
     """A `receive` that ends a body that is too large or too slow."""
 
-    def __init__(self, receive: Receive, limits: Limits):
+    def __init__(self, receive: Receive, limits: Limits, is_open: bool):
         self._receive = receive
         self._limits = limits
+        self._most, self._too_large = limits.upload_bytes, too_large(limits)
+        if is_open:
+            self._most, self._too_large = _OPEN_BYTES, "The request is too large for this address."
         self._received = 0
         self._until = time.monotonic() + limits.upload_seconds
         self._complete = False
@@ -236,11 +240,16 @@ class _BoundedBody:
                 408, "The upload was too slow: try a better connection, or a smaller file."
             ) from None
         self._received += len(message.get("body", b""))
-        if self._received > self._limits.upload_bytes:
-            raise HTTPException(413, too_large(self._limits))
+        if self._received > self._most:
+            raise HTTPException(413, self._too_large)
         if not message.get("more_body", False):
             self.end()
         return message
+
+
+def is_token(given: str, token: str | None) -> bool:
+    """Whether a text is the server's token, or the server has none; takes as long either way."""
+    return token is None or secrets.compare_digest(given.encode(), token.encode())
 
 
 def problem(status: int, sentence: str, headers: dict[str, str] | None = None) -> JSONResponse:
@@ -258,6 +267,11 @@ def too_large(limits: Limits) -> str:
     return (
         f"The upload is larger than the {limits.upload_bytes / MIB:g} MiB that this server takes."
     )
+
+
+def _is_open(path: str) -> bool:
+    """Whether anybody may ask for it, without the token."""
+    return path in _OPEN_PATHS or path.startswith(_OPEN_FOLDER)
 
 
 def _host_name(host: str) -> str:

@@ -228,12 +228,14 @@ class TrainingConfig(_Settings):
         return self
 
     def trust_parts(self) -> None:
-        """Allow the code of parts of other packages in this process: whoever writes a config trusts it."""
+        """Allow the code of parts of other packages in this process.
+
+        Call it for settings that the user wrote, and never for any that come from a checkpoint.
+        """
         trust(self.model.network.kind, self.loss.kind, self.prompts, self.query_encoder)
         trust(*filter(None, [self.mixing.sampler]), *self.loggers)
 
     def _require_known_parts(self) -> None:
-        self.trust_parts()
         network, sampler = self.model.network.kind, self.mixing.sampler
         for key, name, group, shipped in (
             ("model.network.kind", network, NETWORKS, SHIPPED_NETWORKS),
@@ -286,6 +288,8 @@ class TrainingConfig(_Settings):
 def load_config(path: Path, overrides: list[str] | None = None) -> TrainingConfig:
     """Read a YAML file and apply ``key.sub=value`` overrides (values are YAML too).
 
+    The code that it names is trusted: whoever writes a config chooses it.
+
     A file that says ``extends: OTHER.yaml`` (a path beside it) only has to name what differs.
 
     Raises:
@@ -295,9 +299,11 @@ def load_config(path: Path, overrides: list[str] | None = None) -> TrainingConfi
     for override in overrides or []:
         _override(data, override)
     try:
-        return TrainingConfig.model_validate(data)
+        config = TrainingConfig.model_validate(data)
     except ValidationError as error:
         raise UsageError(f"In the config '{path}', {first_problem(error, data)}.") from error
+    config.trust_parts()
+    return config
 
 
 def _read(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from clipsep.errors import ClipsepError, UsageError
 from clipsep.files import SOUND_SUFFIXES, VIDEO_SUFFIXES, find_files
 from clipsep.media.images import open_image
 from clipsep.messages import Progress, counted
+from clipsep.plugins import trust
 from clipsep.queries import QueryEncoder, load_query_encoder
 from clipsep.queries.known import copy_known_sounds
 from clipsep.queries.prompts import encode_prompted
@@ -229,6 +230,8 @@ def _embed(dataset: PreparedDataset, encoder: QueryEncoder, prompts: str) -> Non
 def _config(request: Finetuning, start: Checkpoint) -> TrainingConfig:
     """Configure the training: small steps from the start, the new sound in every other mixture."""
     settings = start.config
+    sampler = f"{__name__}.{NewAndOld.__name__}"
+    trust(sampler)  # alone: what else the config names comes from the checkpoint
     noise_heads = settings.model.noise_heads
     loss: dict[str, Any] = {"kind": "mask", "sdr_weight": 0.3, "clamp": "none"}
     if noise_heads:
@@ -250,7 +253,7 @@ def _config(request: Finetuning, start: Checkpoint) -> TrainingConfig:
                 "target_rms": 0.1,
                 "speed_perturb": 0.05,
                 "extra_source_prob": 0.2,
-                "sampler": f"{__name__}.{NewAndOld.__name__}",
+                "sampler": sampler,
                 "sampler_options": {"label": request.name},
             },
             "loss": {**loss, "absent_query_prob": 0.1},

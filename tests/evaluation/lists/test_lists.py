@@ -11,6 +11,7 @@ import pytest
 
 from clipsep.errors import ClipsepError, UsageError
 from clipsep.evaluation.lists import read_any
+from clipsep.evaluation.lists.export import write_mixtures
 from clipsep.evaluation.mixtures import load_sources
 from clipsep.metrics import decibels
 from tests.helpers.audio import write
@@ -191,6 +192,20 @@ def test_own_recipes_with_several_interferers(tmp_path):
     assert [other.label for other in mixture.interferers] == ["rain", "tuba"]
     sources = load_sources(mixture)
     assert len(sources) == 3 and ratio(sources) == pytest.approx(5, abs=1e-3)
+
+
+def test_an_id_names_no_file_in_another_folder(given):
+    columns = ("id", "mixture", "reference", "query")
+    for bad in ("../../evil", "a/../../evil", "..\\evil", "/evil", "C:evil"):
+        path = table(given / "l.csv", columns, (bad, "mixture-7.wav", "segment-7.wav", "x"))
+        with pytest.raises(UsageError, match="use another id"):
+            write_mixtures(f"files:{path}", given / "out" / "files")
+        assert not (given / "out").exists()
+    row = ("tuba/1..2", "mixture-7.wav", "segment-7.wav", "x")
+    write_mixtures(f"files:{table(path, columns, row)}", given / "out")
+    files = {str(one.relative_to(given)) for one in (given / "out").rglob("*") if one.is_file()}
+    kinds = ("mixture", "reference")
+    assert files == {"out/list.csv", *(f"out/{kind}/tuba/1..2.wav" for kind in kinds)}
 
 
 def test_bad_lists_are_named(given, tmp_path):

@@ -11,6 +11,7 @@ import soundfile
 from clipsep.errors import ClipsepError
 from clipsep.evaluation.lists import read_any
 from clipsep.evaluation.mixtures import load_sources
+from clipsep.files import atomic_write
 
 
 def write_mixtures(
@@ -40,14 +41,17 @@ def write_mixtures(
             sources = load_sources(mixture)
             paths = [f"{kind}/{mixture.id}.wav" for kind in ("mixture", "reference")]
             for path, sound in zip(paths, (sources.sum(axis=0), sources[0]), strict=True):
-                (folder / path).parent.mkdir(parents=True, exist_ok=True)
-                soundfile.write(folder / path, sound, mixture.sample_rate, "FLOAT")
+                with atomic_write(folder / path) as temporary:
+                    soundfile.write(temporary, sound, mixture.sample_rate, "FLOAT", format="WAV")
             rows.append(
                 (mixture.id, *paths, mixture.query, mixture.label or "", str(mixture.sample_rate))
             )
             if progress:
                 progress(done, len(mixtures))
-        with open(folder / "list.csv", "w", newline="", encoding="utf-8") as file:
+        with (
+            atomic_write(folder / "list.csv") as temporary,
+            open(temporary, "w", newline="", encoding="utf-8") as file,
+        ):
             csv.writer(file).writerows(rows)
     except (OSError, soundfile.SoundFileError) as error:
         raise ClipsepError(f"Cannot write the mixtures to '{folder}': {error}.") from error

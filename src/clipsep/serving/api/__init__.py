@@ -8,6 +8,7 @@ from clipsep import Separator
 from clipsep.serving.api.familiarity import familiarity_router
 from clipsep.serving.api.intake import Intake
 from clipsep.serving.api.jobs import jobs_router
+from clipsep.serving.api.rendering import Renderer
 from clipsep.serving.api.results import results_router
 from clipsep.serving.api.separation import finding_router, separation_router
 from clipsep.serving.api.server_info import info_router
@@ -19,7 +20,9 @@ def add_routes(app: FastAPI, separator: Separator, queue: JobQueue, limits: Limi
     """Add the API to an application."""
     app.include_router(info_router(separator, queue, limits))
     app.include_router(familiarity_router(separator, limits))
+    render = Renderer()
     intake = Intake(separator, queue, limits)
-    for make_router in (separation_router, finding_router, jobs_router):
-        app.include_router(make_router(intake))
-    app.include_router(results_router(queue))
+    app.include_router(separation_router(intake, render))
+    app.include_router(finding_router(intake))
+    app.include_router(jobs_router(intake))
+    app.include_router(results_router(queue, render))

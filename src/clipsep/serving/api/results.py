@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from fastapi import APIRouter, HTTPException, Query
+from fastapi import APIRouter, Depends, HTTPException, Query
 from fastapi.responses import Response
 
 from clipsep import UsageError
@@ -21,6 +21,7 @@ from clipsep.serving.api.answers import (
     problems,
     separation_of,
 )
+from clipsep.serving.api.rendering import Renderer
 from clipsep.serving.work.parts import (
     Part,
     Separation,
@@ -36,30 +37,37 @@ Gain = Annotated[float, Query(ge=-60, le=24, allow_inf_nan=False)]
 FAILURES = problems(*JOB_ERRORS)
 
 
-def results_router(queue: JobQueue) -> APIRouter:
+def results_router(queue: JobQueue, render: Renderer) -> APIRouter:
     """Add the routes for downloads: parts, images of them, mixes, and everything at once."""
     router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["results"])
-    _add_parts(router, queue)
-    _add_whole(router, queue)
+
+    def separation(job_id: JobId) -> Separation:
+        return separation_of(find_job(queue, job_id))
+
+    # Not async, so that it runs in a thread: the queue may be removing files.
+    separated = Depends(separation)
+    _add_parts(router, separated, render)
+    _add_whole(router, separated, render)
     return router
 
 
-def _add_parts(router: APIRouter, queue: JobQueue) -> None:
+def _add_parts(router: APIRouter, separated: Any, render: Renderer) -> None:
     @router.get(
         "/parts/{number}",
         response_class=Response,
         responses={200: {"content": AUDIO_CONTENT}, 206: {"content": AUDIO_CONTENT}, **FAILURES},
     )
-    def part(job_id: JobId, number: int, format: FormatQuery = "wav") -> Response:
+    async def part(
+        number: int, format: FormatQuery = "wav", separation: Separation = separated
+    ) -> Response:
         """One part as an audio file.
 
         WAV holds any level. Other formats end at full scale: louder samples are limited to it, so that
         all parts keep their levels.
         """
-        separation = separation_of(find_job(queue, job_id))
         one = _part(separation, number)
         return JobFile(
-            part_file(one, format),
+            one.path if format == "wav" else await render(part_file, one, format),
             filename=separation.file_name(one, format),
             media_type=MEDIA_TYPES[format],
         )
@@ -69,33 +77,31 @@ def _add_parts(router: APIRouter, queue: JobQueue) -> None:
         response_class=Response,
         responses={200: {"content": {"image/png": BINARY_CONTENT}}, **FAILURES},
     )
-    def spectrogram(job_id: JobId, number: int) -> Response:
+    async def spectrogram(number: int, separation: Separation = separated) -> Response:
         """Draw one part: time to the right, frequency upwards, 70 dB of colours."""
-        separation = separation_of(find_job(queue, job_id))
         part = _part(separation, number)
-        return JobFile(spectrogram_file(separation, part), media_type="image/png")
+        return JobFile(await render(spectrogram_file, separation, part), media_type="image/png")
 
 
-def _add_whole(router: APIRouter, queue: JobQueue) -> None:
+def _add_whole(router: APIRouter, separated: Any, render: Renderer) -> None:
     @router.get(
         "/mix",
         response_class=Response,
         responses={200: {"content": AUDIO_CONTENT}, 206: {"content": AUDIO_CONTENT}, **FAILURES},
     )
-    def mix(
-        job_id: JobId,
+    async def mix(
         gain: Annotated[
             list[Gain],
             Query(description="dB, one for each target, then the residual; -60 leaves it out."),
         ],
         format: FormatQuery = "wav",
+        separation: Separation = separated,
     ) -> Response:
         """Add up the parts, each at a level of its own.
 
         WAV holds any level. In other formats, a mix that would pass full scale is lowered as a whole
         until it does not.
         """
-        separation = separation_of(find_job(queue, job_id))
         expected = len(separation.parts) - 1
         if len(gain) != expected:
             raise UsageError(
@@ -103,7 +109,7 @@ def _add_whole(router: APIRouter, queue: JobQueue) -> None:
                 f"{counted(len(gain), 'gain')}: send one for each."
             )
         return JobFile(
-            mix_file(separation, gain, format),
+            await render(mix_file, separation, gain, format),
             filename=f"{separation.stem}.mix.{format}",
             media_type=MEDIA_TYPES[format],
         )
@@ -113,15 +119,14 @@ def _add_whole(router: APIRouter, queue: JobQueue) -> None:
         response_class=Response,
         responses={200: {"content": {"application/zip": BINARY_CONTENT}}, 206: {}, **FAILURES},
     )
-    def archive(job_id: JobId, format: FormatQuery = "wav") -> Response:
+    async def archive(format: FormatQuery = "wav", separation: Separation = separated) -> Response:
         """All targets and the residual as a ZIP, with report.json.
 
         For formats other than WAV it says as clipped_samples how many samples of each part were limited
         to full scale.
         """
-        separation = separation_of(find_job(queue, job_id))
         return JobFile(
-            archive_file(separation, format, residual=True),
+            await render(archive_file, separation, format, residual=True),
             filename=f"{separation.stem}.zip",
             media_type="application/zip",
         )

@@ -7,7 +7,6 @@ from typing import Annotated, cast
 from fastapi import APIRouter, Depends, Form, HTTPException, Request
 from fastapi.responses import Response
 from starlette.background import BackgroundTask
-from starlette.concurrency import run_in_threadpool
 
 from clipsep.finding import FindResult
 from clipsep.serving.api.answers import (
@@ -32,6 +31,7 @@ from clipsep.serving.api.intake import (
     has_finished,
     known_fields_only,
 )
+from clipsep.serving.api.rendering import Renderer
 from clipsep.serving.work.parts import (
     Separation,
     archive_file,
@@ -40,7 +40,7 @@ from clipsep.serving.work.parts import (
 )
 
 
-def separation_router(intake: Intake) -> APIRouter:
+def separation_router(intake: Intake, render: Renderer) -> APIRouter:
     """Separate, and wait for the result."""
     router = APIRouter(tags=["separation"])
 
@@ -74,7 +74,7 @@ def separation_router(intake: Intake) -> APIRouter:
         try:
             if not await has_finished(job, request):
                 return Response(status_code=400)  # nobody reads this answer
-            response = await run_in_threadpool(_response, separation_of(job), format, residual)
+            response = await render(_response, separation_of(job), format, residual)
             response.background = BackgroundTask(intake.queue.cancel, job)
             return response
         except BaseException:

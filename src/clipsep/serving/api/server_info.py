@@ -15,14 +15,15 @@ def info_router(separator: Separator, queue: JobQueue, limits: Limits) -> APIRou
     """Health, models and limits."""
     router = APIRouter(tags=["server"])
 
+    # Async, so that it needs none of the threads, which may all be busy.
     @router.get("/health", responses=problems(400))
-    def health() -> Health:
+    async def health() -> Health:
         """Whether the server lives, and how busy it is."""
         waiting, running = queue.counts()
         return Health(version=__version__, waiting=waiting, running=running)
 
     @router.get("/v1/models", responses=problems(400, 401))
-    def models() -> list[ModelEntry]:
+    async def models() -> list[ModelEntry]:
         """List the model of this server first, then the others that the package ships."""
         config = separator.config
         own = ModelEntry(
@@ -35,7 +36,7 @@ def info_router(separator: Separator, queue: JobQueue, limits: Limits) -> APIRou
         return [own, *(ModelEntry(name=name, loaded=False) for name in others)]
 
     @router.get("/v1/limits", responses=problems(400, 401))
-    def get_limits() -> Capabilities:
+    async def get_limits() -> Capabilities:
         """Tell what this server takes at most."""
         return Capabilities(
             upload_bytes=limits.upload_bytes,

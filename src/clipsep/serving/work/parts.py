@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import threading
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
@@ -22,12 +24,20 @@ from clipsep.separation.masking.confidence import QueryFeedback
 from clipsep.serving.limits import Limits
 from clipsep.serving.work.queue import Job, Removed, TimeIsUp
 from clipsep.serving.work.spectrograms import draw_spectrogram
-from clipsep.serving.work.uploads import AUDIO_UPLOAD, Recording, decode_image, decode_recording
+from clipsep.serving.work.uploads import (
+    AUDIO_UPLOAD,
+    MIXTURE,
+    Recording,
+    decode_image,
+    decode_recording,
+)
 
 Kind = Literal["mixture", "target", "residual"]
 MUTED_DB = -60.0  # a gain of this or less leaves a part out
 # The share of a job's time until the first block, for a bar that does not stand still.
 _DECODED = 0.1
+_MIX = "mix-"
+_MOST_MIXES = 4  # of one job that are kept: enough for downloads in several formats
 _rendering = threading.Lock()  # one file is made at a time, whoever wants it
 
 
@@ -109,7 +119,7 @@ def separation_work(
 
     def work(job: Job) -> Separation:
         recording, images, progress = _received(job, request, limits)
-        with _private(recording):
+        with _private(job.folder):
             # Images first: their names are "image 1", "image 2", by their place among the queries.
             report = separator.separate_file(
                 recording.path,
@@ -151,7 +161,7 @@ def finding_work(
     def work(job: Job) -> FindResult:
         recording, images, progress = _received(job, request, limits)
         options = SeparationOptions(sensitivity=request.sensitivity)
-        with _private(recording):
+        with _private(job.folder):
             if not images and not request.texts:
                 return scan(recording.path, separator=separator, options=options, progress=progress)
             found = find(
@@ -186,14 +196,15 @@ def _received(
 
 
 @contextmanager
-def _private(recording: Recording) -> Iterator[None]:
+def _private(folder: Path) -> Iterator[None]:
     """Keep the folders of this machine out of the sentences that a client reads."""
     try:
         yield
     except TimeIsUp:
         raise
     except ClipsepError as error:
-        raise type(error)(str(error).replace(str(recording.path), AUDIO_UPLOAD)) from error
+        sentence = str(error).replace(str(folder / MIXTURE), AUDIO_UPLOAD)
+        raise type(error)(sentence.replace(f"{folder}{os.sep}", "")) from error
 
 
 def _said(feedback: QueryFeedback) -> dict[str, Any]:
@@ -225,15 +236,26 @@ def mix_file(separation: Separation, gains_db: Sequence[float], format: str) -> 
     """
     sources = [part.path for part in separation.parts if part.kind != "mixture"]
     factors = [0.0 if gain <= MUTED_DB else 10 ** (gain / 20) for gain in gains_db]
-    name = "mix." + "_".join(f"{gain:.1f}" for gain in gains_db)
-    target = separation.recording.path.parent / f"{name}.{format}"
+    name = hashlib.sha256(repr([*map(float, gains_db)]).encode()).hexdigest()[:16]
+    folder = separation.recording.path.parent
+    target = folder / f"{_MIX}{name}.{format}"
 
     def make(path: Path) -> None:
+        _remove_old_mixes(folder)
         peak = 1.0 if format == "wav" else _peak(sources, factors)
         lowered = [factor / max(1.0, peak) for factor in factors]
         _mix(sources, lowered, path, format)
 
     return _made(target, make)
+
+
+def _remove_old_mixes(folder: Path) -> None:
+    """Make room for one more: there are endless combinations of gains, each as large as the recording."""
+    mixes = list(folder.glob(f"{_MIX}*"))
+    mixes.sort(key=lambda path: path.stat().st_mtime)
+    for path in mixes[: max(0, len(mixes) - _MOST_MIXES + 1)]:
+        with suppress(OSError):  # Windows keeps a file that is being sent
+            path.unlink()
 
 
 def spectrogram_file(separation: Separation, part: Part) -> Path:
@@ -273,7 +295,7 @@ def _made(path: Path, make: Callable[[Path], None]) -> Path:
     try:
         with _rendering:
             if not path.exists():
-                with atomic_write(path) as temporary:
+                with _private(path.parent), atomic_write(path) as temporary:
                     make(temporary)
     except (OSError, ClipsepError) as error:
         with suppress(OSError):
