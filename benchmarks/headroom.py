@@ -1,6 +1,6 @@
 """Where the rest is lost: in what the network hears, or in what the query asks of it?
 
-    python -m benchmarks.headroom CORPUS [--list pairs_val_wide.csv] [--model mini]
+    python -m benchmarks.headroom CORPUS [--list pairs_val_wide.csv] [--model mini] [--count 60]
 
 For each mixture, with the true sound known, gradient descent looks for what would have given the best SDR:
 one number that is added to the logits of the mask, or the query's own weights of the network's features.
@@ -21,6 +21,7 @@ import numpy as np
 import torch
 
 from benchmarks.asking import excerpt
+from benchmarks.corpus import spread_rows
 from clipsep import Separator, load_checkpoint
 from clipsep.models.transforms import apply_mask, log_magnitude, stft
 
@@ -33,10 +34,10 @@ def main() -> None:
     parser.add_argument("corpus", type=Path)
     parser.add_argument("--list", default="pairs_val_wide.csv")
     parser.add_argument("--model", default="mini")
+    parser.add_argument("--count", type=int, default=60)
     arguments = parser.parse_args()
     corpus = arguments.corpus
-    with (corpus / arguments.list).open(newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = spread_rows(corpus / arguments.list, arguments.count)
     separator = Separator.from_pretrained(arguments.model, device="cpu")
     model = load_checkpoint(arguments.model)
     print(
