@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from clipsep.errors import ClipsepError
+from clipsep.errors import ClipsepError, UsageError
 from clipsep.files import (
     SOUND_SUFFIXES,
     atomic_write,
@@ -31,6 +31,12 @@ def test_pipes_and_sockets_in_a_folder_are_passed_over(tmp_path: Path, monkeypat
         server.bind("c.wav")
         found = list(find_files(tmp_path, SOUND_SUFFIXES))
     assert found == [(tmp_path, "a.wav")]
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "a\0b"])
+def test_a_name_that_no_file_can_have_does_not_exist(tmp_path: Path, name):
+    with pytest.raises(UsageError, match="does not exist"):
+        list(find_files(tmp_path / name, SOUND_SUFFIXES))
 
 
 def test_where_there_are_no_locks_everything_can_be_held(tmp_path: Path, monkeypatch):

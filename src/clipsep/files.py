@@ -37,10 +37,10 @@ def find_files(source: str | Path, suffixes: frozenset[str]) -> Iterator[tuple[P
         UsageError: if the source does not exist, or a name is not text.
     """
     source = Path(source).absolute()
-    if source.is_file():
+    if is_file(source):
         yield source.parent, require_text(source).name
         return
-    if not source.is_dir():
+    if not is_folder(source):
         raise UsageError(f"'{source}' does not exist.")
     for folder, _, names in os.walk(source):
         below = Path(folder).relative_to(source)
@@ -152,6 +152,14 @@ def is_file(path: Path) -> bool:
     """Whether there is such a file; False for a name that no file can have."""
     try:
         return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
+def is_folder(path: Path) -> bool:
+    """Whether there is such a folder; False for a name that no folder can have."""
+    try:
+        return path.is_dir()
     except (OSError, ValueError):
         return False
 
