@@ -16,6 +16,7 @@ from clipsep.files import (
     find_files,
     hold,
     is_disk_full,
+    remove_unless_held,
     replace_all,
     unfinished,
     unfinished_in,
@@ -87,6 +88,32 @@ def test_where_there_are_no_locks_everything_can_be_held(tmp_path: Path, monkeyp
     for path in (tmp_path, tmp_path / "file"):
         os.close(hold(path))
     assert hold(tmp_path / "missing") is None
+
+
+def test_what_is_left_behind_is_closed_and_removed_and_what_is_held_stays(tmp_path, monkeypatch):
+    opened: list[int] = []
+    unlink = Path.unlink
+
+    def hold_and_tell(path: Path) -> int | None:
+        descriptor = hold(path)
+        opened.extend([] if descriptor is None else [descriptor])
+        return descriptor
+
+    def unlink_closed(path: Path) -> None:
+        with pytest.raises(OSError, match="descriptor"):
+            os.fstat(opened[-1])
+        unlink(path)
+
+    left, used = tmp_path / "left", tmp_path / "used"
+    left.touch()
+    used.touch()
+    monkeypatch.setattr("clipsep.files.hold", hold_and_tell)
+    monkeypatch.setattr(Path, "unlink", unlink_closed)
+    holder = hold(used)
+    remove_unless_held(left)
+    remove_unless_held(used)
+    os.close(holder)
+    assert not left.exists() and (used.exists() or os.name == "nt")
 
 
 def test_a_full_disk_is_known_by_its_cause(tmp_path: Path):

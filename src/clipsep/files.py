@@ -256,6 +256,15 @@ def hold(path: Path) -> int | None:
     return descriptor
 
 
+def remove_unless_held(path: Path) -> None:
+    """Remove what a process left behind that has ended; what cannot be removed stays."""
+    held = hold(path)
+    if held is not None:
+        os.close(held)  # first: Windows removes no open file
+        with suppress(OSError):
+            path.unlink()
+
+
 def _is_special(path: Path) -> bool:
     """Tell whether this is a pipe, a socket or a device: reading one may never end."""
     try:
