@@ -252,7 +252,9 @@ def find_checkpoint(name: str | Path) -> Path:
     if str(name).strip() and is_folder(folder):
         return folder
     if isinstance(name, str) and _HUB_ID.fullmatch(name) and not name.startswith("."):
-        if is_folder(folder.parent):  # a path with a mistake in it, which must not be sent to the hub
+        if is_folder(
+            folder.parent
+        ):  # a path with a mistake in it, which must not be sent to the hub
             raise UsageError(
                 f"There is no model '{name}': the folder '{folder.parent}' has no folder "
                 f"'{folder.name}'. (For a model of that name on the Hugging Face hub, start elsewhere.)"

@@ -69,9 +69,7 @@ def test_a_folder_of_estimates_is_listed_once(mixtures, finished, monkeypatch):
     listed: list[Path] = []
     glob = Path.glob
     monkeypatch.setattr(Path, "glob", lambda path, *args: listed.append(path) or glob(path, *args))
-    chosen = [
-        replace(one, id="b/0001") if one.id == "0001" else one for one in read_any(mixtures)
-    ]
+    chosen = [replace(one, id="b/0001") if one.id == "0001" else one for one in read_any(mixtures)]
     found = find_estimates(finished, chosen)
     assert found["b/0001"] == finished / "b" / "0001.FLAC" and len(found) == len(chosen)
     assert sorted(listed) == [finished, finished / "b"]

@@ -22,7 +22,12 @@ from clipsep.evaluation.lists import read_any, split_name
 from clipsep.evaluation.mixtures import Mixture
 from clipsep.evaluation.queries import AUDIO, MixtureQueries, absent_sounds
 from clipsep.evaluation.report.statistics import Report
-from clipsep.evaluation.scoring.score import MixtureJob, MixtureScorer, MixtureScores, find_estimates
+from clipsep.evaluation.scoring.score import (
+    MixtureJob,
+    MixtureScorer,
+    MixtureScores,
+    find_estimates,
+)
 from clipsep.feedback import IMAGE, TEXT
 from clipsep.messages import Progress
 from clipsep.parallel.run import local_workers, run_many
