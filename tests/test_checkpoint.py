@@ -214,6 +214,9 @@ def test_shipped_models_are_found_by_name(saved: Path, monkeypatch: pytest.Monke
     assert load_checkpoint("tiny").config.name == "tiny"
     with pytest.raises(UsageError, match="tiny"):
         find_checkpoint("tinny")
+    for name in ("x" * 300, "/" + "x" * 300, "a\0b"):
+        with pytest.raises(UsageError, match="There is no model"):
+            find_checkpoint(name)
 
 
 def test_a_path_with_a_mistake_is_not_asked_of_the_hub(saved: Path, monkeypatch):

@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from clipsep.errors import ClipsepError
+from clipsep.errors import ClipsepError, UsageError
 from clipsep.files import (
     SOUND_SUFFIXES,
     atomic_write,
     find_files,
     hold,
     is_disk_full,
+    remove_unless_held,
     replace_all,
     unfinished,
     unfinished_in,
@@ -33,6 +34,45 @@ def test_pipes_and_sockets_in_a_folder_are_passed_over(tmp_path: Path, monkeypat
     assert found == [(tmp_path, "a.wav")]
 
 
+def test_links_to_folders_are_followed_and_no_folder_is_searched_twice(tmp_path: Path):
+    for name in ("in/a/1.wav", "in/z/2.wav", "elsewhere/3.wav"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    source = tmp_path / "in"
+    (source / "a" / "again").symlink_to(source / "z")
+    (source / "link").symlink_to(tmp_path / "elsewhere")
+    (source / "twice").symlink_to(tmp_path / "elsewhere")
+    (source / "up").symlink_to(tmp_path)
+    (source / "loop").symlink_to(source)
+    (source / "nowhere").symlink_to(tmp_path / "nowhere")
+    found = sorted(name for _, name in find_files(source, SOUND_SUFFIXES))
+    assert found == ["a/1.wav", "link/3.wav", "z/2.wav"]
+    (tmp_path / "shortcut").symlink_to(source)
+    assert len(list(find_files(tmp_path / "shortcut", SOUND_SUFFIXES))) == 3
+
+
+def test_a_folder_that_cannot_be_read_is_said(tmp_path: Path, monkeypatch, caplog):
+    real = os.scandir
+
+    def refuse(folder):
+        if Path(folder).name == "closed":
+            raise PermissionError(errno.EACCES, "Permission denied", str(folder))
+        return real(folder)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    (tmp_path / "closed").mkdir()
+    (tmp_path / "a.wav").touch()
+    assert [name for _, name in find_files(tmp_path, SOUND_SUFFIXES)] == ["a.wav"]
+    (message,) = caplog.messages
+    assert str(tmp_path / "closed") in message and "Permission denied" in message
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "a\0b"])
+def test_a_name_that_no_file_can_have_does_not_exist(tmp_path: Path, name):
+    with pytest.raises(UsageError, match="does not exist"):
+        list(find_files(tmp_path / name, SOUND_SUFFIXES))
+
+
 def test_where_there_are_no_locks_everything_can_be_held(tmp_path: Path, monkeypatch):
     """Windows has no fcntl, and refuses to open a folder."""
 
@@ -48,6 +88,32 @@ def test_where_there_are_no_locks_everything_can_be_held(tmp_path: Path, monkeyp
     for path in (tmp_path, tmp_path / "file"):
         os.close(hold(path))
     assert hold(tmp_path / "missing") is None
+
+
+def test_what_is_left_behind_is_closed_and_removed_and_what_is_held_stays(tmp_path, monkeypatch):
+    opened: list[int] = []
+    unlink = Path.unlink
+
+    def hold_and_tell(path: Path) -> int | None:
+        descriptor = hold(path)
+        opened.extend([] if descriptor is None else [descriptor])
+        return descriptor
+
+    def unlink_closed(path: Path) -> None:
+        with pytest.raises(OSError, match="descriptor"):
+            os.fstat(opened[-1])
+        unlink(path)
+
+    left, used = tmp_path / "left", tmp_path / "used"
+    left.touch()
+    used.touch()
+    monkeypatch.setattr("clipsep.files.hold", hold_and_tell)
+    monkeypatch.setattr(Path, "unlink", unlink_closed)
+    holder = hold(used)
+    remove_unless_held(left)
+    remove_unless_held(used)
+    os.close(holder)
+    assert not left.exists() and (used.exists() or os.name == "nt")
 
 
 def test_a_full_disk_is_known_by_its_cause(tmp_path: Path):

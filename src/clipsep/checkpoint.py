@@ -20,7 +20,7 @@ from safetensors import SafetensorError, safe_open
 
 from clipsep.errors import ClipsepError, UsageError, require
 from clipsep.feedback import ConfidenceSettings, KnownSettings
-from clipsep.files import write_whole
+from clipsep.files import is_folder, write_whole
 from clipsep.messages import counted, first_problem
 from clipsep.models.settings import ModelSettings, OwnNetworkSettings
 from clipsep.spectral import SpectralSettings
@@ -249,10 +249,12 @@ def find_checkpoint(name: str | Path) -> Path:
     if str(name) in shipped:
         return shipped[str(name)]
     folder = Path(name)
-    if str(name).strip() and folder.is_dir():
+    if str(name).strip() and is_folder(folder):
         return folder
     if isinstance(name, str) and _HUB_ID.fullmatch(name) and not name.startswith("."):
-        if folder.parent.is_dir():  # a path with a mistake in it, which must not be sent to the hub
+        if is_folder(
+            folder.parent
+        ):  # a path with a mistake in it, which must not be sent to the hub
             raise UsageError(
                 f"There is no model '{name}': the folder '{folder.parent}' has no folder "
                 f"'{folder.name}'. (For a model of that name on the Hugging Face hub, start elsewhere.)"

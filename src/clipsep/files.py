@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import re
 import secrets
@@ -13,6 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from clipsep.errors import ClipsepError, UsageError
+from clipsep.messages import printable
 
 try:
     import fcntl
@@ -30,6 +32,9 @@ SOUND_SUFFIXES = frozenset(_SOUND.split())
 def find_files(source: str | Path, suffixes: frozenset[str]) -> Iterator[tuple[Path, str]]:
     """Yield a file itself, or the files with one of the suffixes at any depth of a folder.
 
+    Links to folders are followed, but no folder is searched twice. What cannot be read is left out,
+    and said by the logger "clipsep".
+
     Yields:
         an absolute folder and the file's path below it, with slashes; in no particular order.
 
@@ -37,19 +42,57 @@ def find_files(source: str | Path, suffixes: frozenset[str]) -> Iterator[tuple[P
         UsageError: if the source does not exist, or a name is not text.
     """
     source = Path(source).absolute()
-    if source.is_file():
+    if is_file(source):
         yield source.parent, require_text(source).name
         return
-    if not source.is_dir():
+    if not is_folder(source):
         raise UsageError(f"'{source}' does not exist.")
-    for folder, _, names in os.walk(source):
-        below = Path(folder).relative_to(source)
+    for folder, names in _folders(source):
+        below = folder.relative_to(source)
         for name in names:
             if os.path.splitext(name)[1].lower() in suffixes and not _is_special(
                 source / below / name
             ):
                 require_text(source / below / name)
                 yield source, (below / name).as_posix()
+
+
+def _folders(source: Path) -> Iterator[tuple[Path, list[str]]]:
+    """Yield every folder below one, and itself, with the names of its files.
+
+    What is not behind a link comes first, so that a file that has several paths is found by the same one
+    everywhere. A link to what the source lies in is a loop.
+    """
+    seen = {_identity(parent) for parent in source.resolve().parents}
+    waiting = [source]
+    while waiting:
+        links = []
+        for folder, below, names in os.walk(waiting.pop(0), onerror=_say_unreadable):
+            identity = _identity(Path(folder))
+            if identity in seen:
+                below.clear()
+                continue
+            seen.add(identity)
+            links += [path for name in below if (path := Path(folder, name)).is_symlink()]
+            yield Path(folder), names
+        waiting += sorted(links)
+
+
+def _identity(folder: Path) -> object:
+    """Tell folders apart, whatever their paths are."""
+    try:
+        status = folder.stat()
+    except OSError:
+        return folder
+    return status.st_dev, status.st_ino
+
+
+def _say_unreadable(error: OSError) -> None:
+    logging.getLogger("clipsep").warning(
+        "The folder '%s' is left out, because it cannot be read (%s).",
+        printable(error.filename),
+        error.strerror,
+    )
 
 
 def unfinished(path: Path) -> Path:
@@ -156,6 +199,14 @@ def is_file(path: Path) -> bool:
         return False
 
 
+def is_folder(path: Path) -> bool:
+    """Whether there is such a folder; False for a name that no folder can have."""
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):
+        return False
+
+
 def fingerprint(path: Path) -> str:
     """Describe a file by its size and the time it was written, in nanoseconds: both change with it."""
     try:
@@ -203,6 +254,15 @@ def hold(path: Path) -> int | None:
             return None
         # A file system without locks: as if nobody else were there.
     return descriptor
+
+
+def remove_unless_held(path: Path) -> None:
+    """Remove what a process left behind that has ended; what cannot be removed stays."""
+    held = hold(path)
+    if held is not None:
+        os.close(held)  # first: Windows removes no open file
+        with suppress(OSError):
+            path.unlink()
 
 
 def _is_special(path: Path) -> bool:

@@ -136,6 +136,16 @@ def test_outputs_are_no_inputs(recordings, model, tmp_path, capsys):
         assert "2 separated" in capsys.readouterr().out
 
 
+def test_outputs_behind_a_link_are_no_inputs(recordings, model, tmp_path, capsys):
+    out = tmp_path / "elsewhere" / "out"
+    out.parent.mkdir()
+    (recordings / "link").symlink_to(out.parent)
+    argv = ["separate", recordings, "-q", "rain", "-o", out, "--model", model, "--workers", 1]
+    for _ in range(2):
+        assert main([str(word) for word in argv]) == 0
+        assert "2 separated" in capsys.readouterr().out
+
+
 def test_senseless_requests_are_refused(refused, recordings, model, tmp_path):
     common = ["-q", "rain", "--model", model, "--workers", 1]
     (tmp_path / "empty").mkdir()

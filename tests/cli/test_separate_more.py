@@ -196,7 +196,9 @@ def test_what_was_found_in_other_inputs_is_kept(tmp_path, model, recording, caps
     }
 
 
-def test_a_wrong_request_is_refused_once_and_not_for_each_input(tmp_path, recording, model, refused):
+def test_a_wrong_request_is_refused_once_and_not_for_each_input(
+    tmp_path, recording, model, refused
+):
     other = write(tmp_path / "other.wav", tones(RATE, 1), RATE)
     argv = (recording, other, "--model", model)
     refused(2, "find", *argv, "-q", " ", names="empty")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from clipsep.evaluation.lists import read_any
 from clipsep.evaluation.lists.export import write_mixtures
 from clipsep.evaluation.mixtures import load_sources
 from clipsep.evaluation.report.files import write_report
+from clipsep.evaluation.scoring.score import find_estimates
 from clipsep.metrics import sdr
 
 
@@ -59,6 +61,18 @@ def test_a_model_leaves_the_same_scores_as_its_files(model, mixtures, tmp_path):
     by_files = evaluate(None, mixtures, estimates=tmp_path, workers=1)
     for first, second in zip(by_model.mixtures, by_files.mixtures, strict=True):
         assert second.scores["estimate"] == pytest.approx(first.scores["text query"], abs=1e-9)
+
+
+def test_a_folder_of_estimates_is_listed_once(mixtures, finished, monkeypatch):
+    (finished / "b").mkdir()
+    (finished / "0001.wav").rename(finished / "b" / "0001.FLAC")
+    listed: list[Path] = []
+    glob = Path.glob
+    monkeypatch.setattr(Path, "glob", lambda path, *args: listed.append(path) or glob(path, *args))
+    chosen = [replace(one, id="b/0001") if one.id == "0001" else one for one in read_any(mixtures)]
+    found = find_estimates(finished, chosen)
+    assert found["b/0001"] == finished / "b" / "0001.FLAC" and len(found) == len(chosen)
+    assert sorted(listed) == [finished, finished / "b"]
 
 
 def test_estimates_that_do_not_fit_are_named(model, mixtures, finished):

@@ -9,8 +9,17 @@ import av
 import numpy as np
 import pytest
 
-from clipsep import UsageError
-from clipsep.media import AudioReader, AudioWriter, Tags, output_format, read_audio, read_tags
+from clipsep import ClipsepError, UsageError
+from clipsep.media import (
+    AudioReader,
+    AudioWriter,
+    Tags,
+    output_format,
+    probe,
+    read_audio,
+    read_tags,
+)
+from clipsep.media.writing.video import VideoSink
 from tests.helpers.audio import write_video
 
 RATE = 48_000
@@ -149,3 +158,26 @@ def test_frames_that_are_stored_out_of_order_are_all_copied(tmp_path, source, ta
     for (before, early), (after, late) in zip(packets(film), packets(copy), strict=True):
         assert before == after
         assert late == pytest.approx(early, abs=0.001)
+
+
+def test_a_video_that_cannot_be_copied_is_closed(tmp_path: Path, monkeypatch):
+    def fail(*_: object):
+        raise ClipsepError("damaged")
+        yield
+
+    def abort(sink: VideoSink) -> None:
+        closed.extend(sink._unfinished)
+        real(sink)
+
+    closed: list = []
+    real = VideoSink.abort
+    film = tmp_path / "film.mp4"
+    write_video(film)
+    info = probe(film)
+    monkeypatch.setattr("clipsep.media.writing.video.demux", fail)
+    monkeypatch.setattr(VideoSink, "abort", abort)
+    rate, channels = info.sample_rate, info.channels
+    with pytest.raises(ClipsepError, match="damaged"):
+        AudioWriter(tmp_path / "copy.mp4", rate, channels, format="mp4", video=info)
+    assert len(closed) == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["film.mp4"]

@@ -45,6 +45,18 @@ def test_a_damaged_entry_or_folder_is_as_none(tmp_path: Path):
     assert nowhere.get("dog") is None
 
 
+def test_a_cache_that_is_read_only_still_answers(tmp_path: Path, monkeypatch):
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError("read only")
+
+    kept = QueryCache("space", tmp_path)
+    kept.put(["dog"], [vector(0)])
+    monkeypatch.setattr(os, "utime", refuse)
+    monkeypatch.setattr(os, "replace", refuse)
+    kept.put(["rain"], [vector(1)])
+    assert np.array_equal(kept.get("dog"), vector(0)) and kept.get("rain") is None
+
+
 def test_what_was_not_used_for_longest_goes_first(tmp_path: Path, monkeypatch):
     monkeypatch.setattr(cache, "_MOST", 4)
     kept = QueryCache("space", tmp_path)

@@ -279,3 +279,10 @@ def _check_progress(heard: list[tuple[float, float | None]], end: float, total: 
     assert done[-1] == pytest.approx(end)
     assert {whole for _, whole in heard} == {total}
     heard.clear()
+
+
+@pytest.mark.parametrize("overlap", [-0.1, 0.6, 1.0, float("nan")])
+def test_an_overlap_out_of_bounds_is_refused(overlap):
+    tiny = checkpoint()
+    with pytest.raises(UsageError, match=r"from 0 to 0\.5"):
+        Separator(tiny.config, PyTorchEngine(tiny.model), HashEncoder(), overlap)

@@ -52,6 +52,8 @@ _RESUMABLE = (
     "finetune",
     "study",
 )
+# They write several files, one after the other.
+_NOT_WHOLE = ("mixtures", "export", "push")
 # What is not installed with the plain package, and the extra that brings it.
 _EXTRA_OF = {
     "huggingface_hub": "hub",
@@ -226,6 +228,8 @@ def _interrupted(argv: list[str]) -> str:
         return "clipsep: interrupted: run the same command again to continue."
     if command == "separate":
         return "clipsep: interrupted: only finished files were written."
+    if command in _NOT_WHOLE:
+        return "clipsep: interrupted: run the same command again, what it wrote is not complete."
     return "clipsep: interrupted: nothing was written."
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import platform
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
@@ -22,7 +22,12 @@ from clipsep.evaluation.lists import read_any, split_name
 from clipsep.evaluation.mixtures import Mixture
 from clipsep.evaluation.queries import AUDIO, MixtureQueries, absent_sounds
 from clipsep.evaluation.report.statistics import Report
-from clipsep.evaluation.scoring.score import MixtureJob, MixtureScorer, MixtureScores, find_estimate
+from clipsep.evaluation.scoring.score import (
+    MixtureJob,
+    MixtureScorer,
+    MixtureScores,
+    find_estimates,
+)
 from clipsep.feedback import IMAGE, TEXT
 from clipsep.messages import Progress
 from clipsep.parallel.run import local_workers, run_many
@@ -105,9 +110,7 @@ def evaluate(
     listed = read_any(mixtures, Path(root) if root else None)
     chosen = listed[::every]
     finished = Path(estimates) if estimates is not None else None
-    if finished is not None:
-        for mixture in chosen:
-            find_estimate(finished, mixture)
+    files = {} if finished is None else find_estimates(finished, chosen)
     report_every = progress or (lambda done, total: None)
     report_every(0, 2 * len(chosen))
     encoder: QueryEncoder | None = None
@@ -126,16 +129,17 @@ def evaluate(
         for job in _jobs(
             chosen, absent_sounds(listed), kinds, queries, examples_at, exclude_others
         ):
+            job = replace(job, estimate=files.get(job.mixture.id))
             jobs.append(job)
             report_every(len(jobs), 2 * len(chosen))
         scorer = MixtureScorer(
-            folder, device, binary, finished, sensitivity, noise_heads, Path(clap) if clap else None
+            folder, device, binary, sensitivity, noise_heads, Path(clap) if clap else None
         )
         for job, scores in run_many(scorer, jobs, workers or local_workers(device)):
             scored[job.mixture.id] = scores
             report_every(len(jobs) + len(scored), 2 * len(chosen))
     return Report(
-        model=_describe(folder, config, finished, chosen),
+        model=_describe(folder, config, finished, files),
         mixture_list={
             "path": str(mixtures),
             "sha256": hashlib.sha256(split_name(mixtures)[1].read_bytes()).hexdigest(),
@@ -188,12 +192,12 @@ def _describe(
     folder: Path | None,
     config: CheckpointConfig | None,
     finished: Path | None,
-    chosen: list[Mixture],
+    files: dict[str, Path],
 ) -> dict[str, Any]:
     if folder is not None and config is not None:
         return _describe_model(folder, config)
     assert finished is not None
-    return _describe_estimates(finished, chosen)
+    return _describe_estimates(finished, files)
 
 
 def _kinds(config: CheckpointConfig, query: str | None) -> tuple[str, ...]:
@@ -266,11 +270,11 @@ def _describe_model(folder: Path, config: CheckpointConfig) -> dict[str, Any]:
     }
 
 
-def _describe_estimates(folder: Path, mixtures: list[Mixture]) -> dict[str, Any]:
+def _describe_estimates(folder: Path, files: dict[str, Path]) -> dict[str, Any]:
     """As `_describe_model`; the digest is of all files in the order of the list."""
     digest = hashlib.sha256()
-    for mixture in mixtures:
-        digest.update(find_estimate(folder, mixture).read_bytes())
+    for path in files.values():
+        digest.update(path.read_bytes())
     return {
         "name": folder.resolve().name,
         "kind": "finished estimates",

@@ -22,7 +22,8 @@ _MOST = 2000  # embeddings; beyond, the half that was used longest ago is remove
 class QueryCache:
     """Embeddings [D] of one encoder's texts, images and audio.
 
-    A folder that cannot be read or written is not an error: then nothing is found there.
+    A folder that cannot be read is not an error, then nothing is found there; nor is one that cannot
+    be written, then nothing new is kept.
 
     Args:
         space: whatever an embedding depends on besides the query: encoder, revision, prompts.
@@ -38,9 +39,10 @@ class QueryCache:
         path = self._path(query)
         try:
             content = path.read_bytes()
-            os.utime(path)  # as the one used last
         except OSError:
             return None
+        with suppress(OSError):  # others' files, or a disk that is read only
+            os.utime(path)  # as the one used last
         digest, numbers = content[:32], content[32:]
         if hashlib.sha256(numbers).digest() != digest:
             return None

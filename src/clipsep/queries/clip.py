@@ -18,6 +18,7 @@ from PIL import Image
 from torch import Tensor
 
 from clipsep.errors import ClipsepError, UsageError
+from clipsep.files import is_folder
 from clipsep.media.images import to_rgb
 from clipsep.messages import counted
 from clipsep.queries.prompts import check_texts
@@ -49,7 +50,7 @@ class CLIPEncoder:
         transformers = _import_transformers()
         folder = Path(model).expanduser()
         self.revision: str | None = None
-        if folder.is_dir():
+        if is_folder(folder):
             name = _hub_name(folder) or str(folder.absolute())
         else:
             folder, name = _snapshot(model), model

@@ -49,7 +49,8 @@ class Separator:
         threads: how many one operation of an encoder loaded here uses; by default one per core.
 
     Raises:
-        UsageError: if the encoder is another than the model's, or the model takes no queries.
+        UsageError: if the encoder is another than the model's, the model takes no queries, or the overlap
+            is out of bounds.
     """
 
     def __init__(
@@ -66,6 +67,8 @@ class Separator:
             config = load_config(folder)
             engine = engine or load_engine(folder, config)
             known = known or KnownSounds.load(folder, config)
+        if not 0 <= overlap <= 0.5:
+            raise UsageError(f"The overlap is a share from 0 to 0.5, not {overlap}.")
         if engine is None:
             raise UsageError("A model's config needs an engine beside it: see load_engine.")
         self.config = config

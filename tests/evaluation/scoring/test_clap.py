@@ -52,6 +52,17 @@ def test_a_model_of_transformers_judges(tmp_path):
     assert np.allclose(judge.audio(sound, 16_000), judge.audio(sound, 16_000))
 
 
+def test_all_of_a_long_sound_is_judged_and_nothing_of_it_at_random(tmp_path):
+    judge = ClapJudge(save_tiny_clap(tmp_path / "clap"))
+    rate = 48_000
+    sound = np.random.default_rng(0).standard_normal(25 * rate).astype(np.float32)
+    sound *= np.linspace(0, 1, len(sound), dtype=np.float32)
+    whole = judge.audio(sound, rate)
+    assert np.array_equal(judge.audio(sound, rate), whole)
+    windows = [judge.audio(sound[start * rate :][: 10 * rate], rate) for start in (0, 10, 15)]
+    assert whole == pytest.approx(np.mean(windows, axis=0), abs=1e-6)
+
+
 def test_files_that_are_not_there_are_named(tmp_path):
     with pytest.raises(UsageError, match="no folder"):
         ClapJudge(tmp_path / "nothing")

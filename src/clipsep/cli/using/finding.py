@@ -77,7 +77,9 @@ def find(
     options = _options(sensitivity, start, end)
     separator = _load(model, device, query_encoder, engine)
     wanted: Any = queries
-    if len(inputs) > 1 and not frame:  # so that what is wrong with a query is not every input's fault
+    if (
+        len(inputs) > 1 and not frame
+    ):  # so that what is wrong with a query is not every input's fault
         wanted = separator.encode(queries, options)
 
     def work(path: Path) -> FindResult:
@@ -117,8 +119,7 @@ def scan(
         inputs,
         format,
         plot,
-        f"Guesses among {len(known)} sounds: `clipsep find` is surer of a "
-        "sound that you name.",
+        f"Guesses among {len(known)} sounds: `clipsep find` is surer of a sound that you name.",
     )
 
 

@@ -51,10 +51,20 @@ class ClapJudge:
         return self._texts[text]
 
     def audio(self, waveform: np.ndarray, sample_rate: int) -> np.ndarray:
-        """Embedding of audio [T] at a rate in Hz, float32 [D]."""
+        """Embedding of audio [T] at a rate in Hz, float32 [D].
+
+        That of audio longer than the model's window (10 s) is the mean over windows one after the other,
+        the last of which ends with the audio. transformers would cut one out at random.
+        """
+        samples = resample(np.asarray(waveform, np.float32), sample_rate, self._rate)
+        length = self._processor.feature_extractor.nb_max_samples
+        starts = [*range(0, len(samples) - length, length), max(0, len(samples) - length)]
+        return np.mean([self._window(samples[start : start + length]) for start in starts], axis=0)
+
+    def _window(self, samples: np.ndarray) -> np.ndarray:
+        """Embedding of samples [T] that fit into one window, float32 [D]."""
         import torch
 
-        samples = resample(np.asarray(waveform, np.float32), sample_rate, self._rate)
         inputs = self._processor.feature_extractor(
             samples, sampling_rate=self._rate, return_tensors="pt"
         )

@@ -6,6 +6,7 @@ One process does this for one mixture.
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -53,6 +54,7 @@ class MixtureJob:
         absent: text of the sound that is absent.
         excluded: embeddings [M, D] of sounds that no estimate may contain; None for none.
         keep_sounds: whether the result keeps the waveforms, as an example to listen to.
+        estimate: file of a finished estimate, which is scored in place of a model's.
     """
 
     mixture: Mixture
@@ -61,6 +63,7 @@ class MixtureJob:
     absent: str | None = None
     excluded: np.ndarray | None = None
     keep_sounds: bool = False
+    estimate: Path | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,8 +106,7 @@ class MixtureScorer:
     """Scores mixtures with one model, which each process loads when it scores its first.
 
     Args:
-        folder: where the model is.
-        estimates: a folder of finished estimates, one file per mixture, in place of a model.
+        folder: where the model is; None if all mixtures have finished estimates.
         sensitivity: see `clipsep.Separator.separate`.
         clap: folder of a CLAP that judges the estimates.
         noise_heads: score estimates by query masks joined with noise masks, too.
@@ -115,7 +117,6 @@ class MixtureScorer:
         folder: Path | None,
         device: str,
         binary: bool,
-        estimates: Path | None = None,
         sensitivity: float = SENSITIVITY,
         noise_heads: bool = False,
         clap: Path | None = None,
@@ -125,15 +126,15 @@ class MixtureScorer:
         self._with_noise = noise_heads
         self._noise: NoiseSeparator | None = None
         self.device, self._sensitivity = device, sensitivity
-        self._folder, self._binary, self._estimates = folder, binary, estimates
+        self._folder, self._binary = folder, binary
         self._seconds = 0.0
         self._separator: MixtureSeparator | None = None
 
     def __call__(self, job: MixtureJob) -> MixtureScores:
         """Score a mixture; ClipsepError if one of its sounds cannot be read."""
         sources = load_sources(job.mixture)
-        if self._estimates is not None:
-            finished = read_estimate(self._estimates, job.mixture, sources.shape[1])
+        if job.estimate is not None:
+            finished = read_estimate(job.estimate, job.mixture, sources.shape[1])
             estimates = {ESTIMATE: _scored_part(job.mixture, finished)}
             absent_estimates: dict[str, np.ndarray] = {}
         else:
@@ -146,7 +147,7 @@ class MixtureScorer:
             sounds |= joined | noise
         sources = _scored_part(job.mixture, sources)
         mixture = sources.sum(axis=0)
-        if not job.queries and self._estimates is None:
+        if not job.queries and job.estimate is None:
             best = max(estimates.values(), key=lambda estimate: sdr(sources[0], estimate))
             sounds = estimates = {f"best of {len(estimates)} masks": best}
         scored = {MIXTURE: mixture, **ideal_estimates(sources), **estimates}
@@ -160,7 +161,7 @@ class MixtureScorer:
             target_level=_levels({"": sources[0]}, energy)[""],
             noise_activation=activation,
             embeddings=self._judge(job, {MIXTURE: mixture, TARGET: sources[0], **estimates}),
-            megabytes=None if self._estimates is not None else peak_megabytes(),
+            megabytes=None if job.estimate is not None else peak_megabytes(),
             seconds=self._seconds,
             sound_seconds=mixture.shape[-1] / job.mixture.sample_rate,
             silent_reference=bool(is_silent(sources).any()),
@@ -236,27 +237,38 @@ class MixtureScorer:
         return joined, noise, activation
 
 
-def find_estimate(folder: Path, mixture: Mixture) -> Path:
-    """Find the file of a mixture's estimate: its id, "/" for folders, and any ending of audio files.
+def find_estimates(folder: Path, mixtures: Iterable[Mixture]) -> dict[str, Path]:
+    """Find the file of each mixture's estimate: its id, "/" for folders, and any ending of audio files.
 
     Raises:
-        UsageError: if there is none, or more than one.
+        UsageError: if one has none, or more than one.
     """
-    path = folder / mixture.id
-    found = sorted(
-        other
-        for other in path.parent.glob("*")
-        if other.stem == path.name and other.suffix.lower() in AUDIO_SUFFIXES
-    )
-    if len(found) != 1:
-        several = f"{len(found)} files, {found[0].name} among them," if found else "no file"
-        raise UsageError(
-            f"'{folder}' has {several} for mixture {mixture.id}: expected {path.name}.wav."
-        )
-    return found[0]
+    files: dict[Path, dict[str, list[Path]]] = {}  # of each folder, listed once, by the stem
+    estimates: dict[str, Path] = {}
+    for mixture in mixtures:
+        path = folder / mixture.id
+        if path.parent not in files:
+            files[path.parent] = _audio_files(path.parent)
+        found = files[path.parent].get(path.name, [])
+        if len(found) != 1:
+            several = f"{len(found)} files, {found[0].name} among them," if found else "no file"
+            raise UsageError(
+                f"'{folder}' has {several} for mixture {mixture.id}: expected {path.name}.wav."
+            )
+        estimates[mixture.id] = found[0]
+    return estimates
 
 
-def read_estimate(folder: Path, mixture: Mixture, samples: int) -> np.ndarray:
+def _audio_files(folder: Path) -> dict[str, list[Path]]:
+    """List the audio files of a folder by their stems."""
+    files: dict[str, list[Path]] = {}
+    for path in sorted(folder.glob("*")):
+        if path.suffix.lower() in AUDIO_SUFFIXES:
+            files.setdefault(path.stem, []).append(path)
+    return files
+
+
+def read_estimate(path: Path, mixture: Mixture, samples: int) -> np.ndarray:
     """Read the estimate of a mixture, at the mixture's rate, float32 [samples]; channels are averaged.
 
     Up to 20 ms more or fewer than the mixture has are cut, or padded with zeros.
@@ -264,7 +276,6 @@ def read_estimate(folder: Path, mixture: Mixture, samples: int) -> np.ndarray:
     Raises:
         ClipsepError: if it is not as long as the mixture.
     """
-    path = find_estimate(folder, mixture)
     sound, _ = read_audio(path, mixture.sample_rate, mono=True)
     difference = abs(len(sound) - samples) / mixture.sample_rate
     if difference > _TOLERANCE:

@@ -17,7 +17,7 @@ import soundfile
 from av.error import FFmpegError
 
 from clipsep.errors import ClipsepError, UsageError
-from clipsep.files import hold, not_written, unfinished, unfinished_in
+from clipsep.files import hold, not_written, remove_unless_held, unfinished, unfinished_in
 from clipsep.media.resampling import StreamingResampler
 from clipsep.media.sound_track import AudioStreamInfo
 from clipsep.media.writing.formats import OutputFormat, output_format
@@ -163,11 +163,8 @@ class AudioWriter:
     def _remove_leftovers(self) -> None:
         """Unfinished files of this name, of processes that were killed and hold them no more."""
         for path, name in unfinished_in(self.path.parent):
-            held = hold(path) if name == self.path.name else None
-            if held is not None:
-                with contextlib.suppress(OSError):
-                    path.unlink()
-                os.close(held)
+            if name == self.path.name:
+                remove_unless_held(path)
 
     def _check_limits(self, description: OutputFormat) -> None:
         codec = description.codec

@@ -77,11 +77,11 @@ class VideoSink:
             if tags:
                 tags.write_to(self._output)
             self._output.start_encoding()
+            self._packets = self._copies()
+            self._next = next(self._packets, None)
         except BaseException:
             self.abort()
             raise
-        self._packets = self._copies()
-        self._next = next(self._packets, None)
 
     def write(self, samples: np.ndarray) -> None:
         if self._sample_format == "s32":

@@ -17,6 +17,7 @@ from clipsep.errors import ClipsepError, UsageError
 from clipsep.files import (
     fingerprint,
     is_disk_full,
+    remove_unless_held,
     require_text,
     unfinished_in,
 )
@@ -233,11 +234,11 @@ def _made_folder(folder: Path) -> Iterator[None]:
 
 
 def _remove_leftovers(outputs: Iterable[Path]) -> None:
-    """Unfinished files of processes that were killed."""
+    """Remove unfinished files of processes that were killed."""
     names: dict[Path, set[str]] = {}
     for path in outputs:
         names.setdefault(path.parent, set()).add(path.name)
     for folder, wanted in names.items():
         for path, name in unfinished_in(folder):
             if name in wanted:
-                path.unlink(missing_ok=True)
+                remove_unless_held(path)

@@ -48,10 +48,10 @@ def find_recordings(inputs: Iterable[str | Path], output: str | Path) -> list[Re
     for source in sources:
         if source.resolve() == output:
             raise UsageError(f"'{source}' is the output folder, too: choose another with -o.")
-        holds_output = source.resolve() in output.parents
+        lies_in_output = output in source.resolve().parents
         for folder, name in find_files(source, SOUND_SUFFIXES | VIDEO_SUFFIXES):
             path = folder / name
-            if not (holds_output and output in path.resolve().parents):
+            if lies_in_output or output not in path.resolve().parents:
                 recordings.setdefault(path, Recording(folder, name, fingerprint(path)))
     if not recordings:
         named = ", ".join(f"'{source}'" for source in sources)

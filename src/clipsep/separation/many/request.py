@@ -11,9 +11,7 @@ from pathlib import Path
 from clipsep._version import __version__
 from clipsep.checkpoint import WEIGHTS_NAME, find_checkpoint, load_config, shipped_models
 from clipsep.errors import UsageError
-from clipsep.files import (
-    fingerprint,
-)
+from clipsep.files import fingerprint, is_folder
 from clipsep.queries.parsing import IMAGE_SUFFIXES, Frame, Query
 from clipsep.separation.files.outputs import output_paths
 from clipsep.separation.many.recordings import Recording
@@ -78,11 +76,11 @@ class SeparationRequest:
             gain={_absolute(query): gain for query, gain in self.options.gain.items()},
         )
         model = self.model
-        if model not in shipped_models() and Path(model).is_dir():
+        if model not in shipped_models() and is_folder(Path(model)):
             model = str(Path(model).absolute())
         encoder = self.query_encoder
         family, _, place = (encoder or "").partition(":")
-        if place and Path(place).is_dir():
+        if place and is_folder(Path(place)):
             encoder = f"{family}:{Path(place).absolute()}"
         return replace(
             self,

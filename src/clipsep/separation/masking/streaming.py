@@ -21,7 +21,8 @@ class StreamingFilter:
     """Filters a recording of any rate and channel count by masks estimated on its mono mix.
 
     The recording's own STFT has a window of about the same duration as the network's; masks are
-    interpolated at its frames and bins, and bins above the network's range get its highest band's.
+    interpolated at its frames and bins, and bins above the network's range get the mean mask of those
+    below them, see `Filterbank`.
 
     Args:
         sample_rate: the recording's, in Hz.

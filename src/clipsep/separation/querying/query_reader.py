@@ -95,7 +95,7 @@ class QueryReader:
         return cached if fits else None
 
     def _encode(self, queries: list[Any], kind: str) -> np.ndarray:
-        """Queries of one kind to embeddings [N, D]."""
+        """Encode queries of one kind to embeddings [N, D]."""
         encoder = self._loaded_encoder()
         if kind == TEXT:
             return encode_prompted(encoder, queries, self._config.prompts)
