@@ -16,6 +16,7 @@ from clipsep.files import (
     find_files,
     hold,
     is_disk_full,
+    remove_unfinished,
     unfinished,
     unfinished_in,
 )
@@ -74,3 +75,17 @@ def test_unfinished_files_are_known_by_the_name_that_they_get(tmp_path):
     for name in (unfinished(path).name, unfinished(path).name, "a.b.wav", ".other.part", "x.part"):
         (tmp_path / name).touch()
     assert [name for _, name in unfinished_in(tmp_path)] == ["a.b.wav", "a.b.wav"]
+
+
+def test_only_unfinished_files_that_nobody_writes_are_removed(tmp_path):
+    left, other = unfinished(tmp_path / "a.txt"), unfinished(tmp_path / "b.txt")
+    with atomic_write(tmp_path / "a.txt") as temporary:
+        for path in (left, other):
+            path.touch()
+        remove_unfinished(tmp_path, {"a.txt"})
+        assert set(tmp_path.iterdir()) == {temporary, other}
+        remove_unfinished(tmp_path)
+        assert set(tmp_path.iterdir()) == {temporary}
+        temporary.write_text("whole")
+    assert (tmp_path / "a.txt").read_text() == "whole"
+    assert list(tmp_path.iterdir()) == [tmp_path / "a.txt"]

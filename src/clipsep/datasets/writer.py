@@ -29,7 +29,7 @@ from clipsep.datasets.format import (
 from clipsep.datasets.index import INDEX_FILE, ClipIndex, ShardSize, write_index
 from clipsep.datasets.rejected import RejectedList, Rejection
 from clipsep.errors import ClipsepError
-from clipsep.files import unfinished_in
+from clipsep.files import remove_unfinished
 
 CLIPS_PER_SHARD = 64
 STAGING = "staging"
@@ -94,8 +94,7 @@ class DatasetWriter:
         (root / "shards").mkdir(parents=True, exist_ok=True)
         (root / STAGING).mkdir(exist_ok=True)
         for folder in (root, root / "shards"):
-            for path, _ in unfinished_in(folder):
-                path.unlink(missing_ok=True)
+            remove_unfinished(folder)
         rows, _ = _rows_of_shards(root)
         ids, fingerprints = (rows[name].to_pylist() for name in ("id", "fingerprint"))
         self._stored = dict(zip(ids, fingerprints, strict=True))  # in shards

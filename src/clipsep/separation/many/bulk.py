@@ -17,8 +17,8 @@ from clipsep.errors import ClipsepError, UsageError
 from clipsep.files import (
     fingerprint,
     is_disk_full,
+    remove_unfinished,
     require_text,
-    unfinished_in,
 )
 from clipsep.media import check_writable
 from clipsep.messages import Progress, unexpected
@@ -229,11 +229,9 @@ def _made_folder(folder: Path) -> Iterator[None]:
 
 
 def _remove_leftovers(outputs: Iterable[Path]) -> None:
-    """Unfinished files of processes that were killed."""
+    """Remove unfinished files of workers that were killed."""
     names: dict[Path, set[str]] = {}
     for path in outputs:
         names.setdefault(path.parent, set()).add(path.name)
     for folder, wanted in names.items():
-        for path, name in unfinished_in(folder):
-            if name in wanted:
-                path.unlink(missing_ok=True)
+        remove_unfinished(folder, wanted)
