@@ -209,6 +209,22 @@ def test_the_shipped_studies_are_whole(project, name, monkeypatch):
         assert (config.query == "none") == (plan.query_of(variant) == "none")
 
 
+def test_a_folder_is_a_path_and_not_yaml(project):
+    plan = read_plan(project / "study.yaml")
+    for name in ("runs #1", "a: b", "[", "2024-01-01"):
+        outputs = [run.config.output for run in plan_runs(plan, Path(name))]
+        assert outputs == [
+            Path(name, run_name(variant, seed)) for seed in (1, 2) for variant in plan.variants
+        ]
+
+
+def test_a_study_that_is_not_plain_yaml_is_one_sentence(project):
+    for content in ("config: 2024-99-99", "a: *b", "[" * 100, "a: [b"):
+        (project / "study.yaml").write_text(content)
+        with pytest.raises(UsageError, match="Cannot read the study"):
+            read_plan(project / "study.yaml")
+
+
 def test_wrong_configs_and_lists_stop_a_study_before_anything_is_trained(project):
     for change in ({"list": "none.csv"}, {"set": ["steps=none"]}, {"config": "none.yaml"}):
         plan = StudyPlan.model_validate({**yaml.safe_load(STUDY), **change})
