@@ -126,6 +126,19 @@ def test_a_run_that_fails_is_named_and_the_others_finish(project, capsys):
     assert "| plain | text query | 1 |" in printed.out
 
 
+def test_a_run_that_fails_for_an_unforeseen_reason_does_not_stop_the_others(project, monkeypatch):
+    (_, planned), trained = runs(project, seeds=[1]), []
+
+    def faulty(config, **options):
+        trained.append(config.output)
+        raise RuntimeError("a fault in a plugin")
+
+    monkeypatch.setattr("clipsep.training.train.train", faulty)
+    outcomes = run_study(planned)
+    assert trained == [run.folder for run in planned] and len(trained) == 2
+    assert all("RuntimeError: a fault in a plugin" in outcome.failure for outcome in outcomes)
+
+
 @pytest.mark.parametrize("place", ["processes", "Ray"], indirect=True)
 def test_the_scores_are_the_same_wherever_the_runs_are(project, place):
     """Paths of configs, and code in the working folder that they name, are found there, too."""
@@ -226,7 +239,12 @@ def test_a_study_that_is_not_plain_yaml_is_one_sentence(project):
 
 
 def test_wrong_configs_and_lists_stop_a_study_before_anything_is_trained(project):
-    for change in ({"list": "none.csv"}, {"set": ["steps=none"]}, {"config": "none.yaml"}):
+    for change in (
+        {"list": "none.csv"},
+        {"set": ["steps=none"]},
+        {"seeds": [2**32]},
+        {"config": "none.yaml"},
+    ):
         plan = StudyPlan.model_validate({**yaml.safe_load(STUDY), **change})
         with pytest.raises(ClipsepError):
             plan_runs(plan, project / "runs")

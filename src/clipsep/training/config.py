@@ -179,7 +179,7 @@ class TrainingConfig(_Settings):
     examples: int = Field(4, ge=0)
     save_every: int = Field(500, ge=1)
     log_every: int = Field(20, ge=1)
-    seed: int = Field(1234, ge=0)
+    seed: int = Field(1234, ge=0, lt=2**32)  # NumPy takes no more
     precision: _Precision = "32"
     loggers: dict[str, dict[str, Any]] = {}
     compile: bool = False
