@@ -165,6 +165,16 @@ def hold(path: Path) -> int | None:
     return descriptor
 
 
+def user_cache() -> Path | None:
+    """Return the user's folder for caches; None for a user who has no home, as in some containers."""
+    if named := os.environ.get("XDG_CACHE_HOME"):
+        return Path(named)
+    try:
+        return Path.home() / ".cache"
+    except RuntimeError:
+        return None
+
+
 def _is_special(path: Path) -> bool:
     """Tell whether this is a pipe, a socket or a device: reading one may never end."""
     try:
