@@ -51,6 +51,7 @@ _RESUMABLE = (
     "train",
     "finetune",
     "study",
+    "push",
 )
 # What is not installed with the plain package, and the extra that brings it.
 _EXTRA_OF = {
@@ -224,7 +225,7 @@ def _interrupted(argv: list[str]) -> str:
     command = " ".join(argv[:2] if argv[:1] == ["paper"] else argv[:1])
     if command in _RESUMABLE:
         return "clipsep: interrupted: run the same command again to continue."
-    if command == "separate":
+    if command in ("separate", "mixtures"):
         return "clipsep: interrupted: only finished files were written."
     return "clipsep: interrupted: nothing was written."
 

@@ -232,7 +232,7 @@ def _connected(address: str, workers: int | None) -> Iterator[None]:
 def _set_environment(address: str) -> None:
     # Ray would report every cluster that is started to its makers.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    token_file = Path(os.path.expanduser("~"), ".ray", "auth_token")  # also without a home
+    token_file = Path(os.path.expanduser("~/.ray/auth_token"))  # noqa: PTH111  # Path needs a home
     if address == LOCAL:
         # Of our own, because Ray would write one into the user's home.
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
