@@ -175,7 +175,8 @@ def _drive(
 ) -> None:
     """Tell that Ray is there, what becomes of every item, and what was lost; or why it all ended."""
     os.environ[_RUN] = run
-    os.setsid()  # Ctrl-C is for the parent: it ends this process, and so what Ray started for it
+    if hasattr(os, "setsid"):  # not on Windows
+        os.setsid()  # Ctrl-C is for the parent: it ends this process, and so what Ray started for it
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for stream in (1, 2):
         os.dup2(nowhere, stream)
