@@ -16,7 +16,7 @@ from clipsep.files import (
     find_files,
     hold,
     is_disk_full,
-    remove_unless_held,
+    remove_unfinished,
     replace_all,
     unfinished,
     unfinished_in,
@@ -104,14 +104,13 @@ def test_what_is_left_behind_is_closed_and_removed_and_what_is_held_stays(tmp_pa
             os.fstat(opened[-1])
         unlink(path)
 
-    left, used = tmp_path / "left", tmp_path / "used"
+    left, used = (unfinished(tmp_path / name) for name in ("left", "used"))
     left.touch()
     used.touch()
     monkeypatch.setattr("clipsep.files.hold", hold_and_tell)
     monkeypatch.setattr(Path, "unlink", unlink_closed)
     holder = hold(used)
-    remove_unless_held(left)
-    remove_unless_held(used)
+    remove_unfinished(tmp_path)
     os.close(holder)
     assert not left.exists() and (used.exists() or os.name == "nt")
 
@@ -169,3 +168,17 @@ def test_unfinished_files_are_known_by_the_name_that_they_get(tmp_path):
     for name in (unfinished(path).name, unfinished(path).name, "a.b.wav", ".other.part", "x.part"):
         (tmp_path / name).touch()
     assert [name for _, name in unfinished_in(tmp_path)] == ["a.b.wav", "a.b.wav"]
+
+
+def test_only_unfinished_files_that_nobody_writes_are_removed(tmp_path):
+    left, other = unfinished(tmp_path / "a.txt"), unfinished(tmp_path / "b.txt")
+    with atomic_write(tmp_path / "a.txt") as temporary:
+        for path in (left, other):
+            path.touch()
+        remove_unfinished(tmp_path, {"a.txt"})
+        assert set(tmp_path.iterdir()) == {temporary, other}
+        remove_unfinished(tmp_path)
+        assert set(tmp_path.iterdir()) == {temporary}
+        temporary.write_text("whole")
+    assert (tmp_path / "a.txt").read_text() == "whole"
+    assert list(tmp_path.iterdir()) == [tmp_path / "a.txt"]

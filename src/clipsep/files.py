@@ -9,7 +9,7 @@ import re
 import secrets
 import shutil
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -108,6 +108,20 @@ def unfinished_in(folder: Path) -> Iterator[tuple[Path, str]]:
             yield path, match[1]
 
 
+def remove_unfinished(folder: Path, names: Container[str] | None = None) -> None:
+    """Remove what processes that were killed have left in a folder: unfinished files that nobody holds.
+
+    Args:
+        names: only those that were to get one of these names.
+    """
+    for path, name in unfinished_in(folder):
+        held = hold(path) if names is None or name in names else None
+        if held is not None:
+            os.close(held)  # first: Windows removes no open file
+            with suppress(OSError):
+                path.unlink()
+
+
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
     """Give a new name beside ``path`` to write to; that file becomes ``path`` when all went well.
@@ -117,12 +131,18 @@ def atomic_write(path: Path) -> Iterator[Path]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = unfinished(path)
+    held: int | None = None
     try:
+        if fcntl is not None:  # Windows renames no open file
+            temporary.touch()
+            held = hold(temporary)  # see `remove_unfinished`
         yield temporary
         os.replace(temporary, path)
     finally:
         with suppress(OSError):
             temporary.unlink()
+        if held is not None:
+            os.close(held)
 
 
 def write_whole(path: Path, data: bytes) -> None:
@@ -256,13 +276,14 @@ def hold(path: Path) -> int | None:
     return descriptor
 
 
-def remove_unless_held(path: Path) -> None:
-    """Remove what a process left behind that has ended; what cannot be removed stays."""
-    held = hold(path)
-    if held is not None:
-        os.close(held)  # first: Windows removes no open file
-        with suppress(OSError):
-            path.unlink()
+def user_cache() -> Path | None:
+    """Return the user's folder for caches; None for a user who has no home, as in some containers."""
+    if named := os.environ.get("XDG_CACHE_HOME"):
+        return Path(named)
+    try:
+        return Path.home() / ".cache"
+    except RuntimeError:
+        return None
 
 
 def _is_special(path: Path) -> bool:

@@ -255,8 +255,8 @@ def test_embed_refuses_what_is_no_data_set(refused, tmp_path):
     [
         (["prepare", "v", "-o", "d"], "run the same command again"),
         (["models"], "nothing was written"),
-        (["mixtures", "list.csv", "-o", "out"], "what it wrote is not complete"),
-        (["push", "mini", "owner/name", "-o", "out"], "what it wrote is not complete"),
+        (["mixtures", "l.csv", "-o", "f"], "only finished files were written"),
+        (["push", "mini", "a/b", "-o", "f"], "run the same command again"),
     ],
 )
 def test_interrupted(argv, hint, monkeypatch, capsys):
@@ -265,7 +265,8 @@ def test_interrupted(argv, hint, monkeypatch, capsys):
 
     monkeypatch.setattr("clipsep.datasets.prepare.videos.find_videos", interrupt)
     monkeypatch.setattr("clipsep.checkpoint.shipped_models", interrupt)
-    monkeypatch.setattr("clipsep.evaluation.lists.export.read_any", interrupt)
+    monkeypatch.setattr("clipsep.evaluation.lists.export.write_mixtures", interrupt)
+    monkeypatch.setattr("clipsep.workflows.hub.save_pretrained", interrupt)
     assert run(*argv) == 130
     err = capsys.readouterr().err
     assert hint in err and err.count("\n") == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -98,6 +99,29 @@ def test_a_changed_video_that_is_rejected_does_not_bring_its_old_version_back(tm
     writer.close()
     DatasetWriter(tmp_path).close()
     assert [clip.id for clip in PreparedDataset(tmp_path).clips] == ["b.mp4"]
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="only Linux tells what is mapped")
+def test_no_file_is_removed_or_replaced_while_it_is_mapped(tmp_path: Path, monkeypatch):
+    """Windows refuses it."""
+    went: list[Path] = []
+
+    def check(path: Path) -> None:
+        went.append(path)
+        assert str(path) not in Path("/proc/self/maps").read_text()
+
+    unlink, replace = Path.unlink, os.replace
+    monkeypatch.setattr(Path, "unlink", lambda path, **kw: (check(path), unlink(path, **kw)))
+    monkeypatch.setattr(os, "replace", lambda path, to: (check(to), replace(path, to)))
+    DatasetWriter(tmp_path)
+    for fingerprint in "12":
+        stage(tmp_path, "a.mp4", fingerprint=fingerprint)
+        staged = next((tmp_path / "staging").iterdir())
+        copy = staged.read_bytes()
+        DatasetWriter(tmp_path).close()
+        staged.write_bytes(copy)  # as if the kill came before the staged file was removed
+        DatasetWriter(tmp_path).close()
+    assert {tmp_path / "index.arrow", staged} <= set(went)
 
 
 def fill(root: Path, names: list[str], useless: set[str], order: list[str]) -> DatasetWriter:

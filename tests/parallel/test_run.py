@@ -61,6 +61,12 @@ def test_every_item_is_done_once(place, tmp_path: Path):
     assert list(run_many(Square(tmp_path), [], **place)) == []
 
 
+def test_there_are_no_more_workers_than_the_system_can_have(tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(processes, "_MOST_WORKERS", 2)
+    assert len(list(run_many(Square(tmp_path), range(30), workers=8))) == 30
+    assert marks(tmp_path, "worker") <= 2
+
+
 @pytest.mark.parametrize("place", ["here", "processes", "Ray"], indirect=True)
 def test_what_a_task_raises_ends_the_work(place, tmp_path: Path):
     with pytest.raises(ClipsepError, match="3 is wrong"):

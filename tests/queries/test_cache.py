@@ -66,3 +66,14 @@ def test_what_was_not_used_for_longest_goes_first(tmp_path: Path, monkeypatch):
             if path.is_file():
                 os.utime(path, (number, path.stat().st_mtime - 10))
     assert kept.get("4") is not None and kept.get("0") is None
+
+
+def test_a_user_without_a_home_has_no_cache(monkeypatch):
+    def no_home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", no_home)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    kept = QueryCache("space")
+    kept.put(["dog"], [vector(0)])
+    assert kept.get("dog") is None

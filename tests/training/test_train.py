@@ -28,7 +28,7 @@ from clipsep.training.callbacks.validation import ExportModel
 from clipsep.training.data.batches import collate
 from clipsep.training.load import load_inputs
 from clipsep.training.task import SeparationTask
-from clipsep.training.train import train
+from clipsep.training.train import _validation_loader, train
 from tests.helpers.datasets import make_dataset
 from tests.training.run_tiny import TinyEncoder, tiny_config, train_tiny
 
@@ -54,6 +54,23 @@ def test_a_run_ends_with_checkpoints_and_a_log(root: Path):
         columns = set(csv.DictReader(file).fieldnames or ())
     logged = {"train/loss", "train/learning_rate", "train/noise_activation", "val/loss"}
     assert logged <= columns and {"val/sdr_image", "val/sdr_text"} <= columns
+
+
+def test_a_validation_in_which_no_target_is_heard_is_no_divergence(root: Path, monkeypatch):
+    monkeypatch.setattr("clipsep.training.task._SILENT_POWER", float("inf"))
+    scores = load_checkpoint(train_tiny(root, best="sdr")).config.training
+    assert "val/loss" in scores and "val/sdr_text" not in scores
+
+
+def test_a_validation_with_fewer_mixtures_than_devices_is_refused(root: Path):
+    with mock.patch("clipsep.training.load.load_query_encoder", lambda name: TinyEncoder()):
+        config = tiny_config(root, validation_mixtures=1)
+        inputs = load_inputs(config)
+    trainer = mock.Mock(world_size=2)
+    with pytest.raises(UsageError, match="1 mixture, too few for 2 devices"):
+        _validation_loader(config, inputs, trainer)
+    trainer.world_size = 1
+    assert _validation_loader(config, inputs, trainer) is not None
 
 
 def command(root: Path, **changes) -> list[str]:

@@ -19,7 +19,7 @@ from clipsep.queries import load_query_encoder
 from clipsep.queries.known import KnownSounds, save_known_sounds
 from clipsep.training.train import train
 from clipsep.workflows.backgrounds import write_backgrounds
-from clipsep.workflows.finetune import Finetuning, NewAndOld, finetune
+from clipsep.workflows.finetune import Finetuning, NewAndOld, _recordings, _split, finetune
 from tests.helpers.audio import write
 from tests.helpers.datasets import make_dataset
 from tests.helpers.plugin import forget_example, install_example
@@ -160,13 +160,26 @@ def test_an_image_makes_the_training_hybrid(project, monkeypatch):
 def test_code_that_a_model_names_is_not_trusted(project, start, monkeypatch):
     monkeypatch.delenv(plugins.TRUSTED, raising=False)
     (project / "evil_prompts.py").write_text("PROMPTS = ['{}']\nopen('it_ran', 'w').close()\n")
-    save_config(
-        start, load_config(start).model_copy(update={"prompts": "evil_prompts.PROMPTS"})
-    )
+    save_config(start, load_config(start).model_copy(update={"prompts": "evil_prompts.PROMPTS"}))
     request = Finetuning("x", project / "clips", project / "out", model=str(start), steps=1)
     with pytest.raises(ClipsepError, match="set CLIPSEP_TRUST=evil_prompts"):
         finetune(request)
     assert not (project / "it_ran").exists()
+
+
+def test_held_out_recordings_that_cannot_be_used_are_left_out(project, start, monkeypatch):
+    clips, told = project / "clips", []
+    request = Finetuning("x", clips, project / "out", model=str(start), steps=1, device="cpu")
+    held_out = sorted(one.path for one in _split(_recordings(request), "val"))
+    held_out[0].write_bytes(b"damaged")
+    report = finetune(request, told.append)
+    assert any(f"left out: {held_out[0].name}: " in sentence for sentence in told)
+    assert report.scores[0].mixtures == 4
+    # One that begins with silence is of no use for a mixture of its beginning.
+    write(held_out[1], np.eye(1, 96_000, 90_000, dtype=np.float32), 16_000)
+    monkeypatch.setattr("clipsep.workflows.finetune.train", None)
+    with pytest.raises(UsageError, match="None of the recordings of 'x'"):
+        finetune(request)
 
 
 def test_progress_counts_the_steps_of_the_training(project, start):

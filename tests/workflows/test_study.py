@@ -126,6 +126,19 @@ def test_a_run_that_fails_is_named_and_the_others_finish(project, capsys):
     assert "| plain | text query | 1 |" in printed.out
 
 
+def test_a_run_that_fails_for_an_unforeseen_reason_does_not_stop_the_others(project, monkeypatch):
+    (_, planned), trained = runs(project, seeds=[1]), []
+
+    def faulty(config, **options):
+        trained.append(config.output)
+        raise RuntimeError("a fault in a plugin")
+
+    monkeypatch.setattr("clipsep.training.train.train", faulty)
+    outcomes = run_study(planned)
+    assert trained == [run.folder for run in planned] and len(trained) == 2
+    assert all("RuntimeError: a fault in a plugin" in outcome.failure for outcome in outcomes)
+
+
 @pytest.mark.parametrize("place", ["processes", "Ray"], indirect=True)
 def test_the_scores_are_the_same_wherever_the_runs_are(project, place):
     """Paths of configs, and code in the working folder that they name, are found there, too."""
@@ -209,8 +222,29 @@ def test_the_shipped_studies_are_whole(project, name, monkeypatch):
         assert (config.query == "none") == (plan.query_of(variant) == "none")
 
 
+def test_a_folder_is_a_path_and_not_yaml(project):
+    plan = read_plan(project / "study.yaml")
+    for name in ("runs #1", "a: b", "[", "2024-01-01"):
+        outputs = [run.config.output for run in plan_runs(plan, Path(name))]
+        assert outputs == [
+            Path(name, run_name(variant, seed)) for seed in (1, 2) for variant in plan.variants
+        ]
+
+
+def test_a_study_that_is_not_plain_yaml_is_one_sentence(project):
+    for content in ("config: 2024-99-99", "a: *b", "[" * 100, "a: [b"):
+        (project / "study.yaml").write_text(content)
+        with pytest.raises(UsageError, match="Cannot read the study"):
+            read_plan(project / "study.yaml")
+
+
 def test_wrong_configs_and_lists_stop_a_study_before_anything_is_trained(project):
-    for change in ({"list": "none.csv"}, {"set": ["steps=none"]}, {"config": "none.yaml"}):
+    for change in (
+        {"list": "none.csv"},
+        {"set": ["steps=none"]},
+        {"seeds": [2**32]},
+        {"config": "none.yaml"},
+    ):
         plan = StudyPlan.model_validate({**yaml.safe_load(STUDY), **change})
         with pytest.raises(ClipsepError):
             plan_runs(plan, project / "runs")

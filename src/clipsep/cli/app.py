@@ -51,9 +51,8 @@ _RESUMABLE = (
     "train",
     "finetune",
     "study",
+    "push",
 )
-# They write several files, one after the other.
-_NOT_WHOLE = ("mixtures", "export", "push")
 # What is not installed with the plain package, and the extra that brings it.
 _EXTRA_OF = {
     "huggingface_hub": "hub",
@@ -226,9 +225,9 @@ def _interrupted(argv: list[str]) -> str:
     command = " ".join(argv[:2] if argv[:1] == ["paper"] else argv[:1])
     if command in _RESUMABLE:
         return "clipsep: interrupted: run the same command again to continue."
-    if command == "separate":
+    if command in ("separate", "mixtures"):
         return "clipsep: interrupted: only finished files were written."
-    if command in _NOT_WHOLE:
+    if command == "export":  # several files, one after the other
         return "clipsep: interrupted: run the same command again, what it wrote is not complete."
     return "clipsep: interrupted: nothing was written."
 

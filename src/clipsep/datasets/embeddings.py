@@ -32,7 +32,8 @@ class StoredEmbeddings:
     """Embeddings of a data set's seconds by one query encoder, one array per shard.
 
     Args:
-        encoder_id: name of the query encoder; another one's embeddings are never read.
+        encoder_id: name of the query encoder. Encoders have a folder each, but for those whose names differ
+            in signs alone, such as ``clip:a/b`` and ``clip:a-b``.
         audio: whether the audio around each second was embedded, instead of its frame.
     """
 

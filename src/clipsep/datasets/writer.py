@@ -29,7 +29,7 @@ from clipsep.datasets.format import (
 from clipsep.datasets.index import INDEX_FILE, ClipIndex, ShardSize, write_index
 from clipsep.datasets.rejected import RejectedList, Rejection
 from clipsep.errors import ClipsepError
-from clipsep.files import unfinished_in
+from clipsep.files import remove_unfinished
 
 CLIPS_PER_SHARD = 64
 STAGING = "staging"
@@ -94,8 +94,7 @@ class DatasetWriter:
         (root / "shards").mkdir(parents=True, exist_ok=True)
         (root / STAGING).mkdir(exist_ok=True)
         for folder in (root, root / "shards"):
-            for path, _ in unfinished_in(folder):
-                path.unlink(missing_ok=True)
+            remove_unfinished(folder)
         rows, _ = _rows_of_shards(root)
         ids, fingerprints = (rows[name].to_pylist() for name in ("id", "fingerprint"))
         self._stored = dict(zip(ids, fingerprints, strict=True))  # in shards
@@ -144,11 +143,13 @@ class DatasetWriter:
             self._write_shard()
         rows, sizes = _rows_of_shards(self.root)
         before, _ = _read_index(self.root)
-        kept = pc.is_in(before["id"], rows["id"].combine_chunks())
+        kept = pc.sum(pc.is_in(before["id"], rows["id"].combine_chunks())).as_py() or 0
+        lost = len(before) - kept
+        del before  # it maps the file that is replaced now, which Windows refuses
         write_index(self.root / INDEX_FILE, _label(rows, self._labels), sizes)
         if self.rejected:
             self.rejected.tidy()
-        return len(before) - (pc.sum(kept).as_py() or 0)
+        return lost
 
     def _write_full_shards(self) -> None:
         """Go on in the order of turns for as long as it is known what became of the clips."""
@@ -188,6 +189,7 @@ class DatasetWriter:
                 if self._stored.get(clip_id) != fingerprint:
                     staged[clip_id] = fingerprint
                     continue
+                del table  # it maps the file that goes now
             path.unlink()
         return staged
 

@@ -11,6 +11,7 @@ import pickle
 import secrets
 import signal
 import socket
+import threading
 import traceback
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -122,24 +123,47 @@ def _driver(patience: float, address: str, *work: Any) -> Iterator[Connection]:
         _receive(connection)
         yield connection
     finally:
-        connection.close()
-        if process.pid is not None:
-            process.terminate()
-            process.join(_STOP_SECONDS)
-            process.kill()
-        _end_stragglers(run)
+        try:
+            connection.close()
+            if process.pid is not None:
+                process.terminate()
+                process.join(_STOP_SECONDS)
+        finally:  # also if another signal ends the wait
+            _end_stragglers(run, process.pid if process.is_alive() else None)
+            if process.pid is not None:
+                process.kill()
 
 
-def _end_stragglers(run: str) -> None:
-    """Kill what Ray forgot as it was stopped: workers that were still starting wait for it over a minute.
+def _end_stragglers(run: str, driver: int | None) -> None:
+    """Kill what Ray forgets, or would end only after a minute: all that descends from a driver.
 
-    Only on Linux, where the environment of a process can be read.
+    What has lost its parents is known by a mark in its environment. Only where there is a /proc.
+
+    Args:
+        driver: its process, if it is still there.
     """
     mark = f"{_RUN}={run}".encode()
+    stragglers = _descendants(driver) if driver is not None else []
     for environment in Path("/proc").glob("[0-9]*/environ"):
         with suppress(OSError):  # it has ended, or is somebody else's
             if mark in environment.read_bytes().split(b"\0"):
-                os.kill(int(environment.parent.name), signal.SIGKILL)
+                stragglers.append(int(environment.parent.name))
+    for process in stragglers:
+        with suppress(OSError):
+            os.kill(process, signal.SIGKILL)
+
+
+def _descendants(ancestor: int) -> list[int]:
+    """List the processes that a process has started, and those that they have."""
+    children: dict[int, list[int]] = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            parent = stat.read_text().rpartition(")")[2].split()[1]  # behind the name in brackets
+            children.setdefault(int(parent), []).append(int(stat.parent.name))
+    found = [ancestor]
+    for process in found:
+        found += children.get(process, [])
+    return found[1:]
 
 
 def _receive(connection: Connection) -> Any:
@@ -175,7 +199,9 @@ def _drive(
 ) -> None:
     """Tell that Ray is there, what becomes of every item, and what was lost; or why it all ended."""
     os.environ[_RUN] = run
-    os.setsid()  # Ctrl-C is for the parent: it ends this process, and so what Ray started for it
+    threading.Thread(target=_end_with_parent, args=(run,), daemon=True).start()
+    if hasattr(os, "setsid"):  # not on Windows
+        os.setsid()  # Ctrl-C is for the parent: it ends this process, and so what Ray started for it
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for stream in (1, 2):
         os.dup2(nowhere, stream)
@@ -194,6 +220,18 @@ def _drive(
         sender.send(error)
     except Exception as error:
         sender.send(ClipsepError(f"The work on Ray failed: {_last_line(error)}{_hint(error)}"))
+
+
+def _end_with_parent(run: str) -> None:
+    """Wait in a thread until the parent is no more, then end all that was started for it.
+
+    Python may forget a signal of the parent, and none comes from one that was killed.
+    """
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    _end_stragglers(run, os.getpid())
+    os._exit(1)
 
 
 def _last_line(error: Exception) -> str:
@@ -232,7 +270,7 @@ def _connected(address: str, workers: int | None) -> Iterator[None]:
 def _set_environment(address: str) -> None:
     # Ray would report every cluster that is started to its makers.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    token_file = Path.home() / ".ray" / "auth_token"
+    token_file = Path(os.path.expanduser("~/.ray/auth_token"))  # noqa: PTH111  # Path needs a home
     if address == LOCAL:
         # Of our own, because Ray would write one into the user's home.
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))

@@ -25,6 +25,7 @@ _WAITING_PER_WORKER = 2  # items handed out: one in work, one waiting
 _SECONDS_BETWEEN_LOOKS = 1.0  # of a worker for its parent
 _SECONDS_BETWEEN_SIGNALS = 0.1
 _SECONDS_TO_END = 5.0  # for a worker to remove what it has half written
+_MOST_WORKERS = 61 if sys.platform == "win32" else sys.maxsize  # what Windows can wait for at once
 _HOPELESS_DEATHS = 3  # deaths before the first result: it is not the items' fault
 
 
@@ -35,7 +36,7 @@ def in_processes(task: Task[Item, Result], items: Sequence[Item], workers: int) 
     suspects: list[Item] = []
     guilty: list[Item] = []
     for count, waiting, lost in (
-        (workers, iter(items), suspects),
+        (min(workers, _MOST_WORKERS), iter(items), suspects),
         (1, iter(suspects), guilty),
     ):
         in_flight: list[Item] | None = None

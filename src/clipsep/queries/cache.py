@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from clipsep.files import atomic_write
+from clipsep.files import atomic_write, user_cache
 from clipsep.queries.parsing import Content
 
 _MOST = 2000  # embeddings; beyond, the half that was used longest ago is removed
@@ -22,8 +22,8 @@ _MOST = 2000  # embeddings; beyond, the half that was used longest ago is remove
 class QueryCache:
     """Embeddings [D] of one encoder's texts, images and audio.
 
-    A folder that cannot be read is not an error, then nothing is found there; nor is one that cannot
-    be written, then nothing new is kept.
+    None of these is an error: a folder that cannot be read (nothing is found there), one that cannot be
+    written (nothing new is kept), a user without a home.
 
     Args:
         space: whatever an embedding depends on besides the query: encoder, revision, prompts.
@@ -32,11 +32,14 @@ class QueryCache:
 
     def __init__(self, space: str, folder: Path | None = None):
         digest = hashlib.sha256(space.encode()).hexdigest()[:16]
-        self._folder = (folder or _default_folder()) / digest
+        folder = folder or _default_folder()
+        self._folder = folder / digest if folder else None
 
     def get(self, query: Content) -> np.ndarray | None:
         """Return the embedding, float32 [D], if it is there and whole."""
         path = self._path(query)
+        if path is None:
+            return None
         try:
             content = path.read_bytes()
         except OSError:
@@ -52,19 +55,22 @@ class QueryCache:
         """Keep the embedding [D] of each query."""
         with suppress(OSError):
             for query, embedding in zip(queries, embeddings, strict=True):
-                numbers = np.asarray(embedding, np.float32).tobytes()
-                with atomic_write(self._path(query)) as temporary:
-                    temporary.write_bytes(hashlib.sha256(numbers).digest() + numbers)
+                if (path := self._path(query)) is not None:
+                    numbers = np.asarray(embedding, np.float32).tobytes()
+                    with atomic_write(path) as temporary:
+                        temporary.write_bytes(hashlib.sha256(numbers).digest() + numbers)
             self._tidy()
 
     def _tidy(self) -> None:
-        files = list(self._folder.iterdir())
+        files = list(self._folder.iterdir()) if self._folder else []
         if len(files) > _MOST:
             files.sort(key=lambda path: path.stat().st_mtime)
             for path in files[: len(files) - _MOST // 2]:
                 path.unlink(missing_ok=True)
 
-    def _path(self, query: Content) -> Path:
+    def _path(self, query: Content) -> Path | None:
+        if self._folder is None:
+            return None
         if isinstance(query, str):
             content = b"text\0" + query.encode("utf-8", "surrogatepass")
         elif isinstance(query, np.ndarray):
@@ -78,6 +84,7 @@ class QueryCache:
         return self._folder / hashlib.sha256(content).hexdigest()[:40]
 
 
-def _default_folder() -> Path:
+def _default_folder() -> Path | None:
     # Not inside the folder where files of data sets are kept, which has a limit of its own.
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "clipsep-queries"
+    caches = user_cache()
+    return caches / "clipsep-queries" if caches else None

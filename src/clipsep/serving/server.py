@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import math
+import os
 import socket
 from dataclasses import dataclass
 from pathlib import Path
@@ -137,7 +138,8 @@ def _listen(address: Address) -> socket.socket:
         raise UsageError(f"'{address.host}' is not an address of this machine.") from error
     listening = socket.socket(family, kind)
     try:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if os.name == "posix":  # on Windows it would let two servers share a port
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(where)
     except OSError as error:
         listening.close()

@@ -179,7 +179,7 @@ class TrainingConfig(_Settings):
     examples: int = Field(4, ge=0)
     save_every: int = Field(500, ge=1)
     log_every: int = Field(20, ge=1)
-    seed: int = Field(1234, ge=0)
+    seed: int = Field(1234, ge=0, lt=2**32)  # NumPy takes no more
     precision: _Precision = "32"
     loggers: dict[str, dict[str, Any]] = {}
     compile: bool = False
@@ -285,12 +285,17 @@ class TrainingConfig(_Settings):
         return self.batch_size // parts
 
 
-def load_config(path: Path, overrides: list[str] | None = None) -> TrainingConfig:
+def load_config(
+    path: Path, overrides: list[str] | None = None, output: Path | None = None
+) -> TrainingConfig:
     """Read a YAML file and apply ``key.sub=value`` overrides (values are YAML too).
 
     The code that it names is trusted: whoever writes a config chooses it.
 
     A file that says ``extends: OTHER.yaml`` (a path beside it) only has to name what differs.
+
+    Args:
+        output: a folder in place of the file's ``output``; no override, because a path is not YAML.
 
     Raises:
         UsageError: naming the file and the key that is missing, unknown or out of range.
@@ -298,6 +303,8 @@ def load_config(path: Path, overrides: list[str] | None = None) -> TrainingConfi
     data = _read(path)
     for override in overrides or []:
         _override(data, override)
+    if output is not None:
+        data["output"] = str(output)
     try:
         config = TrainingConfig.model_validate(data)
     except ValidationError as error:

@@ -16,7 +16,7 @@ from torch import nn
 
 from clipsep.checkpoint import Checkpoint, CheckpointConfig
 from clipsep.errors import ClipsepError, UsageError
-from clipsep.files import atomic_write, unfinished_in
+from clipsep.files import atomic_write, remove_unfinished
 from clipsep.messages import counted
 from clipsep.models.network import SeparationModel
 from clipsep.models.registry import build_model
@@ -72,9 +72,7 @@ class SaveState(Callback):
         """Remember the step that a resumed run starts from, and remove what a kill left unfinished."""
         self._saved = trainer.global_step
         if trainer.is_global_zero:
-            for path, name in unfinished_in(self._path.parent):
-                if name == RESUME:
-                    path.unlink(missing_ok=True)
+            remove_unfinished(self._path.parent, {RESUME})
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
         """Save, unless a validation follows."""

@@ -201,7 +201,13 @@ def _validation_loader(
 ) -> DataLoader | None:
     if inputs.validation is None:
         return None
-    sampler = EvenSampler(len(inputs.validation), lambda: (trainer.global_rank, trainer.world_size))
+    count = len(inputs.validation)
+    if count < trainer.world_size:  # a device without one would wait for the others for ever
+        raise UsageError(
+            f"The validation has {counted(count, 'mixture')}, too few for "
+            f"{counted(trainer.world_size, 'device')}: use more validation_mixtures, or fewer devices."
+        )
+    sampler = EvenSampler(count, lambda: (trainer.global_rank, trainer.world_size))
     size = config.part_size(trainer.world_size)
     return DataLoader(inputs.validation, size, sampler=sampler, collate_fn=collate)
 

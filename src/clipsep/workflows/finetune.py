@@ -25,6 +25,7 @@ from clipsep.datasets.prepare.sounds import SoundFile, find_sounds, prepare_soun
 from clipsep.datasets.reader import PreparedDataset
 from clipsep.datasets.writer import shuffle_key
 from clipsep.errors import ClipsepError, UsageError
+from clipsep.evaluation.mixtures import SEGMENT
 from clipsep.files import SOUND_SUFFIXES, VIDEO_SUFFIXES, find_files
 from clipsep.media.images import open_image
 from clipsep.messages import Progress, counted
@@ -121,26 +122,25 @@ def finetune(
             f"'{min(same)}' is both in '{request.clips}' and among the others: rename one of their folders."
         )
     parts = {split: _split(own, split) + _split(others, split) for split in ("train", "val")}
-    for split, sounds in parts.items():
-        report = prepare_sounds(sounds, request.output / "data" / split, workers=1)
-        for clip, reason in report.rejected.items():
-            tell(f"left out: {clip}: {reason}")
+    parts = {split: _prepared(request, split, sounds, tell) for split, sounds in parts.items()}
+    mixtures = request.output / "held_out.csv"
+    write_held_out(*_of_and_besides(request.name, _measurable(request, parts["val"])), mixtures)
     dataset = PreparedDataset(request.output / "data" / "train")
     encoder = load_query_encoder(start.config.query_encoder)
     if request.image is not None:
         _embed(dataset, encoder, start.config.prompts)
     config = _config(request, start)
+    new, old = _of_and_besides(request.name, parts["train"])
     tell(
-        f"training '{request.name}' from {counted(len(_split(own, 'train')), 'recording')} and "
-        f"{counted(len(_split(others, 'train')), 'other sound')}: {counted(config.steps, 'step')}"
+        f"training '{request.name}' from {counted(len(new), 'recording')} and "
+        f"{counted(len(old), 'other sound')}: {counted(config.steps, 'step')}"
     )
     counts = [StepCount(config.steps, progress)] if progress else []
     trained = train(config, progress=False, callbacks=counts).parent / "last"
     model = _averaged(start, load_checkpoint(trained), request)
     _keep_feedback(start, model, request, encoder)
     tell("measuring before and after")
-    mixtures, models = request.output / "held_out.csv", (start.folder, model)
-    write_held_out(_split(own, "val"), _split(others, "val"), mixtures)
+    models = (start.folder, model)
     scores = [compare(*models, mixtures, "held-out recordings", device=request.device)]
     if check := request.check:
         scores.append(compare(*models, check, check, request.audio, request.every, request.device))
@@ -208,6 +208,42 @@ def _split(sounds: list[SoundFile], split: str) -> list[SoundFile]:
         held_out = members[::_HELD_OUT] if len(members) > 1 else []
         chosen += held_out if split == "val" else [one for one in members if one not in held_out]
     return sorted(chosen, key=lambda sound: sound.id)
+
+
+def _prepared(
+    request: Finetuning, split: str, sounds: list[SoundFile], tell: Callable[[str], None]
+) -> list[SoundFile]:
+    """Prepare one split; returns what is in it now."""
+    report = prepare_sounds(sounds, request.output / "data" / split, workers=1)
+    for clip, reason in report.rejected.items():
+        tell(f"left out: {clip}: {reason}")
+    return [sound for sound in sounds if sound.id not in report.rejected]
+
+
+def _measurable(request: Finetuning, sounds: list[SoundFile]) -> list[SoundFile]:
+    """Those that are heard in the segment that a mixture takes.
+
+    Raises:
+        UsageError: if none of the new sound, or none of the others, are left to measure with.
+    """
+    dataset = PreparedDataset(request.output / "data" / "val")
+    heard = {clip.id for clip in dataset.clips if dataset.audio(clip)[:SEGMENT].any()}
+    kept = [sound for sound in sounds if sound.id in heard]
+    for part, what in zip(
+        _of_and_besides(request.name, kept), (f"'{request.name}'", "other sounds"), strict=True
+    ):
+        if not part:
+            raise UsageError(
+                f"None of the recordings of {what} that are kept for the measurement can be used: add "
+                "recordings, or replace those that are silent or damaged."
+            )
+    return kept
+
+
+def _of_and_besides(name: str, sounds: list[SoundFile]) -> tuple[list[SoundFile], list[SoundFile]]:
+    """Divide sounds into those of a name and the others."""
+    own = [sound for sound in sounds if sound.label == name]
+    return own, [sound for sound in sounds if sound.label != name]
 
 
 def _embed(dataset: PreparedDataset, encoder: QueryEncoder, prompts: str) -> None:

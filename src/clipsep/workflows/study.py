@@ -17,6 +17,7 @@ from clipsep.errors import ClipsepError, UsageError
 from clipsep.evaluation.evaluate import evaluate
 from clipsep.evaluation.lists import read_any
 from clipsep.files import atomic_write
+from clipsep.messages import unexpected
 from clipsep.parallel.run import run_many
 from clipsep.parallel.task import require_shared_folder
 from clipsep.training.config import TrainingConfig
@@ -157,6 +158,8 @@ class _TrainAndScore:
             _write(run, report.to_dict())
         except ClipsepError as error:
             return str(error)
+        except Exception as error:  # such as that of a plugin: it must not cost the other runs
+            return unexpected(run.folder, error)
         return None
 
     def died(self, number: int) -> str:

@@ -6,11 +6,11 @@ import re
 from pathlib import Path
 from typing import Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from clipsep.errors import UsageError
 from clipsep.messages import first_problem
+from clipsep.training.bounded_yaml import read_yaml
 from clipsep.training.config import TrainingConfig, load_config
 
 Query = Literal["text", "image", "both", "audio", "none"]
@@ -102,9 +102,9 @@ class StudyPlan(_Settings):
             UsageError: if a config is missing or wrong.
         """
         chosen = self.variants[variant]
-        output = folder / run_name(variant, seed)
         overrides = [*self.set, *chosen.set, *self.changes, f"seed={seed}"]
-        return load_config(chosen.config or self.config, [*overrides, f"output={output}"])
+        output = folder / run_name(variant, seed)
+        return load_config(chosen.config or self.config, overrides, output)
 
 
 def read_plan(path: str | Path) -> StudyPlan:
@@ -114,9 +114,10 @@ def read_plan(path: str | Path) -> StudyPlan:
         UsageError: naming the file and the key that is missing, unknown or wrong.
     """
     try:
-        data = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UsageError(f"Cannot read the study '{path}': {error}.") from error
+        data = read_yaml(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise UsageError(f"Cannot read the study '{path}': {reason}.") from error
     if not isinstance(data, dict):
         raise UsageError(f"The study '{path}' is not a mapping of keys to values.")
     try:

@@ -190,3 +190,19 @@ def test_the_default_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("CLIPSEP_CACHE", str(tmp_path / "named"))
     assert FileCache().folder.is_relative_to(tmp_path / "named")
     assert not list(tmp_path.iterdir()), "nothing is made before it is needed"
+
+
+def test_without_a_home_only_what_is_fetched_needs_a_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def no_home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", no_home)
+    for name in ("XDG_CACHE_HOME", "CLIPSEP_CACHE"):
+        monkeypatch.delenv(name, raising=False)
+    cache = FileCache()
+    with pytest.raises(UsageError, match="CLIPSEP_CACHE"):
+        fetched(cache, "a")
+    monkeypatch.setenv("CLIPSEP_CACHE", str(tmp_path))
+    assert FileCache().folder == tmp_path / "remote"

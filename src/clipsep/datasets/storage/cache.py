@@ -8,12 +8,14 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
 from filelock import FileLock, Timeout
 
 from clipsep.errors import UsageError
+from clipsep.files import user_cache
 
 DEFAULT_GIGABYTES = 20.0
 _UNFINISHED = ".part"
@@ -38,9 +40,14 @@ class FileCache:
     """
 
     def __init__(self, folder: Path | None = None, gigabytes: float = DEFAULT_GIGABYTES):
-        self.folder = (folder or _default_folder()) / "remote"
+        self._parent = folder
         self.limit = int(gigabytes * 1e9)
         self._claims: dict[str, int] = {}
+
+    @cached_property
+    def folder(self) -> Path:
+        """Where the copies are; UsageError if nothing says where that may be."""
+        return (self._parent or _default_folder()) / "remote"
 
     def claim(self, purpose: str, needed: int) -> None:
         """Make sure that files of ``needed`` bytes, used in turn, fit beside what was claimed before.
@@ -155,7 +162,11 @@ class FileCache:
 def _default_folder() -> Path:
     if named := os.environ.get("CLIPSEP_CACHE"):
         return Path(named)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "clipsep"
+    if (caches := user_cache()) is None:
+        raise UsageError(
+            "There is no home folder for copies of remote files: name a folder with CLIPSEP_CACHE."
+        )
+    return caches / "clipsep"
 
 
 def _use(path: Path, size: int) -> bool:

@@ -17,7 +17,7 @@ import soundfile
 from av.error import FFmpegError
 
 from clipsep.errors import ClipsepError, UsageError
-from clipsep.files import hold, not_written, remove_unless_held, unfinished, unfinished_in
+from clipsep.files import hold, not_written, remove_unfinished, unfinished
 from clipsep.media.resampling import StreamingResampler
 from clipsep.media.sound_track import AudioStreamInfo
 from clipsep.media.writing.formats import OutputFormat, output_format
@@ -78,7 +78,7 @@ class AudioWriter:
             if self.path.is_dir():
                 raise ClipsepError(f"{self.path} is a folder: name the file to write.")
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._remove_leftovers()
+            remove_unfinished(self.path.parent, {self.path.name})
             self._sink = self._open_sink(layout, expected_seconds)
             self._held = hold(self._temporary)
         except OSError as error:
@@ -159,12 +159,6 @@ class AudioWriter:
         if self._held is not None:
             os.close(self._held)
             self._held = None
-
-    def _remove_leftovers(self) -> None:
-        """Unfinished files of this name, of processes that were killed and hold them no more."""
-        for path, name in unfinished_in(self.path.parent):
-            if name == self.path.name:
-                remove_unless_held(path)
 
     def _check_limits(self, description: OutputFormat) -> None:
         codec = description.codec

@@ -17,9 +17,8 @@ from clipsep.errors import ClipsepError, UsageError
 from clipsep.files import (
     fingerprint,
     is_disk_full,
-    remove_unless_held,
+    remove_unfinished,
     require_text,
-    unfinished_in,
 )
 from clipsep.media import check_writable
 from clipsep.messages import Progress, unexpected
@@ -239,6 +238,4 @@ def _remove_leftovers(outputs: Iterable[Path]) -> None:
     for path in outputs:
         names.setdefault(path.parent, set()).add(path.name)
     for folder, wanted in names.items():
-        for path, name in unfinished_in(folder):
-            if name in wanted:
-                remove_unless_held(path)
+        remove_unfinished(folder, wanted)

@@ -44,7 +44,7 @@ class ExportModel(Callback):
         metrics = {
             name: round(value.item(), 4)
             for name, value in trainer.callback_metrics.items()
-            if name.startswith("val/")
+            if name.startswith("val/") and not _nothing_heard(name, value)
         }
         if not all(map(math.isfinite, metrics.values())):
             raise diverged(trainer.global_step)
@@ -88,6 +88,15 @@ class ExportModel(Callback):
         training = {"config": self.config.training["config"], **scores}
         self.config.training.clear()
         self.config.training.update(training if step is None else {**training, "step": step})
+
+
+def _nothing_heard(name: str, value: torch.Tensor) -> bool:
+    """Whether an SDR is the mean of nothing, because all targets are silent.
+
+    It is not left out where it is logged: all devices must log the same. And of a model that diverged,
+    the loss is not a number either.
+    """
+    return name.startswith("val/sdr") and bool(value.isnan())
 
 
 def _score(metrics: dict[str, float], best_by: str) -> float:
