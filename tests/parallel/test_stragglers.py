@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from clipsep.parallel import on_ray
+from clipsep.parallel import on_ray, stragglers
 
 
 def test_an_interrupt_as_the_driver_starts_ends_it(monkeypatch):
@@ -39,7 +39,7 @@ def test_an_interrupt_while_the_driver_ends_forgets_nothing(monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(multiprocessing.context.SpawnProcess, "join", interrupted)
-    monkeypatch.setattr(on_ray, "_end_stragglers", lambda run, driver: ended.append(run))
+    monkeypatch.setattr(on_ray, "end_stragglers", lambda run, driver: ended.append(run))
     with pytest.raises(KeyboardInterrupt), on_ray._driver(60, "local", "cpu", b"", [], 1):
         raise SystemExit
     assert len(ended) == 1
@@ -51,13 +51,13 @@ def test_an_interrupt_while_the_driver_ends_forgets_nothing(monkeypatch):
 def test_only_the_processes_of_this_run_are_killed():
     sleep = [sys.executable, "-c", "import time; print(flush=True); time.sleep(60)"]
     mine, other = (
-        subprocess.Popen(sleep, env={**os.environ, on_ray._RUN: run}, stdout=subprocess.PIPE)
+        subprocess.Popen(sleep, env={**os.environ, stragglers.RUN: run}, stdout=subprocess.PIPE)
         for run in ("0123", "01234")
     )
     try:
         for process in (mine, other):
             process.stdout.readline()
-        on_ray._end_stragglers("0123", None)
+        stragglers.end_stragglers("0123", None)
         assert mine.wait(10) == -signal.SIGKILL
         with pytest.raises(subprocess.TimeoutExpired):
             other.wait(0.5)
@@ -105,11 +105,11 @@ def test_nothing_lives_on_where_the_parent_is_killed(tmp_path):
 def test_descendants_are_those_of_all_generations():
     nested = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'input()'])"
     with subprocess.Popen([sys.executable, "-c", nested], stdin=subprocess.PIPE) as child:
-        assert until(lambda: len(on_ray._descendants(child.pid)) == 1, 10)
-        grandchild = on_ray._descendants(child.pid)
-        assert set(on_ray._descendants(os.getpid())) >= {child.pid, *grandchild}
+        assert until(lambda: len(stragglers.descendants(child.pid)) == 1, 10)
+        grandchild = stragglers.descendants(child.pid)
+        assert set(stragglers.descendants(os.getpid())) >= {child.pid, *grandchild}
         child.communicate(b"\n")
-    assert on_ray._descendants(child.pid) == []
+    assert stragglers.descendants(child.pid) == []
 
 
 def until(condition: Callable[[], bool], seconds: float) -> bool:

@@ -9,12 +9,11 @@ import multiprocessing
 import os
 import pickle
 import secrets
-import signal
 import socket
 import threading
 import traceback
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from importlib.util import find_spec
 from itertools import accumulate
 from multiprocessing.connection import Connection
@@ -23,6 +22,7 @@ from typing import Any, NamedTuple
 
 from clipsep.errors import ClipsepError, UsageError
 from clipsep.interrupts import interrupts_deferred
+from clipsep.parallel.stragglers import RUN, end_stragglers
 from clipsep.parallel.task import Item, Result, Task, cores
 
 LOCAL, AUTO = "local", "auto"
@@ -33,7 +33,6 @@ _STOP_SECONDS = 30
 _SHARE_OF_BLOCK = 8  # of what is left, divided by all workers, a block has the n-th part
 _ITEMS_PER_BLOCK = 64  # at most: what a worker that dies leaves to be done again
 _BLOCKS_AT_HAND = 4  # of a worker: Ray gives out new ones ten times a second only
-_RUN = "CLIPSEP_RAY_RUN"  # environment variable by which the processes of a local Ray are known
 _RETRIES = 1  # by Ray itself, before an item is put aside and tried alone
 
 
@@ -129,41 +128,9 @@ def _driver(patience: float, address: str, *work: Any) -> Iterator[Connection]:
                 process.terminate()
                 process.join(_STOP_SECONDS)
         finally:  # also if another signal ends the wait
-            _end_stragglers(run, process.pid if process.is_alive() else None)
+            end_stragglers(run, process.pid if process.is_alive() else None)
             if process.pid is not None:
                 process.kill()
-
-
-def _end_stragglers(run: str, driver: int | None) -> None:
-    """Kill what Ray forgets, or would end only after a minute: all that descends from a driver.
-
-    What has lost its parents is known by a mark in its environment. Only where there is a /proc.
-
-    Args:
-        driver: its process, if it is still there.
-    """
-    mark = f"{_RUN}={run}".encode()
-    stragglers = _descendants(driver) if driver is not None else []
-    for environment in Path("/proc").glob("[0-9]*/environ"):
-        with suppress(OSError):  # it has ended, or is somebody else's
-            if mark in environment.read_bytes().split(b"\0"):
-                stragglers.append(int(environment.parent.name))
-    for process in stragglers:
-        with suppress(OSError):
-            os.kill(process, signal.SIGKILL)
-
-
-def _descendants(ancestor: int) -> list[int]:
-    """List the processes that a process has started, and those that they have."""
-    children: dict[int, list[int]] = {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        with suppress(OSError):
-            parent = stat.read_text().rpartition(")")[2].split()[1]  # behind the name in brackets
-            children.setdefault(int(parent), []).append(int(stat.parent.name))
-    found = [ancestor]
-    for process in found:
-        found += children.get(process, [])
-    return found[1:]
 
 
 def _receive(connection: Connection) -> Any:
@@ -198,7 +165,7 @@ def _drive(
     workers: int | None,
 ) -> None:
     """Tell that Ray is there, what becomes of every item, and what was lost; or why it all ended."""
-    os.environ[_RUN] = run
+    os.environ[RUN] = run
     threading.Thread(target=_end_with_parent, args=(run,), daemon=True).start()
     if hasattr(os, "setsid"):  # not on Windows
         os.setsid()  # Ctrl-C is for the parent: it ends this process, and so what Ray started for it
@@ -230,7 +197,7 @@ def _end_with_parent(run: str) -> None:
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()
-    _end_stragglers(run, os.getpid())
+    end_stragglers(run, os.getpid())
     os._exit(1)
 
 
