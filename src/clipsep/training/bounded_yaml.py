@@ -6,6 +6,8 @@ from typing import Any
 
 import yaml
 
+from clipsep.errors import UsageError
+
 MOST_BYTES = 1 << 20
 _MOST_DEPTH = 50
 _STARTS = (yaml.SequenceStartEvent, yaml.MappingStartEvent)
@@ -27,6 +29,24 @@ def read_yaml(text: str) -> Any:
     except (TypeError, AttributeError, LookupError, OverflowError) as error:
         # PyYAML's constructors of numbers, dates and tags raise these for malformed ones.
         raise ValueError(f"a value does not fit its tag ({error})") from error
+
+
+def set_key(data: dict[str, Any], override: str) -> None:
+    """Set what ``key.sub=value`` says; UsageError if it is not of that form."""
+    key, separator, value = override.partition("=")
+    if not separator:
+        raise UsageError(
+            f"'{override}' is not an override: write key=value, for example steps=1000."
+        )
+    *parents, last = key.split(".")
+    for parent in parents:
+        data = data.setdefault(parent, {})
+        if not isinstance(data, dict):
+            raise UsageError(f"'{override}': '{parent}' has no keys below it.")
+    try:
+        data[last] = read_yaml(value)
+    except ValueError as error:
+        raise UsageError(f"'{override}': the value is not valid YAML.") from error
 
 
 def _check(text: str) -> None:

@@ -15,7 +15,7 @@ from clipsep.models.settings import SHIPPED_NETWORKS, ModelSettings
 from clipsep.plugins import LOGGERS, LOSSES, NETWORKS, PROMPTS, SAMPLERS, installed, is_known, trust
 from clipsep.queries.prompts import PROMPT_SETS
 from clipsep.spectral import SpectralSettings
-from clipsep.training.bounded_yaml import MOST_BYTES, read_yaml
+from clipsep.training.bounded_yaml import MOST_BYTES, read_yaml, set_key
 from clipsep.training.data.settings import MixingSettings
 
 SHIPPED_LOSSES = ("mask", "nit", "pit")
@@ -302,7 +302,7 @@ def load_config(
     """
     data = _read(path)
     for override in overrides or []:
-        _override(data, override)
+        set_key(data, override)
     if output is not None:
         data["output"] = str(output)
     try:
@@ -341,20 +341,3 @@ def _merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
         both = isinstance(value, dict) and isinstance(base.get(key), dict)
         merged[key] = _merge(base[key], value) if both else value
     return merged
-
-
-def _override(data: dict[str, Any], override: str) -> None:
-    key, separator, value = override.partition("=")
-    if not separator:
-        raise UsageError(
-            f"'{override}' is not an override: write key=value, for example steps=1000."
-        )
-    *parents, last = key.split(".")
-    for parent in parents:
-        data = data.setdefault(parent, {})
-        if not isinstance(data, dict):
-            raise UsageError(f"'{override}': '{parent}' has no keys below it.")
-    try:
-        data[last] = read_yaml(value)
-    except ValueError as error:
-        raise UsageError(f"'{override}': the value is not valid YAML.") from error

@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from clipsep.datasets.prepare.sounds import SoundFile
+from clipsep.datasets.reader import PreparedDataset
+from clipsep.errors import UsageError
 from clipsep.evaluation.evaluate import evaluate
-from clipsep.evaluation.mixtures import Interferer, Mixture, write_mixture_list
+from clipsep.evaluation.mixtures import SEGMENT, Interferer, Mixture, write_mixture_list
 
 _TEXT = "text query"
 
@@ -29,8 +31,28 @@ class Score:
     difference_error: float | None
 
 
-def write_held_out(own: list[SoundFile], others: list[SoundFile], path: Path) -> None:
-    """Every held-out recording with four held-out others, at 0 dB."""
+def write_held_out(
+    name: str, sounds: list[SoundFile], prepared: PreparedDataset, path: Path
+) -> None:
+    """Write a list of every held-out recording of a sound with four held-out others, at 0 dB.
+
+    Args:
+        name: label of the sound.
+        sounds: all that is held out.
+        prepared: the same as a data set; what is silent there where a mixture takes it is left out.
+
+    Raises:
+        UsageError: if nothing of the sound, or of the others, can be used.
+    """
+    heard = {clip.id for clip in prepared.clips if prepared.audio(clip)[:SEGMENT].any()}
+    usable = [sound for sound in sounds if sound.id in heard]
+    own = [sound for sound in usable if sound.label == name]
+    others = [sound for sound in usable if sound.label != name]
+    if not own or not others:
+        raise UsageError(
+            f"None of the recordings of {'other sounds' if own else repr(name)} that are kept for the "
+            "measurement can be used: add recordings, or replace those that are silent or damaged."
+        )
     rng = np.random.default_rng(0)
     mixtures: list[Mixture] = []
     for sound in own:

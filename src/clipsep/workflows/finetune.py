@@ -25,7 +25,6 @@ from clipsep.datasets.prepare.sounds import SoundFile, find_sounds, prepare_soun
 from clipsep.datasets.reader import PreparedDataset
 from clipsep.datasets.writer import shuffle_key
 from clipsep.errors import ClipsepError, UsageError
-from clipsep.evaluation.mixtures import SEGMENT
 from clipsep.files import SOUND_SUFFIXES, VIDEO_SUFFIXES, find_files
 from clipsep.media.images import open_image
 from clipsep.messages import Progress, counted
@@ -124,16 +123,17 @@ def finetune(
     parts = {split: _split(own, split) + _split(others, split) for split in ("train", "val")}
     parts = {split: _prepared(request, split, sounds, tell) for split, sounds in parts.items()}
     mixtures = request.output / "held_out.csv"
-    write_held_out(*_of_and_besides(request.name, _measurable(request, parts["val"])), mixtures)
+    held_out = PreparedDataset(request.output / "data" / "val")
+    write_held_out(request.name, parts["val"], held_out, mixtures)
     dataset = PreparedDataset(request.output / "data" / "train")
     encoder = load_query_encoder(start.config.query_encoder)
     if request.image is not None:
         _embed(dataset, encoder, start.config.prompts)
     config = _config(request, start)
-    new, old = _of_and_besides(request.name, parts["train"])
+    new = sum(sound.label == request.name for sound in parts["train"])
     tell(
-        f"training '{request.name}' from {counted(len(new), 'recording')} and "
-        f"{counted(len(old), 'other sound')}: {counted(config.steps, 'step')}"
+        f"training '{request.name}' from {counted(new, 'recording')} and "
+        f"{counted(len(parts['train']) - new, 'other sound')}: {counted(config.steps, 'step')}"
     )
     counts = [StepCount(config.steps, progress)] if progress else []
     trained = train(config, progress=False, callbacks=counts).parent / "last"
@@ -218,32 +218,6 @@ def _prepared(
     for clip, reason in report.rejected.items():
         tell(f"left out: {clip}: {reason}")
     return [sound for sound in sounds if sound.id not in report.rejected]
-
-
-def _measurable(request: Finetuning, sounds: list[SoundFile]) -> list[SoundFile]:
-    """Those that are heard in the segment that a mixture takes.
-
-    Raises:
-        UsageError: if none of the new sound, or none of the others, are left to measure with.
-    """
-    dataset = PreparedDataset(request.output / "data" / "val")
-    heard = {clip.id for clip in dataset.clips if dataset.audio(clip)[:SEGMENT].any()}
-    kept = [sound for sound in sounds if sound.id in heard]
-    for part, what in zip(
-        _of_and_besides(request.name, kept), (f"'{request.name}'", "other sounds"), strict=True
-    ):
-        if not part:
-            raise UsageError(
-                f"None of the recordings of {what} that are kept for the measurement can be used: add "
-                "recordings, or replace those that are silent or damaged."
-            )
-    return kept
-
-
-def _of_and_besides(name: str, sounds: list[SoundFile]) -> tuple[list[SoundFile], list[SoundFile]]:
-    """Divide sounds into those of a name and the others."""
-    own = [sound for sound in sounds if sound.label == name]
-    return own, [sound for sound in sounds if sound.label != name]
 
 
 def _embed(dataset: PreparedDataset, encoder: QueryEncoder, prompts: str) -> None:
