@@ -220,10 +220,7 @@ def _connected(address: str, workers: int | None) -> Iterator[None]:
 
     options: dict[str, Any] = {}
     if address == LOCAL:
-        options = {
-            "num_cpus": max(workers or 0, cores()),
-            "include_dashboard": False,
-        }
+        options = {"num_cpus": max(workers or 0, cores()), "include_dashboard": False}
     try:
         ray.init(address, log_to_driver=False, **options)
     except (OSError, RuntimeError, ValueError) as error:
