@@ -20,9 +20,7 @@ from clipsep.separation.files.figure import SpectrogramFigure
 from clipsep.separation.masking.confidence import QueryFeedback
 from clipsep.separation.options import SeparationOptions
 
-_PART_BYTES = (
-    100  # of a file's name, which has two parts and at most 255 bytes on most file systems
-)
+_PART_BYTES = 100  # of a file's name: two parts, and at most 255 bytes on most file systems
 
 
 @dataclass
