@@ -90,9 +90,8 @@ def kill_job(
             _wait(process)
             effective += 1
             if not wait_until(lambda child=process: not _members(child), 60.0):
-                problems.append(
-                    f"processes outlive the parent after {how.name}: {_members(process)}"
-                )
+                alive = [_called(member) for member in _members(process)]
+                problems.append(f"processes outlive the parent after {how.name}: {alive}")
                 for member in _members(process):
                     os.kill(member, signal.SIGKILL)
             if how == signal.SIGTERM:
@@ -114,6 +113,16 @@ def kill_job(
         if effective or problems:
             tally.add(Outcome(number, kind, "; ".join(problems)[:500]))
     yield tally
+
+
+def _called(process: int) -> str:
+    """Say what a process is: its number, what it waits for, and the end of its command line."""
+    try:
+        words = Path(f"/proc/{process}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+        waits = Path(f"/proc/{process}/wchan").read_text()
+    except OSError:
+        return f"{process} (ended)"
+    return f"{process} ({waits}) {words[-120:]}"
 
 
 def run_alone(argv: list[str], log: Path) -> tuple[int, str]:
