@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -32,14 +31,14 @@ def test_an_interrupt_as_the_driver_starts_ends_it(monkeypatch):
 
 
 def test_an_interrupt_while_the_driver_ends_forgets_nothing(monkeypatch):
-    ended: list[str] = []
+    ended: list[int] = []
     join = multiprocessing.context.SpawnProcess.join
 
     def interrupted(process: multiprocessing.Process, seconds: float) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(multiprocessing.context.SpawnProcess, "join", interrupted)
-    monkeypatch.setattr(on_ray, "end_stragglers", lambda run, driver: ended.append(run))
+    monkeypatch.setattr(on_ray, "end_stragglers", ended.append)
     with pytest.raises(KeyboardInterrupt), on_ray._driver(60, "local", "cpu", b"", [], 1):
         raise SystemExit
     assert len(ended) == 1
@@ -48,23 +47,43 @@ def test_an_interrupt_while_the_driver_ends_forgets_nothing(monkeypatch):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_only_the_processes_of_this_run_are_killed():
-    sleep = [sys.executable, "-c", "import time; print(flush=True); time.sleep(60)"]
-    mine, other = (
-        subprocess.Popen(sleep, env={**os.environ, stragglers.RUN: run}, stdout=subprocess.PIPE)
-        for run in ("0123", "01234")
+def test_what_has_lost_its_parent_and_its_environment_is_killed():
+    child = "import time; print(flush=True); time.sleep(60)"
+    leader = (
+        "import subprocess, sys; "
+        f"print(subprocess.Popen([sys.executable, '-c', {child!r}], env={{}}).pid, flush=True)"
     )
-    try:
-        for process in (mine, other):
-            process.stdout.readline()
-        stragglers.end_stragglers("0123", None)
-        assert mine.wait(10) == -signal.SIGKILL
+    with (
+        subprocess.Popen(
+            [sys.executable, "-c", leader],
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        ) as mine,
+        subprocess.Popen(
+            [sys.executable, "-c", child], stdout=subprocess.PIPE, start_new_session=True
+        ) as other,
+    ):
+        orphan = int(mine.stdout.readline())
+        mine.wait()
+        other.stdout.readline()
+        assert stragglers.members(mine.pid) == [orphan]
+        stragglers.end_stragglers(mine.pid)
+        assert until(lambda: not running(orphan), 10)
         with pytest.raises(subprocess.TimeoutExpired):
             other.wait(0.5)
-    finally:
-        for process in (mine, other):
-            process.kill()
-            process.communicate()
+        other.kill()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_the_leader_of_the_session_is_spared():
+    leader = [sys.executable, "-c", "print(flush=True); import time; time.sleep(60)"]
+    with subprocess.Popen(leader, stdout=subprocess.PIPE, start_new_session=True) as process:
+        process.stdout.readline()
+        stragglers.end_stragglers(process.pid)
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(0.5)
+        process.kill()
 
 
 class Sleep:
@@ -101,22 +120,18 @@ def test_nothing_lives_on_where_the_parent_is_killed(tmp_path):
     assert until(lambda: not marked(mark), 20), marked(mark)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_descendants_are_those_of_all_generations():
-    nested = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'input()'])"
-    with subprocess.Popen([sys.executable, "-c", nested], stdin=subprocess.PIPE) as child:
-        assert until(lambda: len(stragglers.descendants(child.pid)) == 1, 10)
-        grandchild = stragglers.descendants(child.pid)
-        assert set(stragglers.descendants(os.getpid())) >= {child.pid, *grandchild}
-        child.communicate(b"\n")
-    assert stragglers.descendants(child.pid) == []
-
-
 def until(condition: Callable[[], bool], seconds: float) -> bool:
     end = time.monotonic() + seconds
     while not (met := condition()) and time.monotonic() < end:
         time.sleep(0.2)
     return met
+
+
+def running(process: int) -> bool:
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
 
 
 def marked(mark: str) -> list[str]:

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 from clipsep.errors import ClipsepError, UsageError
 from clipsep.interrupts import interrupts_deferred
-from clipsep.parallel.stragglers import RUN, end_stragglers
+from clipsep.parallel.stragglers import end_stragglers
 from clipsep.parallel.task import Item, Result, Task, cores
 
 LOCAL, AUTO = "local", "auto"
@@ -111,8 +111,7 @@ def _driver(patience: float, address: str, *work: Any) -> Iterator[Connection]:
     """
     context = multiprocessing.get_context("spawn")
     connection, sender = context.Pipe(duplex=False)
-    run = secrets.token_hex(16)
-    process = context.Process(target=_drive, args=(sender, run, address, *work))
+    process = context.Process(target=_drive, args=(sender, address, *work))
     try:
         with interrupts_deferred():  # those that come meanwhile are raised at its end
             process.start()
@@ -128,9 +127,9 @@ def _driver(patience: float, address: str, *work: Any) -> Iterator[Connection]:
                 process.terminate()
                 process.join(_STOP_SECONDS)
         finally:  # also if another signal ends the wait
-            end_stragglers(run, process.pid if process.is_alive() else None)
             if process.pid is not None:
                 process.kill()
+                end_stragglers(process.pid)
 
 
 def _receive(connection: Connection) -> Any:
@@ -157,7 +156,6 @@ def _open(outcome: bytes) -> Any:
 
 def _drive(
     sender: Connection,
-    run: str,
     address: str,
     device: str,
     task: bytes,
@@ -165,10 +163,10 @@ def _drive(
     workers: int | None,
 ) -> None:
     """Tell that Ray is there, what becomes of every item, and what was lost; or why it all ended."""
-    os.environ[RUN] = run
-    threading.Thread(target=_end_with_parent, args=(run,), daemon=True).start()
     if hasattr(os, "setsid"):  # not on Windows
-        os.setsid()  # Ctrl-C is for the parent: it ends this process, and so what Ray started for it
+        # Ctrl-C is for the parent. It ends this process, and what Ray started in the same session.
+        os.setsid()
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for stream in (1, 2):
         os.dup2(nowhere, stream)
@@ -189,7 +187,7 @@ def _drive(
         sender.send(ClipsepError(f"The work on Ray failed: {_last_line(error)}{_hint(error)}"))
 
 
-def _end_with_parent(run: str) -> None:
+def _end_with_parent() -> None:
     """Wait in a thread until the parent is no more, then end all that was started for it.
 
     Python may forget a signal of the parent, and none comes from one that was killed.
@@ -197,7 +195,7 @@ def _end_with_parent(run: str) -> None:
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()
-    end_stragglers(run, os.getpid())
+    end_stragglers(os.getpid())
     os._exit(1)
 
 

@@ -7,36 +7,30 @@ import signal
 from contextlib import suppress
 from pathlib import Path
 
-RUN = "CLIPSEP_RAY_RUN"  # environment variable by which the processes of one run are known
 
+def end_stragglers(driver: int) -> None:
+    """Kill what Ray forgets, or would end only after a minute: all others of a driver's session.
 
-def end_stragglers(run: str, driver: int | None) -> None:
-    """Kill what Ray forgets, or would end only after a minute: all that descends from a driver.
-
-    What has lost its parents is known by a mark in its environment. Only where there is a /proc.
+    A process stays in its session when it loses its parents, and when it overwrites its environment with
+    a title, as Ray's do. Only where there is a /proc.
 
     Args:
-        driver: its process, if it is still there.
+        driver: a process that leads a session, or did; one that does not has no others.
     """
-    mark = f"{RUN}={run}".encode()
-    stragglers = descendants(driver) if driver is not None else []
-    for environment in Path("/proc").glob("[0-9]*/environ"):
-        with suppress(OSError):  # it has ended, or is somebody else's
-            if mark in environment.read_bytes().split(b"\0"):
-                stragglers.append(int(environment.parent.name))
-    for process in stragglers:
-        with suppress(OSError):
-            os.kill(process, signal.SIGKILL)
+    killed = {driver}
+    while others := set(members(driver)) - killed:  # again, as they may have started more
+        for process in others:
+            with suppress(OSError):  # it has ended
+                os.kill(process, signal.SIGKILL)
+        killed |= others
 
 
-def descendants(ancestor: int) -> list[int]:
-    """List the processes that a process has started, and those that they have."""
-    children: dict[int, list[int]] = {}
+def members(session: int) -> list[int]:
+    """List the processes of a session, which has the number of the process that began it."""
+    found = []
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with suppress(OSError):
-            parent = stat.read_text().rpartition(")")[2].split()[1]  # behind the name in brackets
-            children.setdefault(int(parent), []).append(int(stat.parent.name))
-    found = [ancestor]
-    for process in found:
-        found += children.get(process, [])
-    return found[1:]
+            fields = stat.read_text().rpartition(")")[2].split()  # behind the name in brackets
+            if int(fields[3]) == session:
+                found.append(int(stat.parent.name))
+    return found
