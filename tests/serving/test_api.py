@@ -226,7 +226,13 @@ def test_the_server_says_what_it_is_and_takes(client: httpx.Client) -> None:
     assert "default-src 'self'" in client.get("/").headers["content-security-policy"]
 
 
-def test_a_client_that_hangs_up_leaves_nothing(client: httpx.Client, server: Server) -> None:
+@pytest.mark.parametrize(
+    ("address", "seconds"),
+    [("separate", 0.3), ("jobs", 0.0)],  # where jobs are kept, the client goes before its answer
+)
+def test_a_client_that_hangs_up_leaves_nothing(
+    client: httpx.Client, server: Server, address: str, seconds: float
+) -> None:
     at = urlsplit(server.url)
     body = b'--x\r\nContent-Disposition: form-data; name="query"\r\n\r\nrain\r\n'
     body += b'--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
@@ -234,11 +240,12 @@ def test_a_client_that_hangs_up_leaves_nothing(client: httpx.Client, server: Ser
     for sent in (len(body) // 2, len(body)):
         with socket.create_connection((at.hostname, at.port)) as connection:
             head = (
-                f"POST /v1/separate HTTP/1.1\r\nHost: {at.netloc}\r\nContent-Length: {len(body)}\r\n"
+                f"POST /v1/{address} HTTP/1.1\r\nHost: {at.netloc}\r\nContent-Length: {len(body)}\r\n"
                 "Content-Type: multipart/form-data; boundary=x\r\n\r\n"
             )
             connection.sendall(head.encode() + body[:sent])
-            time.sleep(0.3)
+            time.sleep(seconds)
+        time.sleep(1.0)  # until the server has read what came
     wait_until_clean(server)
 
 

@@ -57,6 +57,8 @@ def jobs_router(intake: Intake) -> APIRouter:
         wanted = intake.wanted_of(file, query, image, binary, sensitivity, may_be_none=find)
         make_work = finding_work if find else separation_work
         job = await intake.submit(request, file, image, wanted, make_work)
+        if await request.is_disconnected():  # nobody will learn its id
+            intake.queue.cancel(job)
         return status_of(job, intake.queue)
 
     @router.get("/v1/jobs/{job_id}", responses=problems(400, 401, 404, 422))
