@@ -101,6 +101,30 @@ def test_a_changed_video_that_is_rejected_does_not_bring_its_old_version_back(tm
     assert [clip.id for clip in PreparedDataset(tmp_path).clips] == ["b.mp4"]
 
 
+def test_a_stored_video_whose_new_version_is_rejected_goes_until_a_version_is_stored(
+    tmp_path: Path,
+):
+    def ids() -> list[str]:
+        return [clip.id for clip in PreparedDataset(tmp_path).clips]
+
+    fill(tmp_path, ["a.mp4", "b.mp4"], set(), ["a.mp4", "b.mp4"]).close()
+    writer = DatasetWriter(tmp_path)
+    assert not writer.finished("a.mp4", "2")
+    writer.expect(["a.mp4"])
+    writer.reject("a.mp4", "2", "silent")
+    assert (writer.close(), ids()) == (0, ["b.mp4"])
+    (tmp_path / "index.arrow").unlink()  # the shard still has it
+    writer = DatasetWriter(tmp_path)
+    assert writer.finished("a.mp4", "2") and not writer.finished("a.mp4", "1")
+    assert (writer.close(), ids()) == (0, ["b.mp4"])
+    writer = DatasetWriter(tmp_path)
+    writer.expect(["a.mp4"])
+    stage(tmp_path, "a.mp4", fingerprint="3")
+    DatasetWriter(tmp_path).close()  # after a kill
+    assert ids() == ["a.mp4", "b.mp4"]
+    assert not (tmp_path / "rejected.csv").exists()
+
+
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="only Linux tells what is mapped")
 def test_no_file_is_removed_or_replaced_while_it_is_mapped(tmp_path: Path, monkeypatch):
     """Windows refuses it."""

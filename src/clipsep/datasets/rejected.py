@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -50,6 +50,16 @@ class RejectedList(Mapping[str, Rejection]):
             if not file.tell():
                 writer.writerow(_COLUMNS)
             writer.writerow([clip_id, *rejection])
+
+    def remove(self, clip_ids: Iterable[str]) -> None:
+        """Take videos off the list, at once, if they are on it."""
+        listed = self._rejections.keys() & set(clip_ids)
+        for clip_id in listed:
+            del self._rejections[clip_id]
+        if listed and self:
+            self.tidy()
+        elif listed:
+            self._path.unlink()
 
     def tidy(self) -> None:
         """Write the whole file again: in order, and without what a killed run left half-written."""

@@ -107,8 +107,8 @@ class DatasetWriter:
 
     def finished(self, clip_id: str, fingerprint: str) -> bool:
         """Whether this very version of the video was already stored, staged or rejected."""
-        if clip_id in self.rejected and self.rejected[clip_id].fingerprint == fingerprint:
-            return True
+        if clip_id in self.rejected:
+            return self.rejected[clip_id].fingerprint == fingerprint
         return fingerprint in (self._stored.get(clip_id), self._staged.get(clip_id))
 
     def expect(self, clip_ids: Iterable[str]) -> None:
@@ -118,6 +118,7 @@ class DatasetWriter:
             # Of an older version of the video, which must not come back if the new one is rejected.
             del self._staged[clip_id]
             _staged_path(self.root, clip_id).unlink(missing_ok=True)
+        self.rejected.remove(coming)  # so what is listed is always a video's latest version
         self._queue = deque(sorted(coming | self._staged.keys(), key=shuffle_key))
         self._write_full_shards()
 
@@ -145,6 +146,9 @@ class DatasetWriter:
         before, _ = _read_index(self.root)
         kept = pc.sum(pc.is_in(before["id"], rows["id"].combine_chunks())).as_py() or 0
         lost = len(before) - kept
+        rows = rows.filter(
+            pc.invert(pc.is_in(rows["id"], pa.array(list(self.rejected), pa.string())))
+        )
         del before  # it maps the file that is replaced now, which Windows refuses
         write_index(self.root / INDEX_FILE, _label(rows, self._labels), sizes)
         if self.rejected:
