@@ -92,7 +92,7 @@ def measure(corpus, rows, separator, model) -> Iterator[tuple[torch.Tensor, ...]
         def score(
             weights, bias, features=features, spectrum=spectrum, mixture=mixture, target=target
         ) -> torch.Tensor:
-            mask = (network._project(features, weights) + bias).sigmoid()
+            mask = (network.project(features, weights) + bias).sigmoid()
             estimate = apply_mask(spectrum[:, None], mask, spectral, mixture.shape[-1])[:, 0]
             ratio = target.square().sum(-1) / ((target - estimate).square().sum(-1) + 1e-8)
             return 10 * torch.log10(ratio)

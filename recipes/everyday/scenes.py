@@ -36,6 +36,7 @@ BEDS = (
     "leaves rustling", "machine running", "children playing", "refrigerator",
 )  # fmt: skip
 RMS = 0.05
+_N_OTHERS = 64
 _FADE = 80  # samples at both ends of a recording, so that repeating it does not click
 
 
@@ -99,11 +100,20 @@ class Scene(NamedTuple):
         targets: see `clipsep.training.losses.Targets`.
         query: embeddings, [B, N, D].
         weight: of each query in the loss, [B, N].
+        label: the number of each query's label, [B, N].
+        there: whether it is to be found, [B, N] of bool.
+        absent: which of all labels are certainly not in it, [B, L] of bool.
+        others: some labels, [K], and a query for each, ``others_query`` [K, D].
     """
 
     targets: Targets
     query: torch.Tensor
     weight: torch.Tensor
+    label: torch.Tensor
+    there: torch.Tensor
+    absent: torch.Tensor
+    others: torch.Tensor
+    others_query: torch.Tensor
 
 
 def decode(pack: Path) -> tuple[dict, list[np.ndarray]]:
@@ -241,7 +251,18 @@ class Scenes:
             made[batch:], item[found], slot[found], n_queries, spectral, recorded[:, None]
         )
         weight = torch.where(there, 1.0, s.absent_weight * certain)
-        return Scene(targets, self._queries(asked), weight)
+        label = self.clip_label[clip]
+        others = torch.randperm(len(self.labels), device=self.device, generator=gen)[:_N_OTHERS]
+        return Scene(
+            targets,
+            self._queries(asked),
+            weight,
+            label=self.clip_label[asked],
+            there=there,
+            absent=~(self.alike[label] & sounding[:, :, None]).any(dim=1),
+            others=others,
+            others_query=self._noisy(self.label_text[others]),
+        )
 
     def _clips(self, batch: int, slots: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Draw recordings of each slot [B, S], and which of them sound: none that is like another one."""
@@ -333,8 +354,11 @@ class Scenes:
             by_image = (self._uniform(*label.shape) < s.image_prob) & shown
             image = self.image[self.images.draw(label, gen)]
             query = torch.where(by_image[..., None], image, query)
-        noise = torch.randn(query.shape, device=self.device, generator=gen)
-        return query + s.query_noise * query.shape[-1] ** -0.5 * noise
+        return self._noisy(query)
+
+    def _noisy(self, query: torch.Tensor) -> torch.Tensor:
+        noise = torch.randn(query.shape, device=self.device, generator=self.generator)
+        return query + self.settings.query_noise * query.shape[-1] ** -0.5 * noise
 
     def _uniform(self, *shape: int) -> torch.Tensor:
         return torch.rand(shape, device=self.device, generator=self.generator)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 import yaml
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
 from torch import nn
 
 from clipsep.checkpoint import CheckpointConfig, load_checkpoint, save_checkpoint
@@ -25,6 +25,7 @@ from clipsep.models.settings import ModelSettings
 from clipsep.models.transforms import apply_mask, log_magnitude, stft
 from clipsep.spectral import SpectralSettings
 from clipsep.training.losses import mask_loss, nit_loss
+from recipes.everyday.labels import Pupil
 from recipes.everyday.scenes import RMS, Scene, Scenes, SceneSettings
 
 _VALIDATION_SAMPLES = 65_535
@@ -46,6 +47,7 @@ class RunSettings(BaseModel):
         bfloat16: compute the network in bfloat16, on GPUs and on CPUs that have AVX512-BF16.
         replicas: copies of the network that learn at the same time, each from a batch of its own and on a
             core of its own; their gradients are averaged. For CPUs.
+        label_map_weight, others_weight: of two more losses, which need labels (`labels.py`).
         noise_invariant: train with the noise heads that the model then needs.
     """
 
@@ -61,6 +63,8 @@ class RunSettings(BaseModel):
     warmup_steps: int = 300
     ema_decay: float = 0.999
     sdr_weight: float = 0.3
+    label_map_weight: float = 0.0
+    others_weight: float = 0.0
     noise_invariant: bool = False
     seconds: float = 0
     steps: int = 1000
@@ -70,6 +74,13 @@ class RunSettings(BaseModel):
     replicas: int = 1
     compile: bool = True
     seed: int = 0
+
+    @model_validator(mode="after")
+    def _labels_are_known(self) -> RunSettings:
+        by_label = self.label_map_weight or self.others_weight
+        if by_label and (self.scenes.by_images or self.noise_invariant):
+            raise ValueError("label_map_weight and others_weight need labels and no noise heads")
+        return self
 
 
 class Validation:
@@ -168,10 +179,10 @@ def train(pack: Path, settings: RunSettings, output: Path, device: str, init: Pa
         torch._dynamo.config.suppress_errors = True
         loss_of = torch.compile(mask_loss)
 
-    def learn(network: nn.Module, scene: Scene) -> torch.Tensor:
+    def learn(pupil: Pupil, scene: Scene) -> torch.Tensor:
         """Leave the gradients of a batch in a network; the loss."""
         with torch.autocast(device, torch.bfloat16, enabled=settings.bfloat16):
-            logits = network(scene.targets.log_mixture, scene.query)
+            logits, extra = pupil(scene)
         if settings.noise_invariant:
             loss = nit_loss(
                 logits, scene.targets, noise_gamma=0.1, union="either",
@@ -179,13 +190,15 @@ def train(pack: Path, settings: RunSettings, output: Path, device: str, init: Pa
             )  # fmt: skip
         else:
             loss = loss_of(logits, scene.targets, settings.sdr_weight, query_weight=scene.weight)
-        loss.total.backward()
+        (loss.total + extra).backward()
         return loss.total.detach()
 
-    networks = [model, *(copy.deepcopy(model) for _ in range(settings.replicas - 1))]
+    pupil = Pupil(model, scenes.label_text, settings.label_map_weight, settings.others_weight)
+    pupil = pupil.to(device)
+    pupils = [pupil, *(copy.deepcopy(pupil) for _ in range(settings.replicas - 1))]
     teams = ThreadPoolExecutor(settings.replicas)
-    decayed = [p for p in model.parameters() if p.ndim > 1]
-    plain = [p for p in model.parameters() if p.ndim <= 1]
+    decayed = [p for p in pupil.parameters() if p.ndim > 1]
+    plain = [p for p in pupil.parameters() if p.ndim <= 1]
     optimizer = torch.optim.AdamW(
         [{"params": decayed}, {"params": plain, "weight_decay": 0.0}],
         lr=settings.learning_rate,
@@ -201,7 +214,7 @@ def train(pack: Path, settings: RunSettings, output: Path, device: str, init: Pa
 
     @torch.no_grad()
     def draw() -> list[Scene]:
-        return [scenes.draw(settings.batch_size) for _ in networks]
+        return [scenes.draw(settings.batch_size) for _ in pupils]
 
     coming = ahead.submit(draw)
     while progress < 1:
@@ -214,12 +227,12 @@ def train(pack: Path, settings: RunSettings, output: Path, device: str, init: Pa
             group["lr"] = rate
         batches = coming.result()
         coming = ahead.submit(draw)
-        loss = torch.stack(list(teams.map(learn, networks, batches))).mean()
-        _gather(networks)
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        loss = torch.stack(list(teams.map(learn, pupils, batches))).mean()
+        _gather(pupils)
+        nn.utils.clip_grad_norm_(pupil.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        _spread(networks)
+        _spread(pupils)
         step += 1
         _average(averaged, model, min(settings.ema_decay, step / (step + 10)))
         elapsed = time.time() - start if start else 0.0

@@ -11,10 +11,13 @@ import pytest
 import soundfile
 import torch
 import yaml
+from torch.nn import functional as F
 
 from clipsep.checkpoint import load_checkpoint
+from clipsep.models.registry import build_model
 from clipsep.models.settings import ModelSettings, PatchUNetSettings
 from clipsep.spectral import SpectralSettings
+from recipes.everyday.labels import absent_cost, label_map_cost
 from recipes.everyday.pack import AUDIO, EMBEDDINGS, INDEX, read_rows
 from recipes.everyday.scenes import Scenes, SceneSettings
 from recipes.everyday.train import RunSettings, train
@@ -134,7 +137,48 @@ def test_by_images_the_labels_serve_to_make_videos_alone(pack: Path):
     assert (drawn.targets.energy > 0).float().mean() > 0.5
 
 
-def test_a_training_ends_in_a_checkpoint(pack: Path, tmp_path: Path):
+def test_absent_labels_are_unlike_all_that_is_there(pack: Path):
+    source = scenes(pack, n_sounds=(0.0, 0.2, 0.4, 0.4), bed_prob=0.5, absent_prob=0.3)
+    drawn = source.draw(128)
+    absent = drawn.absent.gather(1, drawn.label)
+    assert not (absent & drawn.there).any()
+    assert not (absent & (drawn.targets.energy > 0)).any()
+    # Dogs and wolves are alike: where one is there, nothing is known of the other.
+    alike = drawn.absent[:, [LABELS.index("dog barking"), LABELS.index("wolf howling")]]
+    assert (alike[:, 0] == alike[:, 1]).all() and alike.any() and not alike.all()
+    assert scenes(pack, n_sounds=(1.0,), bed_prob=0.0).draw(8).absent.all()
+
+
+def test_the_label_map_learns_shares_of_energy_and_nothing_of_labels_that_are_not_known(pack: Path):
+    drawn = scenes(pack, n_sounds=(0.0, 0.0, 1.0), bed_prob=0.5, absent_prob=0.3).draw(32)
+    stride = 8
+    power = F.avg_pool2d(drawn.targets.power, stride) + 1e-9
+    share = (F.avg_pool2d(drawn.targets.cross, stride) / power).clamp(1e-4, 1 - 1e-4)
+    right = torch.full((32, len(LABELS), 4, 4), -9.0)
+    for item, query in drawn.there.nonzero().tolist():
+        right[item, drawn.label[item, query]] = share[item, query].logit()
+    wrong = right.roll(1, dims=1)
+    assert label_map_cost(right, drawn) < label_map_cost(wrong, drawn)
+    logits = right.clone().requires_grad_()
+    label_map_cost(logits, drawn).backward()
+    asked = torch.zeros_like(drawn.absent)
+    for item, query in drawn.there.nonzero().tolist():
+        asked[item, drawn.label[item, query]] = True
+    learnt = logits.grad.abs().sum(dim=(2, 3)) > 0
+    assert not (learnt & ~(asked | drawn.absent)).any()
+    assert logits.grad.abs().max() < 0.02  # so the right answer is the best one
+
+
+def test_masks_of_absent_labels_become_empty_and_the_others_are_left_alone(pack: Path):
+    drawn = scenes(pack).draw(16)
+    logits = torch.zeros(16, len(drawn.others), 2, 3, requires_grad=True)
+    absent_cost(logits, drawn).backward()
+    absent = drawn.absent[:, drawn.others]
+    assert (logits.grad[absent] > 0).all() and (logits.grad[~absent] == 0).all()
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.5])
+def test_a_training_ends_in_a_checkpoint(pack: Path, tmp_path: Path, weight: float):
     network = PatchUNetSettings(widths=(4, 8), patch=2, attention=1, gated_head=True)
     settings = RunSettings(
         name="tiny",
@@ -145,14 +189,26 @@ def test_a_training_ends_in_a_checkpoint(pack: Path, tmp_path: Path):
         batch_size=4,
         steps=3,
         compile=False,
+        label_map_weight=weight,
+        others_weight=weight,
     )
     train(pack, settings, tmp_path / "run", "cpu", init=None)
-    config = load_checkpoint(tmp_path / "run").config
+    stored = load_checkpoint(tmp_path / "run")
+    config = stored.config
+    assert stored.model.state_dict().keys() == build_model(config.model, 32).state_dict().keys()
     assert config.name == "tiny" and config.known_sounds == LABELS
     (line,) = (tmp_path / "run" / "log.jsonl").read_text().splitlines()
     assert json.loads(line)["mixtures"] == 12
     # Another training takes over what fits.
     train(pack, settings, tmp_path / "next", "cpu", init=tmp_path / "run")
+
+
+def test_labels_help_no_training_by_images():
+    settings = yaml.safe_load((FOLDER / "mini.yaml").read_text())
+    settings["scenes"] = {**settings.get("scenes", {}), "by_images": True}
+    RunSettings(**settings)
+    with pytest.raises(ValueError, match="need labels"):
+        RunSettings(**settings, label_map_weight=0.2)
 
 
 @pytest.mark.parametrize("path", sorted(FOLDER.glob("*.yaml")), ids=lambda path: path.stem)

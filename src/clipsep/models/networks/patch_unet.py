@@ -93,12 +93,12 @@ class PatchUNet(SeparationNetwork):
         With a FiLM decoder the features are each query's own, so the result is not linear in the weights.
         """
         if not self.film_decoder:
-            return self._project(self.decode(hidden), query_weights)
+            return self.project(self.decode(hidden), query_weights)
         n_queries, batch = query_weights.shape[1], hidden[0].shape[0]
         each = query_weights.expand(batch, -1, -1).transpose(0, 1).flatten(0, 1)  # [N * B, K]
         decoded = self.decode([_repeat(level, n_queries) for level in hidden], each)
         return (
-            self._project(decoded, each[:, None])
+            self.project(decoded, each[:, None])
             .unflatten(0, (n_queries, batch))[:, :, 0]
             .transpose(0, 1)
         )
@@ -128,10 +128,18 @@ class PatchUNet(SeparationNetwork):
             hidden = attend(hidden)
         return hidden
 
-    def _project(self, hidden: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-        """Fold the query into the head, so that the features themselves are never made.
+    def project(self, hidden: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+        """Multiply the features of decoded positions with query weights.
 
-        That leaves patch**2 instead of K * patch**2 channels per query.
+        The query is folded into the head, so that the features themselves are never made: that leaves
+        patch**2 instead of K * patch**2 channels per query.
+
+        Args:
+            hidden: what `decode` gives, [B, widths[0], H, W], or some of its positions.
+            weights: [B or 1, N, K].
+
+        Returns:
+            [B, N, H * patch, W * patch].
         """
         pixels = self.patch**2
         kernel = self.head.weight.view(-1, pixels, self.head.in_channels)  # [K, pixels, C]

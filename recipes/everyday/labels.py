@@ -1,0 +1,127 @@
+"""Two more losses for recordings with labels: of each mixture, they ask for many labels instead of three.
+
+A mask says something about the two or three sounds that a mixture is asked for. That most other labels are
+not in it is known, too, and costs little to ask: once, where the network sees most and in coarse squares;
+and by the masks themselves, at some places. Nothing of this is part of the model.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from clipsep.models.clipsep import CLIPSep, MaskLogits
+from recipes.everyday.scenes import Scene
+
+_PLACES = 32  # patches of each mixture at which masks for absent sounds are looked at
+
+
+class LabelMap(nn.Module):
+    """Tells from the innermost level of a network where which of all labels sound.
+
+    Args:
+        width: channels of that level.
+        query_hidden: hidden units of the model's query projection, from which labels are told apart.
+    """
+
+    def __init__(self, width: int, query_hidden: int):
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.classify = nn.Linear(query_hidden, width)
+        self.scale = nn.Parameter(torch.tensor(0.05))
+        self.bias = nn.Parameter(torch.tensor(-5.0))  # few labels sound
+
+    def forward(self, innermost: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """[B, width, H, W] and labels [L, query_hidden] to logits [B, L, H, W]."""
+        likeness = self.norm(innermost.permute(0, 2, 3, 1)) @ self.classify(labels).T
+        return (likeness * self.scale + self.bias).permute(0, 3, 1, 2)
+
+
+class Pupil(nn.Module):
+    """A model and what helps it to learn.
+
+    Args:
+        label_text: embeddings of all labels, [L, D].
+        map_weight, others_weight: of the two losses; without both, the model learns from its masks alone.
+    """
+
+    def __init__(
+        self, model: CLIPSep, label_text: torch.Tensor, map_weight: float, others_weight: float
+    ):
+        super().__init__()
+        self.model = model
+        self.map_weight, self.others_weight = map_weight, others_weight
+        self.label_map = None
+        if map_weight:
+            hidden = model.query_projection[1].out_features
+            self.label_map = LabelMap(model.network.bottom[0].conv1.in_channels, hidden)
+        self.register_buffer("label_text", label_text, persistent=False)
+
+    def forward(self, scene: Scene) -> tuple[MaskLogits, torch.Tensor | float]:
+        """Mask logits for a batch, and what the other losses add."""
+        if not (self.map_weight or self.others_weight):
+            return self.model(scene.targets.log_mixture, scene.query), 0.0
+        model, network = self.model, self.model.network
+        levels = network(scene.targets.log_mixture)
+        decoded = network.decode(levels)
+        logits = network.project(decoded, self._weights(scene.query)) + model.bias
+        extra: torch.Tensor | float = 0.0
+        if self.label_map is not None:
+            labels = model.query_projection[:-1](self.label_text)
+            cost = label_map_cost(self.label_map(levels[-1], labels), scene)
+            extra = extra + self.map_weight * cost
+        if self.others_weight:
+            somewhere = _at_loud_places(decoded, scene.targets.power, network.patch)
+            others = network.project(somewhere, self._weights(scene.others_query[None]))
+            cost = absent_cost(others + model.bias, scene)
+            extra = extra + self.others_weight * cost
+        return MaskLogits(logits), extra
+
+    def _weights(self, query: torch.Tensor) -> torch.Tensor:
+        return self.model.activation(self.model.project(query)) * self.model.scale
+
+
+def label_map_cost(logits: torch.Tensor, scene: Scene) -> torch.Tensor:
+    """Cross-entropy with each label's share of the energy: a sum over labels, a mean over the map.
+
+    Labels that may sound without being asked for do not count.
+
+    Args:
+        logits: [B, L, H, W].
+    """
+    targets = scene.targets
+    pool = partial(F.avg_pool2d, kernel_size=targets.power.shape[-1] // logits.shape[-1])
+    share = (pool(targets.cross) / (pool(targets.power) + 1e-9)).clamp(0, 1)  # [B, N, H, W]
+    there = scene.there.float()
+    place = scene.label[:, :, None, None].expand_as(share)
+    wanted = torch.zeros_like(logits, dtype=share.dtype)
+    wanted = wanted.scatter_add(1, place, share * there[:, :, None, None]).clamp(max=1)
+    asked = torch.zeros_like(scene.absent, dtype=there.dtype).scatter_add(1, scene.label, there) > 0
+    loud = pool(targets.weight)
+    loud = loud / (loud.mean(dim=(2, 3), keepdim=True) + 1e-6)
+    cost = F.binary_cross_entropy_with_logits(logits.float(), wanted, reduction="none")
+    return (cost * loud * (asked | scene.absent)[:, :, None, None]).sum(dim=1).mean()
+
+
+def absent_cost(logits: torch.Tensor, scene: Scene) -> torch.Tensor:
+    """Cross-entropy of masks that should be empty, the mean over those that certainly should.
+
+    Args:
+        logits: of the masks for ``scene.others``, [B, K, F', T'].
+    """
+    absent = scene.absent[:, scene.others].float()
+    cost = F.softplus(logits.float()).mean(dim=(2, 3))
+    return (cost * absent).sum() / absent.sum().clamp(min=1)
+
+
+def _at_loud_places(hidden: torch.Tensor, power: torch.Tensor, patch: int) -> torch.Tensor:
+    """Take some positions of a hidden state, the louder the more often: [B, C, 1, places]."""
+    power = F.avg_pool2d(power, patch).flatten(1)
+    chance = power / (power.sum(dim=1, keepdim=True) + 1e-9) + 0.2 / power.shape[1]
+    place = torch.multinomial(chance, _PLACES, replacement=True)
+    positions = hidden.permute(0, 2, 3, 1).flatten(1, 2)
+    taken = positions.gather(1, place[:, :, None].expand(-1, -1, positions.shape[2]))
+    return taken[:, None].permute(0, 3, 1, 2)
