@@ -20,15 +20,16 @@ from pydantic import BaseModel, ConfigDict, model_validator
 from torch import nn
 
 from clipsep.checkpoint import CheckpointConfig, load_checkpoint, save_checkpoint
+from clipsep.files import atomic_write
 from clipsep.models.registry import build_model
 from clipsep.models.settings import ModelSettings
-from clipsep.models.transforms import apply_mask, log_magnitude, stft
 from clipsep.spectral import SpectralSettings
 from clipsep.training.losses import mask_loss, nit_loss
 from recipes.everyday.labels import Pupil
-from recipes.everyday.scenes import RMS, Scene, Scenes, SceneSettings
+from recipes.everyday.scenes import Scene, Scenes, SceneSettings
+from recipes.everyday.validation import Validation
 
-_VALIDATION_SAMPLES = 65_535
+_LEARNING = "learning.pt"  # the weights before averaging, and the optimizer's state
 
 
 DATA = (
@@ -83,79 +84,6 @@ class RunSettings(BaseModel):
         return self
 
 
-class Validation:
-    """The fixed mixtures of a pack's validation lists, on the device."""
-
-    def __init__(self, scenes: Scenes, name: str):
-        rows = scenes.index["pairs"][name]
-        samples, device = _VALIDATION_SAMPLES, scenes.device
-
-        def segment(path: str, start: str) -> torch.Tensor:
-            recording = torch.from_numpy(scenes.recordings[path]).float() / 32768
-            place = (int(start) + torch.arange(samples)) % len(recording)
-            waveform = recording[place]
-            return waveform * (RMS / (waveform.square().mean().sqrt() + 1e-8))
-
-        self.target = torch.stack([segment(r["target"], r["target_start"]) for r in rows])
-        other = torch.stack([segment(r["interferer"], r["interferer_start"]) for r in rows])
-        self.mixture = (self.target + other).to(device)
-        self.target = self.target.to(device)
-        asked = scenes.index["asked"]
-        number = {label: i for i, label in enumerate(asked)}
-        text = scenes.tables["labels"]
-        groups = scenes.index["groups"]
-        queries = []
-        for i, row in enumerate(rows):
-            taken = {row["label"], row["interferer_label"]}
-            near = {g for label in taken for g in groups.get(label, ())}
-            absent = [
-                label
-                for label in scenes.labels
-                if label not in taken and not near & set(groups.get(label, ()))
-            ]
-            queries.append([number[row["label"]], number[absent[i * 7919 % len(absent)]]])
-        self.query = text[torch.tensor(queries, device=device)]  # [rows, 2, D]
-        shown = scenes.index["images"]["val"]
-        first = {label: i for i, label in reversed(list(enumerate(shown)))}
-        self.with_image = [i for i, row in enumerate(rows) if row["label"] in first]
-        self.image = scenes.tables["images_val"][[first[rows[i]["label"]] for i in self.with_image]]
-        self.known = torch.tensor([row["label"] in scenes.labels for row in rows], device=device)
-        self.scenes = scenes
-
-    @torch.no_grad()
-    def score(self, model: nn.Module) -> dict[str, float]:
-        """SDR by text and by image, and the share of energy that an absent sound's query takes."""
-        spectral = self.scenes.spectral
-        sdr, leakage, by_image = [], [], []
-        place = {row: i for i, row in enumerate(self.with_image)}
-        for start in range(0, len(self.mixture), 32):
-            mixture, target = (x[start : start + 32] for x in (self.mixture, self.target))
-            query = self.query[start : start + 32]
-            rows = [place.get(start + i) for i in range(len(mixture))]
-            image = self.image[[row or 0 for row in rows]][:, None]
-            spectrum = stft(mixture, spectral.n_fft, spectral.hop_length)
-            log_mixture = log_magnitude(spectrum, spectral)[:, None]
-            logits = model.query_logits(log_mixture, torch.cat([query, image], 1))
-            mask = logits.float().sigmoid()
-            estimate = apply_mask(spectrum[:, None], mask, spectral, mixture.shape[-1])
-            energy = target.square().sum(-1, keepdim=True)
-            ratio = energy / ((target[:, None] - estimate).square().sum(-1) + 1e-8)
-            db = 10 * torch.log10(ratio)
-            sdr.append(db[:, 0])
-            by_image += [db[i, 2] for i, row in enumerate(rows) if row is not None]
-            leakage.append(estimate[:, 1].square().sum(-1) / mixture.square().sum(-1))
-        sdr, leakage, by_image = torch.cat(sdr), torch.cat(leakage), torch.stack(by_image)
-        scores = {
-            "sdr": sdr.mean(),
-            "median": sdr.median(),
-            "image": by_image.mean(),
-            "absent": leakage.mean(),
-        }
-        if not self.known.all():
-            scores["unseen"] = sdr[~self.known].mean()
-        return {name: round(float(score), 3) for name, score in scores.items()}
-
-
 def train(pack: Path, settings: RunSettings, output: Path, device: str, init: Path | None) -> None:
     """Train and write ``output``: a checkpoint with averaged weights, and log.jsonl."""
     output.mkdir(parents=True, exist_ok=True)
@@ -205,6 +133,9 @@ def train(pack: Path, settings: RunSettings, output: Path, device: str, init: Pa
         weight_decay=settings.weight_decay,
         fused=device == "cuda",
     )
+    if init:
+        _go_on_from(pupil, optimizer, init / _LEARNING)
+        _spread(pupils)
     log = (output / "log.jsonl").open("a")
     start, step, progress, validated = None, 0, 0.0, time.time()
     print(f"{settings.name}: {sum(p.numel() for p in model.parameters())} parameters, "
@@ -251,6 +182,7 @@ def train(pack: Path, settings: RunSettings, output: Path, device: str, init: Pa
             log.write(json.dumps(line) + "\n")
             log.flush()
             _save(averaged, settings, scenes, line, output)
+            _save_learning(pupil, optimizer, output)
     if device == "cuda":
         torch.cuda.synchronize()
     seconds = time.time() - start if start else 0.0
@@ -266,6 +198,7 @@ def train(pack: Path, settings: RunSettings, output: Path, device: str, init: Pa
     print(settings.name, "done", json.dumps(line), flush=True)
     log.write(json.dumps(line) + "\n")
     _save(averaged, settings, scenes, line, output)
+    _save_learning(pupil, optimizer, output)
 
 
 def start_from(model: nn.Module, folder: Path) -> None:
@@ -279,6 +212,17 @@ def start_from(model: nn.Module, folder: Path) -> None:
     }
     model.load_state_dict(fitting, strict=False)
     print(f"{len(fitting)} of {len(wanted)} tensors from {folder}", flush=True)
+
+
+def _go_on_from(pupil: Pupil, optimizer: torch.optim.Optimizer, state: Path) -> None:
+    """Take over from a training with the same losses what it was about to go on with."""
+    if not state.is_file():
+        return
+    stored = torch.load(state, map_location=pupil.label_text.device, weights_only=True)
+    if stored["pupil"].keys() == pupil.state_dict().keys():
+        pupil.load_state_dict(stored["pupil"])
+        optimizer.load_state_dict(stored["optimizer"])
+        print(f"going on from {state}", flush=True)
 
 
 @torch.no_grad()
@@ -329,6 +273,13 @@ def _save(
     save_checkpoint(output, config, model, torch.float16)
 
 
+def _save_learning(pupil: Pupil, optimizer: torch.optim.Optimizer, output: Path) -> None:
+    """Write what the next part of a training goes on from, beside the averaged model."""
+    with atomic_write(output / _LEARNING) as temporary:
+        state = {"pupil": pupil.state_dict(), "optimizer": optimizer.state_dict()}
+        torch.save(state, temporary)
+
+
 def main() -> None:
     """Train one model."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -336,7 +287,11 @@ def main() -> None:
     parser.add_argument("config", type=Path)
     parser.add_argument("-o", "--output", type=Path, required=True)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--init", type=Path, help="a checkpoint folder")
+    parser.add_argument(
+        "--init",
+        type=Path,
+        help="a checkpoint folder; the output of a training with the same settings goes on where it ended",
+    )
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="a.b=c, as YAML")
     options = parser.parse_args()
     config = yaml.safe_load(options.config.read_text())

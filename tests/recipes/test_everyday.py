@@ -177,10 +177,9 @@ def test_masks_of_absent_labels_become_empty_and_the_others_are_left_alone(pack:
     assert (logits.grad[absent] > 0).all() and (logits.grad[~absent] == 0).all()
 
 
-@pytest.mark.parametrize("weight", [0.0, 0.5])
-def test_a_training_ends_in_a_checkpoint(pack: Path, tmp_path: Path, weight: float):
+def tiny(**losses: float) -> RunSettings:
     network = PatchUNetSettings(widths=(4, 8), patch=2, attention=1, gated_head=True)
-    settings = RunSettings(
+    return RunSettings(
         name="tiny",
         model=ModelSettings(
             network=network, query_dim=DIM, query_hidden=8, query_activation="none"
@@ -189,9 +188,13 @@ def test_a_training_ends_in_a_checkpoint(pack: Path, tmp_path: Path, weight: flo
         batch_size=4,
         steps=3,
         compile=False,
-        label_map_weight=weight,
-        others_weight=weight,
+        **losses,
     )
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.5])
+def test_a_training_ends_in_a_checkpoint(pack: Path, tmp_path: Path, weight: float):
+    settings = tiny(label_map_weight=weight, others_weight=weight)
     train(pack, settings, tmp_path / "run", "cpu", init=None)
     stored = load_checkpoint(tmp_path / "run")
     config = stored.config
@@ -199,8 +202,22 @@ def test_a_training_ends_in_a_checkpoint(pack: Path, tmp_path: Path, weight: flo
     assert config.name == "tiny" and config.known_sounds == LABELS
     (line,) = (tmp_path / "run" / "log.jsonl").read_text().splitlines()
     assert json.loads(line)["mixtures"] == 12
-    # Another training takes over what fits.
-    train(pack, settings, tmp_path / "next", "cpu", init=tmp_path / "run")
+
+
+def test_another_training_goes_on_or_takes_over_what_fits(pack: Path, tmp_path: Path, capsys):
+    settings = tiny(label_map_weight=0.5)
+    train(pack, settings, tmp_path / "run", "cpu", init=None)
+    assert "from" not in capsys.readouterr().out
+    train(pack, settings, tmp_path / "same", "cpu", init=tmp_path / "run")
+    assert "going on from" in capsys.readouterr().out
+    first, second = (
+        torch.load(tmp_path / run / "learning.pt", weights_only=True) for run in ("run", "same")
+    )
+    steps = [state["optimizer"]["state"][0]["step"] for state in (first, second)]
+    assert steps == [3, 6]
+    train(pack, tiny(), tmp_path / "other", "cpu", init=tmp_path / "run")
+    printed = capsys.readouterr().out
+    assert "going on" not in printed and "tensors from" in printed
 
 
 def test_labels_help_no_training_by_images():
