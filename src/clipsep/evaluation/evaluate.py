@@ -113,14 +113,15 @@ def evaluate(
     files = {} if finished is None else find_estimates(finished, chosen)
     report_every = progress or (lambda done, total: None)
     report_every(0, 2 * len(chosen))
-    encoder: QueryEncoder | None = None
     queries: MixtureQueries | None = None
     if kinds and folder is not None and config is not None:
-        prompts = prompts or config.prompts
-        encoder = _encoder(config, query_encoder, device)
-        known = KnownSounds.load(folder, config)
-        folder_of_images = Path(images) if images else None
-        queries = MixtureQueries(encoder, prompts, folder_of_images, known, listed)
+        queries = MixtureQueries(
+            _encoder(config, query_encoder, device),
+            prompts or config.prompts,
+            Path(images) if images else None,
+            KnownSounds.load(folder, config),
+            listed,
+        )
     examples_at = _spaced(len(chosen), examples)
     jobs: list[MixtureJob] = []
     scored: dict[str, MixtureScores] = {}
@@ -141,18 +142,14 @@ def evaluate(
     return Report(
         model=_describe(folder, config, finished, files),
         mixture_list={
-            "path": str(mixtures),
-            "sha256": hashlib.sha256(split_name(mixtures)[1].read_bytes()).hexdigest(),
+            **_describe_list(mixtures),
             "mixtures": len(listed),
             "every": every,
             "scored": len(chosen),
         },
         settings={
             "queries": list(kinds),
-            # Labels are looked up as they are.
-            "prompts": prompts
-            if encoder and TEXT in kinds and encoder.id != LabelEncoder.id
-            else None,
+            "prompts": queries.prompts if queries and TEXT in kinds else None,
             "images": str(images) if images else None,
             "masks": "binary" if binary else "soft",
             "sensitivity": sensitivity,
@@ -282,6 +279,11 @@ def _describe_estimates(folder: Path, files: dict[str, Path]) -> dict[str, Any]:
         "query_encoder": None,
         "query_encoder_revision": None,
     }
+
+
+def _describe_list(mixtures: str | Path) -> dict[str, str]:
+    content = split_name(mixtures)[1].read_bytes()
+    return {"path": str(mixtures), "sha256": hashlib.sha256(content).hexdigest()}
 
 
 def _environment() -> dict[str, Any]:

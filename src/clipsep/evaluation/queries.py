@@ -16,6 +16,7 @@ from clipsep.feedback import IMAGE, TEXT
 from clipsep.media.images import open_image
 from clipsep.queries import QueryEncoder, reads_audio
 from clipsep.queries.known import KnownSounds
+from clipsep.queries.labels import LabelEncoder
 from clipsep.queries.parsing import IMAGE_SUFFIXES
 from clipsep.queries.prompts import encode_prompted
 
@@ -47,6 +48,11 @@ class MixtureQueries:
         self._encoder, self._prompts, self._folder = encoder, prompts, images
         self._known = known
         self._embeddings: dict[tuple[str, str], np.ndarray] = {}
+
+    @property
+    def prompts(self) -> str | None:
+        """The prompt set that texts go through; None where labels are looked up as they are."""
+        return None if self._encoder.id == LabelEncoder.id else self._prompts
 
     def embed(self, kind: str, mixture: Mixture) -> np.ndarray:
         """Embed [D] a mixture's text, its images (the mean), or audio like its target.
