@@ -86,7 +86,7 @@ def measure(corpus, rows, separator, model) -> Iterator[tuple[torch.Tensor, ...]
         with torch.no_grad():
             # Decoded once, for a decoder that no query steers: mask_logits would do it in each step.
             features = network.decode(network(log_magnitude(spectrum, spectral)[:, None]))
-            weights = model.model.activation(model.model.project(query)) * model.model.scale
+            weights = model.model.query_weights(query)
         bias = model.model.bias.expand(len(some), 1, 1, 1)
 
         def score(

@@ -67,7 +67,7 @@ class Pupil(nn.Module):
         model, network = self.model, self.model.network
         levels = network(scene.targets.log_mixture)
         decoded = network.decode(levels)
-        logits = network.project(decoded, self._weights(scene.query)) + model.bias
+        logits = network.project(decoded, model.query_weights(scene.query)) + model.bias
         extra: torch.Tensor | float = 0.0
         if self.label_map is not None:
             labels = model.query_projection[:-1](self.label_text)
@@ -75,13 +75,10 @@ class Pupil(nn.Module):
             extra = extra + self.map_weight * cost
         if self.others_weight:
             somewhere = _at_loud_places(decoded, scene.targets.power, network.patch)
-            others = network.project(somewhere, self._weights(scene.others_query[None]))
+            others = network.project(somewhere, model.query_weights(scene.others_query[None]))
             cost = absent_cost(others + model.bias, scene)
             extra = extra + self.others_weight * cost
         return MaskLogits(logits), extra
-
-    def _weights(self, query: torch.Tensor) -> torch.Tensor:
-        return self.model.activation(self.model.project(query)) * self.model.scale
 
 
 def label_map_cost(logits: torch.Tensor, scene: Scene) -> torch.Tensor:

@@ -36,7 +36,7 @@ BEDS = (
     "leaves rustling", "machine running", "children playing", "refrigerator",
 )  # fmt: skip
 RMS = 0.05
-_N_OTHERS = 64
+_N_OTHERS = 64  # labels that a batch is asked for besides its queries
 _FADE = 80  # samples at both ends of a recording, so that repeating it does not click
 
 

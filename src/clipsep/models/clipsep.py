@@ -97,7 +97,7 @@ class CLIPSep(SeparationModel):
     def query_logits(self, log_magnitude: torch.Tensor, query: torch.Tensor | None) -> torch.Tensor:
         """`forward` at test time: the noise heads are left out. [B, 1, F, T] to [B, N, F, T]."""
         assert query is not None
-        weights = self.activation(self.project(query)) * self.scale
+        weights = self.query_weights(query)
         return self.network.mask_logits(self.network(log_magnitude), weights) + self.bias
 
     def noise_logits(
@@ -119,6 +119,10 @@ class CLIPSep(SeparationModel):
         logits = self.network.mask_logits(hidden, weights.flatten(1, 2)) + self.bias
         logits = logits.unflatten(1, weights.shape[1:3])
         return logits[:, :, 0], logits[:, :, 1:]
+
+    def query_weights(self, query: torch.Tensor) -> torch.Tensor:
+        """Query embeddings [..., D] to what features are multiplied with, [..., K]."""
+        return self.activation(self.project(query)) * self.scale
 
     def project(self, query: torch.Tensor) -> torch.Tensor:
         """Query embeddings [..., D] to query projections before the activation, [..., K]."""
