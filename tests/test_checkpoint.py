@@ -31,6 +31,7 @@ NETWORKS = {
     "unet": UNetSettings(num_downs=5, width=1),
     "patch_unet": PatchUNetSettings(widths=(4, 6)),
     "film_decoder": PatchUNetSettings(widths=(4, 6), film_decoder=True),
+    "slots": PatchUNetSettings(widths=(4, 6), slots=3),
 }
 
 
@@ -86,8 +87,9 @@ def one_sentence(error: pytest.ExceptionInfo) -> str:
         ),
         make_config("patch_unet", kind="pit"),
         make_config("film_decoder"),
+        make_config("slots"),
     ],
-    ids=["clipsep", "nit", "labelsep", "pit", "film_decoder"],
+    ids=["clipsep", "nit", "labelsep", "pit", "film_decoder", "slots"],
 )
 def test_saved_models_come_back_bit_by_bit(config: CheckpointConfig, tmp_path: Path):
     model = make_model(config)

@@ -13,7 +13,6 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from clipsep.models.clipsep import CLIPSep, MaskLogits
 from recipes.everyday.scenes import Scene
 
 _PLACES = 32  # patches of each mixture at which masks for absent sounds are looked at
@@ -38,47 +37,6 @@ class LabelMap(nn.Module):
         """[B, width, H, W] and labels [L, query_hidden] to logits [B, L, H, W]."""
         likeness = self.norm(innermost.permute(0, 2, 3, 1)) @ self.classify(labels).T
         return (likeness * self.scale + self.bias).permute(0, 3, 1, 2)
-
-
-class Pupil(nn.Module):
-    """A model and what helps it to learn.
-
-    Args:
-        label_text: embeddings of all labels, [L, D].
-        map_weight, others_weight: of the two losses; without both, the model learns from its masks alone.
-    """
-
-    def __init__(
-        self, model: CLIPSep, label_text: torch.Tensor, map_weight: float, others_weight: float
-    ):
-        super().__init__()
-        self.model = model
-        self.map_weight, self.others_weight = map_weight, others_weight
-        self.label_map = None
-        if map_weight:
-            hidden = model.query_projection[1].out_features
-            self.label_map = LabelMap(model.network.bottom[0].conv1.in_channels, hidden)
-        self.register_buffer("label_text", label_text, persistent=False)
-
-    def forward(self, scene: Scene) -> tuple[MaskLogits, torch.Tensor | float]:
-        """Mask logits for a batch, and what the other losses add."""
-        if not (self.map_weight or self.others_weight):
-            return self.model(scene.targets.log_mixture, scene.query), 0.0
-        model, network = self.model, self.model.network
-        levels = network(scene.targets.log_mixture)
-        decoded = network.decode(levels)
-        logits = network.project(decoded, model.query_weights(scene.query)) + model.bias
-        extra: torch.Tensor | float = 0.0
-        if self.label_map is not None:
-            labels = model.query_projection[:-1](self.label_text)
-            cost = label_map_cost(self.label_map(levels[-1], labels), scene)
-            extra = extra + self.map_weight * cost
-        if self.others_weight:
-            somewhere = _at_loud_places(decoded, scene.targets.power, network.patch)
-            others = network.project(somewhere, model.query_weights(scene.others_query[None]))
-            cost = absent_cost(others + model.bias, scene)
-            extra = extra + self.others_weight * cost
-        return MaskLogits(logits), extra
 
 
 def label_map_cost(logits: torch.Tensor, scene: Scene) -> torch.Tensor:
@@ -114,7 +72,7 @@ def absent_cost(logits: torch.Tensor, scene: Scene) -> torch.Tensor:
     return (cost * absent).sum() / absent.sum().clamp(min=1)
 
 
-def _at_loud_places(hidden: torch.Tensor, power: torch.Tensor, patch: int) -> torch.Tensor:
+def at_loud_places(hidden: torch.Tensor, power: torch.Tensor, patch: int) -> torch.Tensor:
     """Take some positions of a hidden state, the louder the more often: [B, C, 1, places]."""
     power = F.avg_pool2d(power, patch).flatten(1)
     chance = power / (power.sum(dim=1, keepdim=True) + 1e-9) + 0.2 / power.shape[1]

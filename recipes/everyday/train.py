@@ -25,7 +25,7 @@ from clipsep.models.registry import build_model
 from clipsep.models.settings import ModelSettings
 from clipsep.spectral import SpectralSettings
 from clipsep.training.losses import mask_loss, nit_loss
-from recipes.everyday.labels import Pupil
+from recipes.everyday.pupil import Pupil
 from recipes.everyday.scenes import Scene, Scenes, SceneSettings
 from recipes.everyday.validation import Validation
 
@@ -49,6 +49,8 @@ class RunSettings(BaseModel):
         replicas: copies of the network that learn at the same time, each from a batch of its own and on a
             core of its own; their gradients are averaged. For CPUs.
         label_map_weight, others_weight: of two more losses, which need labels (`labels.py`).
+        slots_weight: of the loss of the network's slots, if it has some (`slots.py`).
+        slots_rate: the learning rate of the slots, relative to that of the rest, for a network that had none.
         noise_invariant: train with the noise heads that the model then needs.
     """
 
@@ -66,6 +68,8 @@ class RunSettings(BaseModel):
     sdr_weight: float = 0.3
     label_map_weight: float = 0.0
     others_weight: float = 0.0
+    slots_weight: float = 0.0
+    slots_rate: float = 1.0
     noise_invariant: bool = False
     seconds: float = 0
     steps: int = 1000
@@ -77,10 +81,13 @@ class RunSettings(BaseModel):
     seed: int = 0
 
     @model_validator(mode="after")
-    def _labels_are_known(self) -> RunSettings:
+    def _losses_fit(self) -> RunSettings:
         by_label = self.label_map_weight or self.others_weight
         if by_label and (self.scenes.by_images or self.noise_invariant):
             raise ValueError("label_map_weight and others_weight need labels and no noise heads")
+        slots = getattr(self.model.network, "slots", 0)
+        if self.slots_weight and (self.noise_invariant or slots < self.scenes.n_queries):
+            raise ValueError("slots_weight needs a slot for each query, and no noise heads")
         return self
 
 
@@ -121,17 +128,19 @@ def train(pack: Path, settings: RunSettings, output: Path, device: str, init: Pa
         (loss.total + extra).backward()
         return loss.total.detach()
 
-    pupil = Pupil(model, scenes.label_text, settings.label_map_weight, settings.others_weight)
+    pupil = Pupil(
+        model,
+        scenes.label_text,
+        settings.label_map_weight,
+        settings.others_weight,
+        settings.slots_weight,
+        settings.sdr_weight,
+    )
     pupil = pupil.to(device)
     pupils = [pupil, *(copy.deepcopy(pupil) for _ in range(settings.replicas - 1))]
     teams = ThreadPoolExecutor(settings.replicas)
-    decayed = [p for p in pupil.parameters() if p.ndim > 1]
-    plain = [p for p in pupil.parameters() if p.ndim <= 1]
     optimizer = torch.optim.AdamW(
-        [{"params": decayed}, {"params": plain, "weight_decay": 0.0}],
-        lr=settings.learning_rate,
-        weight_decay=settings.weight_decay,
-        fused=device == "cuda",
+        _groups(pupil, settings), lr=settings.learning_rate, fused=device == "cuda"
     )
     if init:
         _go_on_from(pupil, optimizer, init / _LEARNING)
@@ -155,7 +164,7 @@ def train(pack: Path, settings: RunSettings, output: Path, device: str, init: Pa
         if not settings.constant:
             rate *= 0.5 * (1 + math.cos(math.pi * progress)) + 1e-4
         for group in optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["rate"]
         batches = coming.result()
         coming = ahead.submit(draw)
         loss = torch.stack(list(teams.map(learn, pupils, batches))).mean()
@@ -201,6 +210,22 @@ def train(pack: Path, settings: RunSettings, output: Path, device: str, init: Pa
     _save_learning(pupil, optimizer, output)
 
 
+def _groups(pupil: Pupil, settings: RunSettings) -> list[dict]:
+    """Parameters with and without weight decay, those of the slots apart, for an optimizer."""
+    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    for name, parameter in pupil.named_parameters():
+        kind = ".slots." in name, parameter.ndim > 1
+        groups.setdefault(kind, []).append(parameter)
+    return [
+        {
+            "params": parameters,
+            "rate": settings.slots_rate if of_slots else 1.0,
+            "weight_decay": settings.weight_decay if decays else 0.0,
+        }
+        for (of_slots, decays), parameters in groups.items()
+    ]
+
+
 def start_from(model: nn.Module, folder: Path) -> None:
     """Take over from a checkpoint all weights that have the same name and shape, and say how many."""
     stored = load_checkpoint(folder).model.state_dict()
@@ -221,7 +246,8 @@ def _go_on_from(pupil: Pupil, optimizer: torch.optim.Optimizer, state: Path) -> 
     stored = torch.load(state, map_location=pupil.label_text.device, weights_only=True)
     if stored["pupil"].keys() == pupil.state_dict().keys():
         pupil.load_state_dict(stored["pupil"])
-        optimizer.load_state_dict(stored["optimizer"])
+        groups = optimizer.state_dict()["param_groups"]  # rates are those of this training
+        optimizer.load_state_dict({**stored["optimizer"], "param_groups": groups})
         print(f"going on from {state}", flush=True)
 
 

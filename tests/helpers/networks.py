@@ -10,7 +10,7 @@ from clipsep.models.networks.unet import UNet
 
 FEATURES = 5  # K
 N_BANDS = 32  # F
-NETWORKS = ("unet", "patch_unet", "film_decoder")
+NETWORKS = ("unet", "patch_unet", "film_decoder", "slots")
 
 
 def randomize(module: nn.Module, seed: int = 0) -> nn.Module:
@@ -29,8 +29,13 @@ def make_network(kind: str) -> UNet | PatchUNet:
     if kind == "unet":
         network = UNet(num_downs=5, width=2, feature_channels=FEATURES)
     else:
-        film = kind == "film_decoder"
-        network = PatchUNet((6, 8), feature_channels=FEATURES, n_bands=N_BANDS, film_decoder=film)
+        network = PatchUNet(
+            (6, 8),
+            feature_channels=FEATURES,
+            n_bands=N_BANDS,
+            film_decoder=kind == "film_decoder",
+            slots=3 if kind == "slots" else 0,
+        )
     return randomize(network).double().eval()
 
 

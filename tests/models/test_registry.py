@@ -73,6 +73,7 @@ def test_query_settings(kind: str):
         {"network": {"kind": "unet", "widths": [1]}},
         {"network": {"kind": "unet", "num_downs": 4}},
         {"network": {"kind": "patch_unet", "widths": [4, 0]}},
+        {"network": {"kind": "patch_unet", "film_decoder": True, "slots": 4}},
         {"feature_channels": 0},
     ],
 )

@@ -19,7 +19,9 @@ from clipsep.models.settings import ModelSettings, PatchUNetSettings
 from clipsep.spectral import SpectralSettings
 from recipes.everyday.labels import absent_cost, label_map_cost
 from recipes.everyday.pack import AUDIO, EMBEDDINGS, INDEX, read_rows
+from recipes.everyday.pupil import Pupil
 from recipes.everyday.scenes import Scenes, SceneSettings
+from recipes.everyday.slots import slot_cost
 from recipes.everyday.train import RunSettings, train
 
 LABELS = ["dog barking", "rain", "siren", "traffic", "wolf howling"]
@@ -177,8 +179,46 @@ def test_masks_of_absent_labels_become_empty_and_the_others_are_left_alone(pack:
     assert (logits.grad[absent] > 0).all() and (logits.grad[~absent] == 0).all()
 
 
+def test_slots_may_find_the_sounds_in_any_order_and_others_besides(pack: Path):
+    drawn = scenes(pack, n_sounds=(0.2, 0.3, 0.3, 0.2), absent_prob=0.3).draw(32)
+    masks = torch.where(drawn.targets.mask > 0.5, 5.0, -5.0)
+    spare = torch.full_like(masks[:, :1], 5.0)
+    right = slot_cost(torch.cat([masks, spare], 1), drawn)
+    torch.testing.assert_close(slot_cost(torch.cat([spare, masks.flip(1)], 1), drawn), right)
+    assert right < slot_cost(torch.cat([masks[:, :1], spare, spare, spare], 1), drawn) - 0.1
+    silent = scenes(pack, n_sounds=(1.0,), bed_prob=0.0).draw(8)
+    assert slot_cost(torch.zeros(8, 4, 32, 32), silent) == 0
+
+
+def test_slots_and_what_they_look_at_learn_to_find_sounds(pack: Path):
+    source = scenes(pack, n_sounds=(0.0, 0.0, 1.0), bed_prob=0.0)
+    settings = tiny(slots_weight=1.0)
+    torch.manual_seed(0)
+    pupil = Pupil(build_model(settings.model, 32), source.label_text, slots_weight=1.0)
+    optimizer = torch.optim.Adam(pupil.parameters(), lr=0.01)
+
+    @torch.no_grad()
+    def cost() -> torch.Tensor:
+        drawn = source.draw(8)
+        network, model = pupil.model.network, pupil.model
+        levels = network(drawn.targets.log_mixture)
+        every = network.seek(network.decode(levels), model.query_weights(drawn.query), levels[0])
+        return slot_cost(every[-1][:, :3], drawn)
+
+    before = float(cost())
+    for _ in range(60):
+        _, extra = pupil(source.draw(8))
+        extra.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    assert float(cost()) < before - 0.1, (before, float(cost()))
+
+
 def tiny(**losses: float) -> RunSettings:
-    network = PatchUNetSettings(widths=(4, 8), patch=2, attention=1, gated_head=True)
+    slots = 3 if "slots_weight" in losses else 0
+    network = PatchUNetSettings(
+        widths=(4, 8), patch=2, attention=1, gated_head=True, slots=slots, slot_steps=2
+    )
     return RunSettings(
         name="tiny",
         model=ModelSettings(
@@ -192,9 +232,9 @@ def tiny(**losses: float) -> RunSettings:
     )
 
 
-@pytest.mark.parametrize("weight", [0.0, 0.5])
-def test_a_training_ends_in_a_checkpoint(pack: Path, tmp_path: Path, weight: float):
-    settings = tiny(label_map_weight=weight, others_weight=weight)
+@pytest.mark.parametrize("losses", [("label_map", "others"), ("slots",), ()])
+def test_a_training_ends_in_a_checkpoint(pack: Path, tmp_path: Path, losses: tuple[str, ...]):
+    settings = tiny(**{f"{loss}_weight": 0.5 for loss in losses})
     train(pack, settings, tmp_path / "run", "cpu", init=None)
     stored = load_checkpoint(tmp_path / "run")
     config = stored.config
@@ -218,6 +258,19 @@ def test_another_training_goes_on_or_takes_over_what_fits(pack: Path, tmp_path: 
     train(pack, tiny(), tmp_path / "other", "cpu", init=tmp_path / "run")
     printed = capsys.readouterr().out
     assert "going on" not in printed and "tensors from" in printed
+
+
+def test_slots_learn_at_their_own_rate_and_are_enough_for_the_queries(pack: Path, tmp_path: Path):
+    train(pack, tiny(slots_weight=1.0, slots_rate=0.0), tmp_path / "run", "cpu", init=None)
+    torch.manual_seed(0)
+    fresh = build_model(tiny(slots_weight=1.0).model, 32).state_dict()
+    learnt = load_checkpoint(tmp_path / "run").model.state_dict()
+    moved = {name for name in fresh if not torch.equal(fresh[name].half().float(), learnt[name])}
+    assert moved and not any(".slots." in name for name in moved)
+    with pytest.raises(ValueError, match="a slot for each query"):
+        tiny(slots_weight=1.0).model_validate(
+            {**tiny(slots_weight=1.0).model_dump(), "scenes": {"n_queries": 4}}
+        )
 
 
 def test_labels_help_no_training_by_images():

@@ -46,6 +46,8 @@ def _build_network(settings: ModelSettings, n_bands: int) -> SeparationNetwork:
         attention=network.attention,
         gated_head=network.gated_head,
         film_decoder=network.film_decoder,
+        slots=network.slots,
+        slot_steps=network.slot_steps,
     )
 
 

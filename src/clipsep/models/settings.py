@@ -44,6 +44,8 @@ class PatchUNetSettings(_Settings):
         attention: transformer blocks at the innermost level.
         gated_head: whether the query also gates the features, for a second, non-linear part of the logits.
         film_decoder: whether the query scales and shifts the decoder's channels, too.
+        slots: masks that look for the sounds of a mixture without being asked, and help the queries.
+        slot_steps: how often slots and queries are changed by what their masks take.
     """
 
     kind: Literal["patch_unet"] = "patch_unet"
@@ -55,6 +57,14 @@ class PatchUNetSettings(_Settings):
     attention: int = Field(0, ge=0, le=64)
     gated_head: bool = False
     film_decoder: bool = False
+    slots: int = Field(0, ge=0, le=64)
+    slot_steps: int = Field(4, ge=1, le=16)
+
+    @model_validator(mode="after")
+    def _decoded_once(self) -> PatchUNetSettings:
+        if self.film_decoder and self.slots:
+            raise ValueError("slots need features that no query steers: not with film_decoder")
+        return self
 
     @property
     def stride(self) -> int:

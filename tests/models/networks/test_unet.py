@@ -93,6 +93,38 @@ def test_steering_starts_without_effect_and_then_changes_what_is_decoded():
     assert (one - other).abs().max() > 1e-3
 
 
+def slotted(plain: PatchUNet) -> PatchUNet:
+    """The same network with slots that have learnt nothing yet."""
+    network = PatchUNet((6, 8), feature_channels=FEATURES, n_bands=N_BANDS, slots=3, slot_steps=2)
+    network.load_state_dict(plain.state_dict(), strict=False)
+    return network.double().eval()
+
+
+def test_slots_start_without_effect_on_queries_and_then_depend_on_the_mixture():
+    plain = make_network("patch_unet")
+    network = slotted(plain)
+    mixture, weights = spectrogram(2), random(2, 3, FEATURES)
+    expected = plain.mask_logits(plain(mixture), weights)
+    torch.testing.assert_close(network.mask_logits(network(mixture), weights), expected, **CLOSE)
+    randomize(network.slots)
+    moved = network.mask_logits(network(mixture), weights) - expected
+    assert moved.abs().max() > 1e-3
+
+
+def test_queries_see_slots_and_themselves_alone():
+    network = slotted(make_network("patch_unet"))
+    randomize(network.slots)
+    mixture, weights = spectrogram(2), random(2, 3, FEATURES)
+    hidden = network(mixture)
+    loudness, decoded = hidden[0], network.decode(hidden)
+    together = network.seek(decoded, weights, loudness)[-1]
+    alone = network.seek(decoded, weights[:, 1:2], loudness)[-1]
+    torch.testing.assert_close(together[:, [0, 1, 2, 4]], alone, **CLOSE)
+    torch.testing.assert_close(network.mask_logits(hidden, weights), together[:, 3:], **CLOSE)
+    network.slots.first_weights.data[1] += 1
+    assert (network.seek(decoded, weights, loudness)[-1][:, 3:] - together[:, 3:]).abs().max() > 1e-4
+
+
 def test_items_of_a_batch_do_not_mix_in_evaluation(network):
     mixtures, weights = spectrogram(3), random(1, 2, FEATURES)
     together = network.mask_logits(network(mixtures), weights)
@@ -105,7 +137,11 @@ def test_every_weight_moves_the_output(network):
     """A skip or level that is left out shows as a weight without gradient."""
     network.train()
     hidden = network(spectrogram(2, frames=64))
-    output = network.mask_logits(hidden, random(2, 3, FEATURES))
+    weights = random(2, 3, FEATURES)
+    if getattr(network, "slots", None):  # their last move serves their own masks alone
+        output = network.seek(network.decode(hidden), weights, hidden[0])[-1]
+    else:
+        output = network.mask_logits(hidden, weights)
     (output * random(*output.shape)).sum().backward()
     for name, parameter in network.named_parameters():
         assert parameter.grad is not None and parameter.grad.abs().max() > 0, name

@@ -7,6 +7,7 @@ mask logits.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from itertools import pairwise
 
 import torch
@@ -14,6 +15,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from clipsep.models.network import SeparationNetwork
+from clipsep.models.networks.slots import Slots
 
 
 class PatchUNet(SeparationNetwork):
@@ -34,6 +36,9 @@ class PatchUNet(SeparationNetwork):
         film_decoder: let the query scale and shift the channels of the innermost level and the decoder
             (FiLM, Perez et al., 2018), so that it decides what is decoded and not only how the features
             add up. Each query then costs a pass of the decoder. At first, steering changes nothing.
+        slots: masks that look for the sounds of a mixture without being asked, and that help the queries to
+            find theirs; not with a FiLM decoder.
+        slot_steps: how often slots and queries are changed by what their masks take.
     """
 
     def __init__(
@@ -47,6 +52,8 @@ class PatchUNet(SeparationNetwork):
         attention: int = 0,
         gated_head: bool = False,
         film_decoder: bool = False,
+        slots: int = 0,
+        slot_steps: int = 4,
     ):
         super().__init__()
         self.patch = patch
@@ -68,14 +75,17 @@ class PatchUNet(SeparationNetwork):
         self.attention = nn.ModuleList(_Attention(widths[-1], rows) for _ in range(attention))
         self.head = nn.Conv2d(widths[0], feature_channels * patch**2, 1)
         self.gate = _GatedHead(widths[0], feature_channels, patch**2) if gated_head else None
+        self.slots = Slots(widths[0], feature_channels, slots, slot_steps) if slots else None
 
     def forward(self, log_magnitude: torch.Tensor) -> list[torch.Tensor]:
         """[B, 1, F, T] to what the decoder needs of it: the hidden states of all levels, outermost first.
 
         Returns:
-            [B, widths[i], F / patch / 2**i, T / patch / 2**i].
+            [B, widths[i], F / patch / 2**i, T / patch / 2**i]; with slots, the loudness comes first,
+            [B, patch**2, F / patch, T / patch].
         """
         patches = F.pixel_unshuffle(self.input_norm(log_magnitude), self.patch)
+        loudness = [F.pixel_unshuffle(log_magnitude, self.patch).exp()] if self.slots else []
         patches = patches.contiguous(memory_format=torch.channels_last)
         hidden = F.relu(self.stem(patches) + self.frequency_offset)
         levels = []
@@ -85,7 +95,7 @@ class PatchUNet(SeparationNetwork):
             hidden = F.relu(down(hidden))
         if not self.film_decoder:
             hidden = self._innermost(hidden)
-        return [*levels, hidden]
+        return [*loudness, *levels, hidden]
 
     def mask_logits(self, hidden: list[torch.Tensor], query_weights: torch.Tensor) -> torch.Tensor:
         """Multiply the features [B, K, F, T] with query weights [B or 1, N, K]: [B, N, F, T].
@@ -93,7 +103,8 @@ class PatchUNet(SeparationNetwork):
         With a FiLM decoder the features are each query's own, so the result is not linear in the weights.
         """
         if not self.film_decoder:
-            return self.project(self.decode(hidden), query_weights)
+            loudness = hidden[0] if self.slots else None
+            return self.project(self.decode(hidden), query_weights, loudness)
         n_queries, batch = query_weights.shape[1], hidden[0].shape[0]
         each = query_weights.expand(batch, -1, -1).transpose(0, 1).flatten(0, 1)  # [N * B, K]
         decoded = self.decode([_repeat(level, n_queries) for level in hidden], each)
@@ -128,7 +139,9 @@ class PatchUNet(SeparationNetwork):
             hidden = attend(hidden)
         return hidden
 
-    def project(self, hidden: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    def project(
+        self, hidden: torch.Tensor, weights: torch.Tensor, loudness: torch.Tensor | None = None
+    ) -> torch.Tensor:
         """Multiply the features of decoded positions with query weights.
 
         The query is folded into the head, so that the features themselves are never made: that leaves
@@ -137,22 +150,67 @@ class PatchUNet(SeparationNetwork):
         Args:
             hidden: what `decode` gives, [B, widths[0], H, W], or some of its positions.
             weights: [B or 1, N, K].
+            loudness: of all positions, [B, patch**2, H, W], as `forward` gives it with slots, which then
+                change the weights; None to take them as they are.
 
         Returns:
             [B, N, H * patch, W * patch].
         """
-        pixels = self.patch**2
-        kernel = self.head.weight.view(-1, pixels, self.head.in_channels)  # [K, pixels, C]
-        kernel = torch.einsum("bnk,kpc->bcnp", weights, kernel).flatten(2)
+        positions = _positions(hidden)
+        if loudness is None:
+            return self._unfolded(self._folded(positions, weights), hidden)
+        assert self.slots is not None
+        weights = weights.expand(positions.shape[0], -1, -1)
+        logits_of = partial(self._folded, positions)
+        folded = self.slots(positions[..., :-1], _share(loudness), weights, logits_of)
+        return self._unfolded(folded, hidden)
+
+    def seek(
+        self, hidden: torch.Tensor, weights: torch.Tensor, loudness: torch.Tensor
+    ) -> list[torch.Tensor]:
+        """As `project` with slots, after each step and with the masks of the slots, for training.
+
+        Returns:
+            [B, slots + N, H * patch, W * patch] for each step.
+        """
+        assert self.slots is not None
+        positions = _positions(hidden)
+        weights = weights.expand(positions.shape[0], -1, -1)
+        logits_of = partial(self._folded, positions)
+        every = self.slots.every_step(positions[..., :-1], _share(loudness), weights, logits_of)
+        return [self._unfolded(folded, hidden) for folded in every]
+
+    def _folded(
+        self, positions: torch.Tensor, weights: torch.Tensor, bias: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Logits of positions, [B, P, C + 1] to [B, N, P, pixels], and what to add to them, [B, N]."""
         assert self.head.bias is not None
-        bias = torch.einsum("bnk,kp->bnp", weights, self.head.bias.view(-1, pixels)).flatten(1)
-        # With the channels last, as the hidden state lies in memory; so does its gradient then.
-        positions = hidden.permute(0, 2, 3, 1).flatten(1, 2)  # [B, F / patch * T / patch, C]
-        folded = positions @ kernel + bias[:, None]  # [B, F / patch * T / patch, N * pixels]
+        kernel = torch.cat([self.head.weight.flatten(1), self.head.bias[:, None]], 1)
+        kernel = kernel.unflatten(0, (-1, self.patch**2))  # [K, pixels, C + 1]
+        kernel = torch.einsum("bnk,kpc->bncp", weights, kernel)
+        if bias is not None:
+            kernel = kernel + F.pad(bias[..., None, None], (0, 0, kernel.shape[2] - 1, 0))
+        logits = positions[:, None] @ kernel
         if self.gate is not None:
-            folded = folded + self.gate(positions, weights)
-        unfolded = folded.unflatten(1, hidden.shape[2:])
-        return F.pixel_shuffle(unfolded.permute(0, 3, 1, 2).contiguous(), self.patch)
+            logits = logits + self.gate(positions, weights)
+        return logits
+
+    def _unfolded(self, folded: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
+        """Logits of positions, [B, N, P, pixels], to those of bands and frames."""
+        squares = folded.unflatten(2, hidden.shape[2:]).unflatten(4, (self.patch, self.patch))
+        return squares.transpose(3, 4).flatten(4, 5).flatten(2, 3)
+
+
+def _positions(hidden: torch.Tensor) -> torch.Tensor:
+    """[B, C, H, W] to [B, H * W, C + 1]: the last channel is 1, so that a kernel can have an offset."""
+    # With the channels last, as the hidden state lies in memory; so does its gradient then.
+    return F.pad(hidden.permute(0, 2, 3, 1).flatten(1, 2), (0, 1), value=1.0)
+
+
+def _share(loudness: torch.Tensor) -> torch.Tensor:
+    """Loudness [B, pixels, H, W] to each pixel's share of it, [B, H * W, pixels]."""
+    loudness = loudness.permute(0, 2, 3, 1).flatten(1, 2)
+    return loudness / (loudness.sum(dim=(1, 2), keepdim=True) + 1e-6)
 
 
 def _repeat(x: torch.Tensor, times: int) -> torch.Tensor:
@@ -172,9 +230,12 @@ class _GatedHead(nn.Module):
         self.logits = nn.Linear(feature_channels, pixels, bias=False)
 
     def forward(self, positions: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-        """Positions [B, P, C] and query weights [B or 1, N, K] to [B, P, N * pixels]."""
-        gated = self.features(positions)[:, :, None] * weights[:, None]  # [B, P, N, K]
-        return self.logits(F.relu(gated + self.shift(weights)[:, None])).flatten(2)
+        """Positions [B, P, C + 1] and query weights [B or 1, N, K] to [B, N, P, pixels]."""
+        # Query weights are folded into the features' kernel, as into the head's: one product, no copies.
+        kernel = torch.cat([self.features.weight, self.features.bias[:, None]], 1)
+        kernel = weights[..., None] * kernel  # [B, N, K, C + 1]
+        kernel = kernel + F.pad(self.shift(weights)[..., None], (kernel.shape[3] - 1, 0))
+        return self.logits(F.relu(positions[:, None] @ kernel.mT))
 
 
 class _Attention(nn.Module):
