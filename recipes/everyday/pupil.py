@@ -69,11 +69,13 @@ class Pupil(nn.Module):
     def _of_slots(
         self, every: list[torch.Tensor], scene: Scene
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Logits of the queries, and the cost of the slots at the end and of all masks at an earlier step."""
+        """Logits of the queries, and the cost of the slots and of all masks at an earlier step."""
         slots = self.model.network.slots.count
         *before, last = every
         cost = self.slots_weight * slot_cost(last[:, :slots], scene)
-        if before:  # one of them, drawn at random: all would take as long as the rest of the network
+        if (
+            before
+        ):  # one of them, drawn at random: all would take as long as the rest of the network
             earlier = before[int(torch.randint(len(before), ()))]
             asked = MaskLogits(earlier[:, slots:])
             masks = mask_loss(asked, scene.targets, self.sdr_weight, query_weight=scene.weight)

@@ -50,7 +50,7 @@ class RunSettings(BaseModel):
             core of its own; their gradients are averaged. For CPUs.
         label_map_weight, others_weight: of two more losses, which need labels (`labels.py`).
         slots_weight: of the loss of the network's slots, if it has some (`slots.py`).
-        slots_rate: the learning rate of the slots, relative to that of the rest, for a network that had none.
+        slots_rate: learning rate of the slots relative to that of the rest, for a network that had none.
         noise_invariant: train with the noise heads that the model then needs.
     """
 

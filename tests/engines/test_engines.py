@@ -36,7 +36,9 @@ MODELS = {
         "network": PATCHES.model_copy(update={"film_decoder": True}),
         "noise_heads": 2,
     },
-    "slots": {"network": PATCHES.model_copy(update={"slots": 3, "slot_steps": 2, "gated_head": True})},
+    "slots": {
+        "network": PATCHES.model_copy(update={"slots": 3, "slot_steps": 2, "gated_head": True})
+    },
     "labels": {"network": PATCHES, "kind": "labelsep", "n_labels": 3},
     "no queries": {"network": PATCHES, "kind": "pit"},
     "published network": {"network": UNetSettings(num_downs=5, width=2)},

@@ -122,7 +122,9 @@ def test_queries_see_slots_and_themselves_alone():
     torch.testing.assert_close(together[:, [0, 1, 2, 4]], alone, **CLOSE)
     torch.testing.assert_close(network.mask_logits(hidden, weights), together[:, 3:], **CLOSE)
     network.slots.first_weights.data[1] += 1
-    assert (network.seek(decoded, weights, loudness)[-1][:, 3:] - together[:, 3:]).abs().max() > 1e-4
+    assert (
+        network.seek(decoded, weights, loudness)[-1][:, 3:] - together[:, 3:]
+    ).abs().max() > 1e-4
 
 
 def test_items_of_a_batch_do_not_mix_in_evaluation(network):

@@ -114,9 +114,7 @@ class _Step(nn.Module):
         self.heads = heads
         self.inside, self.outside = nn.LayerNorm(width), nn.LayerNorm(width)
         self.see = nn.Linear(2 * width + feature_channels + 2, state)
-        self.norm_seek, self.norm_compare, self.norm_think = (
-            nn.LayerNorm(state) for _ in range(3)
-        )
+        self.norm_seek, self.norm_compare, self.norm_think = (nn.LayerNorm(state) for _ in range(3))
         self.seek, self.found = nn.Linear(state, width), nn.Linear(width, state)
         self.compare, self.compared = nn.Linear(state, 3 * state), nn.Linear(state, state)
         self.expand, self.contract = nn.Linear(state, 2 * state), nn.Linear(2 * state, state)
