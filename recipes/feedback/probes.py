@@ -19,7 +19,7 @@ from clipsep.errors import ClipsepError
 from clipsep.evaluation.mixtures import SAMPLE_RATE, Mixture, load_sources
 from clipsep.media.resampling import resample
 from clipsep.parallel.run import run_many
-from clipsep.separation.masking.confidence import mask_features
+from clipsep.separation.masking.confidence import mask_features, sigmoid
 from clipsep.spectral import from_bands, log_magnitude, stft
 
 ABSENT = -1
@@ -86,7 +86,7 @@ class _Ask:
         power = np.square(np.abs(spectrum))
         rows = []
         for logit, source in zip(logits, probe.sources, strict=True):
-            mask = from_bands(1 / (1 + np.exp(-logit)), settings)
+            mask = from_bands(sigmoid(logit), settings)
             estimate = float((np.square(mask) * power).sum())
             if source == ABSENT:
                 rows.append((np.nan, np.nan, estimate))

@@ -29,6 +29,7 @@ NETWORKS = {  # operations of one segment of 256 x 256 and one query
     "published": (UNetSettings(), 9.86e9),
     "compact": (PatchUNetSettings(), 3.66e9),
     "with attention and a gated head": (PatchUNetSettings(attention=2, gated_head=True), 3.81e9),
+    "with slots": (PatchUNetSettings(attention=2, gated_head=True, slots=4), 4.46e9),
 }
 MARGIN = 1.1
 FURTHER_QUERY = 0.05  # of the operations of the first

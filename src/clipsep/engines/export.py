@@ -264,7 +264,7 @@ def _difference(model: SeparationModel, config: CheckpointConfig, folder: Path) 
         arrays = [tensor.numpy() for tensor in _inputs(config, batch, n_queries)]
         arguments = (arrays[0], arrays[1] if len(arrays) == 2 else None)
         masks = [
-            1 / (1 + np.exp(-engine.mask_logits(*arguments)))
+            torch.from_numpy(engine.mask_logits(*arguments)).sigmoid().numpy()
             for engine in (OnnxEngine(folder, config), PyTorchEngine(model, "cpu"))
         ]
         largest = float(np.maximum(largest, np.abs(masks[0] - masks[1]).max()))
