@@ -107,7 +107,8 @@ def test_the_browser_gives_what_python_gives(page):
         )
         assert target["level"] == feedback.familiarity.level
         assert target["nearest"] == list(feedback.familiarity.nearest)
-        assert abs(target["confidence"] - feedback.confidence) < 1e-3
+        # It counts logits in steps of a tenth, each worth 0.002 here, which tiny differences can cross.
+        assert abs(target["confidence"] - feedback.confidence) < 1e-2
     assert all(method == "GET" for method, _ in asked)  # nothing leaves the browser
     assert page.locator("#parts li").count() == 3
 
