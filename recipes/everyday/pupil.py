@@ -73,9 +73,8 @@ class Pupil(nn.Module):
         slots = self.model.network.slots.count
         *before, last = every
         cost = self.slots_weight * slot_cost(last[:, :slots], scene)
-        if (
-            before
-        ):  # one of them, drawn at random: all would take as long as the rest of the network
+        # One of them, drawn at random: all would take as long as the rest of the network.
+        if before:
             earlier = before[int(torch.randint(len(before), ()))]
             asked = MaskLogits(earlier[:, slots:])
             masks = mask_loss(asked, scene.targets, self.sdr_weight, query_weight=scene.weight)
